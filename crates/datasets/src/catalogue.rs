@@ -1,0 +1,358 @@
+//! The datasets that the program knows by name: their files, checksums and classes, and where they
+//! lie on this machine.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::DatasetError;
+
+/// A dataset that the program knows by name, in kebab case everywhere: `mnist`, `fashion-mnist`,
+/// `cifar10`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DatasetName {
+    /// Handwritten digits, 28 × 28, grey (LeCun, Cortes, Burges).
+    Mnist,
+    /// Articles of clothing, 28 × 28, grey (Xiao, Rasul, Vollgraf 2017).
+    FashionMnist,
+    /// Photographs of ten kinds of thing, 32 × 32, RGB (Krizhevsky 2009).
+    Cifar10,
+}
+
+/// A part of a dataset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Split {
+    /// The images to learn from.
+    Train,
+    /// The images held out.
+    Test,
+}
+
+/// A name that is no dataset or no split.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no {kind} is called \"{found}\"; choose one of {known}")]
+pub struct UnknownName {
+    kind: &'static str,
+    found: String,
+    known: String,
+}
+
+/// One file of a dataset.
+#[derive(Debug)]
+pub(crate) struct DatasetFile {
+    /// Its name when unpacked. Packed with gzip it has `.gz` after that.
+    pub(crate) name: &'static str,
+    /// The SHA-256 of the unpacked bytes.
+    pub(crate) sha256: &'static str,
+}
+
+const fn file(name: &'static str, sha256: &'static str) -> DatasetFile {
+    DatasetFile { name, sha256 }
+}
+
+// Images, then labels.
+const MNIST_TRAIN: [DatasetFile; 2] = [
+    file(
+        "train-images-idx3-ubyte",
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    ),
+    file(
+        "train-labels-idx1-ubyte",
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    ),
+];
+const MNIST_TEST: [DatasetFile; 2] = [
+    file(
+        "t10k-images-idx3-ubyte",
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    ),
+    file(
+        "t10k-labels-idx1-ubyte",
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    ),
+];
+const FASHION_MNIST_TRAIN: [DatasetFile; 2] = [
+    file(
+        "train-images-idx3-ubyte",
+        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    ),
+    file(
+        "train-labels-idx1-ubyte",
+        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    ),
+];
+const FASHION_MNIST_TEST: [DatasetFile; 2] = [
+    file(
+        "t10k-images-idx3-ubyte",
+        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    ),
+    file(
+        "t10k-labels-idx1-ubyte",
+        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+    ),
+];
+const CIFAR10_TRAIN: [DatasetFile; 5] = [
+    file(
+        "data_batch_1.bin",
+        "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+    ),
+    file(
+        "data_batch_2.bin",
+        "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+    ),
+    file(
+        "data_batch_3.bin",
+        "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
+    ),
+    file(
+        "data_batch_4.bin",
+        "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
+    ),
+    file(
+        "data_batch_5.bin",
+        "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
+    ),
+];
+const CIFAR10_TEST: [DatasetFile; 1] = [file(
+    "test_batch.bin",
+    "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+)];
+
+const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+const FASHION: [&str; 10] = [
+    "T-shirt/top",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+];
+const CIFAR10: [&str; 10] = [
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+];
+
+impl DatasetName {
+    /// Every dataset with a name.
+    pub const ALL: [Self; 3] = [Self::Mnist, Self::FashionMnist, Self::Cifar10];
+
+    /// The name in kebab case, which is also the name of its folder.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mnist => "mnist",
+            Self::FashionMnist => "fashion-mnist",
+            Self::Cifar10 => "cifar10",
+        }
+    }
+
+    /// The names of the ten classes, by label.
+    pub fn class_names(self) -> &'static [&'static str; 10] {
+        match self {
+            Self::Mnist => &DIGITS,
+            Self::FashionMnist => &FASHION,
+            Self::Cifar10 => &CIFAR10,
+        }
+    }
+
+    /// The files of a split: images and labels, or the batches in order.
+    pub(crate) fn files(self, split: Split) -> &'static [DatasetFile] {
+        match (self, split) {
+            (Self::Mnist, Split::Train) => &MNIST_TRAIN,
+            (Self::Mnist, Split::Test) => &MNIST_TEST,
+            (Self::FashionMnist, Split::Train) => &FASHION_MNIST_TRAIN,
+            (Self::FashionMnist, Split::Test) => &FASHION_MNIST_TEST,
+            (Self::Cifar10, Split::Train) => &CIFAR10_TRAIN,
+            (Self::Cifar10, Split::Test) => &CIFAR10_TEST,
+        }
+    }
+
+    /// Whether `dir` holds at least one of the dataset's files.
+    fn has_files_in(self, dir: &Path) -> bool {
+        [Split::Train, Split::Test]
+            .into_iter()
+            .flat_map(|split| self.files(split))
+            .any(|file| file.locate(dir).is_some())
+    }
+}
+
+impl Split {
+    /// `train` or `test`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Test => "test",
+        }
+    }
+}
+
+impl DatasetFile {
+    /// The file in `dir`, plain or packed.
+    pub(crate) fn locate(&self, dir: &Path) -> Option<PathBuf> {
+        [dir.join(self.name), dir.join(format!("{}.gz", self.name))]
+            .into_iter()
+            .find(|path| path.exists())
+    }
+}
+
+impl fmt::Display for DatasetName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for DatasetName {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        let found = Self::ALL.into_iter().find(|name| name.as_str() == text);
+        found.ok_or_else(|| UnknownName {
+            kind: "dataset",
+            found: text.to_owned(),
+            known: list(Self::ALL.map(Self::as_str)),
+        })
+    }
+}
+
+impl FromStr for Split {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        let both = [Self::Train, Self::Test];
+        let found = both.into_iter().find(|split| split.as_str() == text);
+        found.ok_or_else(|| UnknownName {
+            kind: "split",
+            found: text.to_owned(),
+            known: list(both.map(Self::as_str)),
+        })
+    }
+}
+
+/// The folder that holds the dataset's files.
+///
+/// With `data_dir` it is `data_dir/NAME`, or `data_dir` itself if the files lie there. Without, it
+/// is the first `data/NAME` with files in it, from the working folder up to the root of the file
+/// system, so the program works anywhere inside a clone.
+///
+/// # Errors
+///
+/// [`DatasetError::NotFound`], which lists every folder that was looked into.
+pub fn find(name: DatasetName, data_dir: Option<&Path>) -> Result<PathBuf, DatasetError> {
+    let candidates = match data_dir {
+        Some(dir) => vec![dir.join(name.as_str()), dir.to_owned()],
+        // A working folder that was deleted has no path; "." then says as much as can be said.
+        None => upward(
+            &std::env::current_dir().unwrap_or_else(|_| ".".into()),
+            name,
+        ),
+    };
+    first_with_files(name, candidates)
+}
+
+/// `data/NAME` in `start` and in each folder above it.
+fn upward(start: &Path, name: DatasetName) -> Vec<PathBuf> {
+    start
+        .ancestors()
+        .map(|dir| dir.join("data").join(name.as_str()))
+        .collect()
+}
+
+fn first_with_files(name: DatasetName, candidates: Vec<PathBuf>) -> Result<PathBuf, DatasetError> {
+    match candidates.iter().find(|dir| name.has_files_in(dir)) {
+        Some(dir) => Ok(dir.clone()),
+        None => Err(DatasetError::NotFound {
+            name,
+            example: name.files(Split::Train)[0].name,
+            looked_in: candidates,
+        }),
+    }
+}
+
+/// The items, separated by commas.
+pub(crate) fn list(items: impl IntoIterator<Item = impl AsRef<Path>>) -> String {
+    let items: Vec<String> = items
+        .into_iter()
+        .map(|item| item.as_ref().display().to_string())
+        .collect();
+    items.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn names_survive_text_and_serde() {
+        for name in DatasetName::ALL {
+            assert_eq!(name.to_string().parse::<DatasetName>().unwrap(), name);
+            let quoted = format!("\"{name}\"");
+            assert_eq!(serde_json::to_string(&name).unwrap(), quoted);
+            assert_eq!(serde_json::from_str::<DatasetName>(&quoted).unwrap(), name);
+        }
+        assert_eq!(
+            "MNIST".parse::<DatasetName>().unwrap_err().to_string(),
+            "no dataset is called \"MNIST\"; choose one of mnist, fashion-mnist, cifar10"
+        );
+        assert_eq!("test".parse::<Split>().unwrap(), Split::Test);
+        assert!("valid".parse::<Split>().is_err());
+    }
+
+    #[test]
+    fn the_working_folder_and_all_above_it_are_searched() {
+        let root = tempfile::tempdir().unwrap();
+        let data = root.path().join("data/mnist");
+        let nested = root.path().join("a/b/c");
+        fs::create_dir_all(&data).unwrap();
+        fs::create_dir_all(&nested).unwrap();
+        let find_from =
+            |start| first_with_files(DatasetName::Mnist, upward(start, DatasetName::Mnist));
+
+        // A folder without the files does not count, and the error lists every place.
+        let message = find_from(&nested).unwrap_err().to_string();
+        for place in [nested.join("data/mnist"), data.clone()] {
+            assert!(message.contains(&place.display().to_string()), "{message}");
+        }
+        assert!(message.contains("--data-dir"), "{message}");
+
+        fs::write(data.join("t10k-labels-idx1-ubyte.gz"), "").unwrap();
+        assert_eq!(find_from(&nested).unwrap(), data);
+        assert_eq!(find_from(root.path()).unwrap(), data);
+    }
+
+    #[test]
+    fn a_data_folder_holds_the_dataset_or_its_files() {
+        let root = tempfile::tempdir().unwrap();
+        let inner = root.path().join("cifar10");
+        fs::create_dir(&inner).unwrap();
+        let find = |dir: &Path| find(DatasetName::Cifar10, Some(dir));
+        assert!(find(root.path()).is_err());
+        fs::write(inner.join("test_batch.bin"), "").unwrap();
+        assert_eq!(find(root.path()).unwrap(), inner);
+        assert_eq!(find(&inner).unwrap(), inner);
+    }
+}

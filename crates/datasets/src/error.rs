@@ -1,0 +1,146 @@
+//! What can be wrong with a dataset.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::catalogue::{DatasetName, list};
+use crate::cifar10::Cifar10Error;
+use crate::idx::IdxError;
+
+/// Why a dataset cannot be loaded: which file, what is wrong with it and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum DatasetError {
+    /// The dataset lies in none of the places where it is looked for.
+    #[error(
+        "no files of the dataset {name} (such as {example}) in any of: {}; \
+         --data-dir DIR names a folder that holds {name}/ or the files themselves, \
+         and data/README.md says where they come from",
+        list(looked_in)
+    )]
+    NotFound {
+        /// The dataset.
+        name: DatasetName,
+        /// One of its files.
+        example: &'static str,
+        /// The folders that were looked into, in order.
+        looked_in: Vec<PathBuf>,
+    },
+    /// Some of the dataset's files are there, this one is not.
+    #[error(
+        "{} is missing, and so is {file}.gz beside it; put either there \
+         (data/README.md says where they come from)", path.display()
+    )]
+    MissingFile {
+        /// Where the unpacked file would lie.
+        path: PathBuf,
+        /// Its name.
+        file: &'static str,
+    },
+    /// A file cannot be opened.
+    #[error("cannot open {}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file is not the IDX file that it should be.
+    #[error("{} is damaged or not an IDX file; fetch it again", path.display())]
+    Idx {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        source: IdxError,
+    },
+    /// A file is not the binary batch of CIFAR-10 that it should be.
+    #[error("{} is damaged or not a CIFAR-10 batch; fetch it again", path.display())]
+    Cifar10 {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        source: Cifar10Error,
+    },
+    /// A file holds an array of another shape than the dataset's.
+    #[error(
+        "{} holds an array of shape {found:?}, the dataset {name} has {expected:?} here; \
+         it may belong to another dataset or split", path.display()
+    )]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// The dataset.
+        name: DatasetName,
+        /// The shape that the dataset has.
+        expected: Vec<u32>,
+        /// The shape found.
+        found: Vec<u32>,
+    },
+    /// A file of labels holds one that is no class.
+    #[error(
+        "{}, byte {offset} of the unpacked file: label {label} is out of range, the dataset has \
+         {num_classes} classes; the file is damaged, fetch it again", path.display()
+    )]
+    Label {
+        /// The file.
+        path: PathBuf,
+        /// Where the label stands in the unpacked file.
+        offset: usize,
+        /// The label found.
+        label: u8,
+        /// Labels run from 0 to one below this.
+        num_classes: usize,
+    },
+    /// A file is well formed, but its bytes are not those that were published.
+    #[error(
+        "{} is not the published file of {name}: the SHA-256 of its unpacked bytes should be \
+         {expected} and is {found}; it is damaged, or from another source: fetch it again \
+         (data/README.md says from where)", path.display()
+    )]
+    Checksum {
+        /// The file.
+        path: PathBuf,
+        /// The dataset.
+        name: DatasetName,
+        /// The published checksum.
+        expected: &'static str,
+        /// The checksum of the file.
+        found: String,
+    },
+}
+
+/// Why pixels, shape, labels and class names do not make a dataset.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PartsError {
+    /// There is not one image.
+    #[error("a dataset needs at least one image; there are no labels")]
+    NoImages,
+    /// There are no class names, or more than a byte can number.
+    #[error("a dataset has 1 to 256 classes; there are {found} class names")]
+    Classes {
+        /// The number of class names.
+        found: usize,
+    },
+    /// The number of pixel values is not what labels and shape imply.
+    #[error(
+        "{images} labels and the image shape {shape:?} (channels, height, width) do not fit \
+         {found} pixel values"
+    )]
+    Pixels {
+        /// The number of labels.
+        images: usize,
+        /// Channels, height and width.
+        shape: [usize; 3],
+        /// The number of pixel values.
+        found: usize,
+    },
+    /// A label is no class.
+    #[error("label {label} of image {index} is out of range: there are {num_classes} classes")]
+    Label {
+        /// Which image, from 0.
+        index: usize,
+        /// The label found.
+        label: u8,
+        /// Labels run from 0 to one below this.
+        num_classes: usize,
+    },
+}

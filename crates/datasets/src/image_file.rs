@@ -1,0 +1,691 @@
+//! Pictures from PNG, JPEG, WebP, BMP and GIF files (the first frame), in grey or RGB.
+//!
+//! A file is known by its content, not its name. What is read is turned upright as its EXIF tag
+//! asks, laid on white where it is transparent (c' = α c + (1 − α) 255, in the file's own colour
+//! space, as browsers do), made grey if asked (the luma of Rec. 709), then, if a size is given,
+//! cropped to the central square and resized with a Lanczos filter of three lobes.
+
+use std::fs;
+use std::io::{self, Cursor, Read};
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, Tensor, TensorData};
+use image::imageops::FilterType;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Rgb, RgbImage};
+
+use crate::bytes::{normalised_bytes, open, read_at_most};
+
+/// The most pixels of a picture, before and after resizing: 8192 × 8192.
+pub const MAX_PIXELS: u64 = 1 << 26;
+
+/// The most bytes of an image file.
+pub const MAX_FILE_LEN: usize = 256 << 20;
+
+/// The most bytes that decoding one file may take.
+const MAX_ALLOC: u64 = 1 << 30;
+
+/// How many bytes tell the format of a file.
+const SIGNATURE_LEN: usize = 64;
+
+/// The colours of a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channels {
+    /// One channel of luma.
+    Grey,
+    /// Red, green, blue.
+    Rgb,
+}
+
+/// A picture of 8-bit values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    path: PathBuf,
+    /// Channels, height, width.
+    shape: [usize; 3],
+    /// Each channel, row, column.
+    pixels: Vec<u8>,
+}
+
+/// Why a file or folder gives no pictures.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageFileError {
+    /// The file or folder cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// There is not one byte.
+    #[error("{} is empty (0 bytes); an image is wanted", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is none of the formats that are read.
+    #[error("{} is no image: expected PNG, JPEG, WebP, BMP or GIF", path.display())]
+    UnknownFormat {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is longer than [`MAX_FILE_LEN`].
+    #[error("{} is longer than {MAX_FILE_LEN} bytes, the limit of an image file", path.display())]
+    FileTooLong {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The picture has more than [`MAX_PIXELS`].
+    #[error(
+        "{} is {width} × {height} pixels; the limit is {MAX_PIXELS} in all: scale it down first",
+        path.display()
+    )]
+    TooManyPixels {
+        /// The file.
+        path: PathBuf,
+        /// Its width in pixels.
+        width: u32,
+        /// Its height in pixels.
+        height: u32,
+    },
+    /// A JPEG file without an end: a decoder would fill the rest with grey.
+    #[error("{} is cut short: the JPEG data has no end marker", path.display())]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is damaged, cut short, or of a kind that is not read.
+    #[error("cannot decode {}: it may be damaged or cut short", path.display())]
+    Decode {
+        /// The file.
+        path: PathBuf,
+        /// What the decoder says.
+        source: image::ImageError,
+    },
+    /// The size asked for makes no sense.
+    #[error("a picture cannot be resized to {size} × {size} pixels: choose 1 to 8192")]
+    Size {
+        /// The width and height asked for.
+        size: usize,
+    },
+    /// A folder holds no image.
+    #[error("the folder {} holds no images (folders inside it are not searched)", path.display())]
+    NoImages {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder holds image files that cannot be read.
+    #[error(
+        "{} of the {files} image files in {} cannot be read; repair or remove them. The first: {}",
+        errors.len(), path.display(), first_messages(errors)
+    )]
+    BadFiles {
+        /// The folder.
+        path: PathBuf,
+        /// How many image files were tried.
+        files: usize,
+        /// One error a bad file.
+        errors: Vec<ImageFileError>,
+    },
+}
+
+impl Channels {
+    /// 1 or 3.
+    pub fn count(self) -> usize {
+        match self {
+            Self::Grey => 1,
+            Self::Rgb => 3,
+        }
+    }
+}
+
+impl Picture {
+    /// The file that it came from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// 1 for grey, 3 for RGB.
+    pub fn channels(&self) -> usize {
+        self.shape[0]
+    }
+
+    /// The height in pixels.
+    pub fn height(&self) -> usize {
+        self.shape[1]
+    }
+
+    /// The width in pixels.
+    pub fn width(&self) -> usize {
+        self.shape[2]
+    }
+
+    /// The values: each channel, row, column.
+    pub fn pixels(&self) -> &[u8] {
+        &self.pixels
+    }
+
+    /// The picture as `[C, H, W]` in [-1, 1]: a byte b becomes b / 127.5 − 1.
+    pub fn to_tensor(&self, device: &Device) -> Tensor<3> {
+        let normalised = normalised_bytes();
+        let values: Vec<f32> = self
+            .pixels
+            .iter()
+            .map(|&byte| normalised[usize::from(byte)])
+            .collect();
+        Tensor::from_data(TensorData::new(values, self.shape), device)
+    }
+}
+
+/// Reads one picture. With a `size` it is cropped to its central square and resized to
+/// `size` × `size`; without, it keeps its own size.
+///
+/// # Errors
+///
+/// See [`ImageFileError`].
+pub fn read_image(
+    path: &Path,
+    channels: Channels,
+    size: Option<usize>,
+) -> Result<Picture, ImageFileError> {
+    let size = size.map(checked_size).transpose()?;
+    let image = decode(path)?;
+    let image = DynamicImage::ImageRgb8(on_white(image));
+    let image = match channels {
+        Channels::Grey => DynamicImage::ImageLuma8(image.into_luma8()),
+        Channels::Rgb => image,
+    };
+    let image = match size {
+        Some(size) => resize_square(&image, size),
+        None => image,
+    };
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    let interleaved = image.into_bytes();
+    let count = channels.count();
+    let pixels = (0..count)
+        .flat_map(|channel| interleaved.iter().skip(channel).step_by(count).copied())
+        .collect();
+    Ok(Picture {
+        path: path.to_owned(),
+        shape: [count, height, width],
+        pixels,
+    })
+}
+
+/// Reads the pictures of a folder in the order of their file names, at most `limit` of them.
+///
+/// Hidden files and the folders inside are passed over. A file that is no image by its name or its
+/// content is passed over with a warning.
+///
+/// # Errors
+///
+/// See [`ImageFileError`]; all unreadable images are reported at once.
+pub fn read_folder(
+    path: &Path,
+    channels: Channels,
+    size: Option<usize>,
+    limit: Option<usize>,
+) -> Result<Vec<Picture>, ImageFileError> {
+    if let Some(size) = size {
+        checked_size(size)?;
+    }
+    let mut pictures = Vec::new();
+    let mut errors = Vec::new();
+    for file in visible_files(path)? {
+        if limit.is_some_and(|limit| pictures.len() >= limit) {
+            break;
+        }
+        match read_image(&file, channels, size) {
+            Ok(picture) => pictures.push(picture),
+            Err(ImageFileError::UnknownFormat { .. } | ImageFileError::Empty { .. })
+                if ImageFormat::from_path(&file).is_err() =>
+            {
+                tracing::warn!("{} is no image; passed over", file.display());
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(ImageFileError::BadFiles {
+            path: path.to_owned(),
+            files: pictures.len() + errors.len(),
+            errors,
+        });
+    }
+    if pictures.is_empty() {
+        let path = path.to_owned();
+        return Err(ImageFileError::NoImages { path });
+    }
+    Ok(pictures)
+}
+
+/// The files of a folder in the order of their names, without hidden ones.
+fn visible_files(folder: &Path) -> Result<Vec<PathBuf>, ImageFileError> {
+    let list = || -> io::Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+            if !hidden && entry.path().is_file() {
+                files.push(entry.path());
+            }
+        }
+        files.sort();
+        Ok(files)
+    };
+    list().map_err(|source| ImageFileError::Read {
+        path: folder.to_owned(),
+        source,
+    })
+}
+
+/// Decodes a file, upright.
+fn decode(path: &Path) -> Result<DynamicImage, ImageFileError> {
+    let owned = || path.to_owned();
+    let read_error = |source| ImageFileError::Read {
+        path: owned(),
+        source,
+    };
+    let decode_error = |source| ImageFileError::Decode {
+        path: owned(),
+        source,
+    };
+
+    let mut file = open(path).map_err(read_error)?;
+    let signature = read_at_most(&mut file, SIGNATURE_LEN).map_err(|e| read_error(e.source))?;
+    if signature.is_empty() {
+        return Err(ImageFileError::Empty { path: owned() });
+    }
+    let Ok(format) = image::guess_format(&signature) else {
+        return Err(ImageFileError::UnknownFormat { path: owned() });
+    };
+    let whole = Cursor::new(signature).chain(file);
+    let bytes = read_at_most(whole, MAX_FILE_LEN + 1).map_err(|e| read_error(e.source))?;
+    if bytes.len() > MAX_FILE_LEN {
+        return Err(ImageFileError::FileTooLong { path: owned() });
+    }
+    if format == ImageFormat::Jpeg && !jpeg_has_end(&bytes) {
+        return Err(ImageFileError::Truncated { path: owned() });
+    }
+
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(MAX_ALLOC);
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(decode_error)?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > MAX_PIXELS {
+        return Err(ImageFileError::TooManyPixels {
+            path: owned(),
+            width,
+            height,
+        });
+    }
+    let orientation = decoder.orientation().map_err(decode_error)?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(decode_error)?;
+    image.apply_orientation(orientation);
+    Ok(image)
+}
+
+/// Whether a JPEG file reaches its end-of-image marker (ITU-T T.81, annex B). Markers inside
+/// segments, such as those of a thumbnail, do not count.
+fn jpeg_has_end(bytes: &[u8]) -> bool {
+    const END_OF_IMAGE: u8 = 0xd9;
+    /// TEM, RST0 to RST7 and SOI stand alone; all other markers start a segment.
+    const ALONE: [u8; 10] = [0x01, 0xd0, 0xd1, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6, 0xd7, 0xd8];
+
+    let mut rest = bytes;
+    while let [first, tail @ ..] = rest {
+        rest = match (first, tail) {
+            (0xff, [END_OF_IMAGE, ..]) => return true,
+            // A stuffed zero inside the coded data, or a fill byte before a marker.
+            (0xff, [0x00 | 0xff, ..]) => tail,
+            (0xff, [marker, ..]) if ALONE.contains(marker) => tail,
+            (0xff, [_, high, low, ..]) => {
+                let segment = usize::from(u16::from_be_bytes([*high, *low]));
+                tail.get(1 + segment..).unwrap_or_default()
+            }
+            _ => tail,
+        };
+    }
+    false
+}
+
+/// Lays an image on white: c' = α c + (1 − α) 255, rounded.
+fn on_white(image: DynamicImage) -> RgbImage {
+    if !image.color().has_alpha() {
+        return image.into_rgb8();
+    }
+    let image = image.into_rgba8();
+    let (width, height) = image.dimensions();
+    let mut flat = RgbImage::new(width, height);
+    for (target, source) in flat.pixels_mut().zip(image.pixels()) {
+        let [red, green, blue, alpha] = source.0;
+        let alpha = u32::from(alpha);
+        let blend = |c: u8| ((u32::from(c) * alpha + 255 * (255 - alpha) + 127) / 255) as u8;
+        *target = Rgb([blend(red), blend(green), blend(blue)]);
+    }
+    flat
+}
+
+/// The central square of an image, resized to `size` × `size`.
+fn resize_square(image: &DynamicImage, size: u32) -> DynamicImage {
+    let side = image.width().min(image.height());
+    let (left, top) = ((image.width() - side) / 2, (image.height() - side) / 2);
+    image
+        .crop_imm(left, top, side, side)
+        .resize_exact(size, size, FilterType::Lanczos3)
+}
+
+fn checked_size(size: usize) -> Result<u32, ImageFileError> {
+    match u32::try_from(size) {
+        Ok(side) if side > 0 && u64::from(side).pow(2) <= MAX_PIXELS => Ok(side),
+        _ => Err(ImageFileError::Size { size }),
+    }
+}
+
+/// The first errors of a folder, with what the decoder says.
+fn first_messages(errors: &[ImageFileError]) -> String {
+    const SHOWN: usize = 5;
+    let messages: Vec<String> = errors
+        .iter()
+        .take(SHOWN)
+        .map(|error| match std::error::Error::source(error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        })
+        .collect();
+    messages.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use burn::tensor::Device;
+    use image::{GrayImage, Luma, Rgba, RgbaImage};
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const FORMATS: [ImageFormat; 5] = [
+        ImageFormat::Png,
+        ImageFormat::Jpeg,
+        ImageFormat::WebP,
+        ImageFormat::Bmp,
+        ImageFormat::Gif,
+    ];
+
+    /// Smooth colours, so that JPEG stays close; 20 × 12, few enough for a palette.
+    fn colours() -> RgbImage {
+        RgbImage::from_fn(20, 12, |x, y| Rgb([x as u8 * 10, y as u8 * 15, 128]))
+    }
+
+    fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        image.write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    /// A folder with one file of these bytes.
+    fn file(name: &str, bytes: &[u8]) -> (TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        (dir, path)
+    }
+
+    fn read_bytes(bytes: &[u8], channels: Channels) -> Result<Picture, ImageFileError> {
+        let (_dir, path) = file("picture", bytes);
+        read_image(&path, channels, None)
+    }
+
+    #[test]
+    fn every_format_is_read_by_its_content() {
+        let image = colours();
+        for format in FORMATS {
+            let picture =
+                read_bytes(&encoded(&image.clone().into(), format), Channels::Rgb).unwrap();
+            assert_eq!(
+                (picture.channels(), picture.height(), picture.width()),
+                (3, 12, 20)
+            );
+            let tolerance = match format {
+                ImageFormat::Jpeg => 24,
+                _ => 0,
+            };
+            for (x, y, pixel) in image.enumerate_pixels() {
+                for channel in 0..3 {
+                    let index = (channel * 12 + y as usize) * 20 + x as usize;
+                    let difference = picture.pixels()[index].abs_diff(pixel.0[channel]);
+                    assert!(difference <= tolerance, "{format:?} {x} {y}: {difference}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_grey_file_keeps_its_values_on_one_channel() {
+        let image = GrayImage::from_fn(16, 16, |x, y| Luma([(y * 16 + x) as u8]));
+        let bytes = encoded(&image.clone().into(), ImageFormat::Png);
+        let picture = read_bytes(&bytes, Channels::Grey).unwrap();
+        assert_eq!(picture.channels(), 1);
+        assert_eq!(picture.pixels(), image.as_raw());
+        let tensor = picture.to_tensor(&Device::flex());
+        assert_eq!(tensor.dims(), [1, 16, 16]);
+        let values = tensor.into_data().try_to_vec::<f32>().unwrap();
+        assert_eq!((values[0], values[255]), (-1.0, 1.0));
+        assert!((values[64] - (64.0 / 127.5 - 1.0)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn transparency_is_laid_on_white() {
+        let image = RgbaImage::from_fn(3, 1, |x, _| Rgba([0, 100, 200, [0, 128, 255][x as usize]]));
+        for format in [ImageFormat::Png, ImageFormat::WebP] {
+            let bytes = encoded(&image.clone().into(), format);
+            let picture = read_bytes(&bytes, Channels::Rgb).unwrap();
+            assert_eq!(
+                picture.pixels(),
+                [255, 127, 0, 255, 177, 100, 255, 227, 200]
+            );
+        }
+    }
+
+    #[test]
+    fn deep_pixels_become_bytes() {
+        let image =
+            image::ImageBuffer::from_fn(2, 1, |x, _| Luma([[0x1234u16, 0xffff][x as usize]]));
+        let bytes = encoded(&DynamicImage::ImageLuma16(image), ImageFormat::Png);
+        let picture = read_bytes(&bytes, Channels::Grey).unwrap();
+        assert_eq!(picture.pixels(), [0x12, 0xff]);
+    }
+
+    #[test]
+    fn resizing_keeps_the_centre() {
+        // A red square between blue margins.
+        let image = RgbImage::from_fn(60, 20, |x, _| {
+            Rgb(if (20..40).contains(&x) {
+                [255, 0, 0]
+            } else {
+                [0, 0, 255]
+            })
+        });
+        let (_dir, path) = file("a.png", &encoded(&image.into(), ImageFormat::Png));
+        for size in [1, 8, 20, 32] {
+            let picture = read_image(&path, Channels::Rgb, Some(size)).unwrap();
+            assert_eq!((picture.height(), picture.width()), (size, size));
+            let (red, rest) = picture.pixels().split_at(size * size);
+            assert!(red.iter().all(|&value| value == 255));
+            assert!(rest.iter().all(|&value| value == 0));
+        }
+        for size in [0, 8193, usize::MAX] {
+            assert!(matches!(
+                read_image(&path, Channels::Rgb, Some(size)),
+                Err(ImageFileError::Size { .. })
+            ));
+        }
+    }
+
+    #[test]
+    fn shrinking_averages() {
+        // A chessboard of single pixels: a filter gives mid-grey, picking pixels would not.
+        let image = GrayImage::from_fn(64, 64, |x, y| Luma([((x + y) % 2 * 255) as u8]));
+        let (_dir, path) = file("a.png", &encoded(&image.into(), ImageFormat::Png));
+        let picture = read_image(&path, Channels::Grey, Some(8)).unwrap();
+        assert!(
+            picture
+                .pixels()
+                .iter()
+                .all(|&value| value.abs_diff(127) <= 2)
+        );
+    }
+
+    #[test]
+    fn cut_files_are_refused() {
+        // Noise, so that the pixels fill most of the file.
+        let image = RgbImage::from_fn(32, 32, |x, y| {
+            let hash = (y * 32 + x).wrapping_mul(2_654_435_761);
+            Rgb([(hash >> 8) as u8, (hash >> 16) as u8, (hash >> 24) as u8])
+        });
+        for format in FORMATS {
+            let bytes = encoded(&image.clone().into(), format);
+            for percent in [1, 10, 30, 50, 70, 90, 95] {
+                let len = (bytes.len() * percent / 100).max(12);
+                let result = read_bytes(&bytes[..len], Channels::Rgb);
+                assert!(result.is_err(), "{format:?} cut to {percent} %");
+            }
+        }
+    }
+
+    #[test]
+    fn a_jpeg_ends_at_its_own_marker_not_at_that_of_a_thumbnail() {
+        let whole = encoded(&colours().into(), ImageFormat::Jpeg);
+        assert!(jpeg_has_end(&whole));
+        assert!(!jpeg_has_end(&whole[..whole.len() - 1]));
+        let mut nested = vec![0xff, 0xd8, 0xff, 0xe1, 0, 6, 0xff, 0xd9, 0, 0];
+        assert!(!jpeg_has_end(&nested));
+        nested.extend([0xff, 0xda, 0, 2, 7, 0xff, 0x00, 0xff, 0xd0, 9]);
+        assert!(!jpeg_has_end(&nested));
+        nested.extend([0xff, 0xd9, 1, 2, 3]);
+        assert!(jpeg_has_end(&nested));
+    }
+
+    #[test]
+    fn an_exif_rotation_is_undone() {
+        // A JPEG whose EXIF segment says "rotate by 90° to view": what was wide becomes tall.
+        let plain = encoded(&colours().into(), ImageFormat::Jpeg);
+        let exif = [
+            &[0xff, 0xe1, 0, 34][..],
+            b"Exif\0\0MM\0\x2a\0\0\0\x08",
+            &[0, 1, 1, 0x12, 0, 3, 0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0],
+        ]
+        .concat();
+        let rotated = [&plain[..2], &exif, &plain[2..]].concat();
+        let picture = read_bytes(&rotated, Channels::Rgb).unwrap();
+        assert_eq!((picture.height(), picture.width()), (20, 12));
+    }
+
+    #[test]
+    fn bombs_are_refused_before_they_unpack() {
+        // A PNG header that announces 100,000 × 100,000 pixels, its checksum made right.
+        let mut png = encoded(&colours().into(), ImageFormat::Png);
+        png[16..20].copy_from_slice(&100_000u32.to_be_bytes());
+        png[20..24].copy_from_slice(&100_000u32.to_be_bytes());
+        let mut crc = flate2::Crc::new();
+        crc.update(&png[12..29]);
+        png[29..33].copy_from_slice(&crc.sum().to_be_bytes());
+        match read_bytes(&png, Channels::Rgb) {
+            Err(ImageFileError::TooManyPixels {
+                width: 100_000,
+                height: 100_000,
+                ..
+            }) => {}
+            other => panic!("{other:?}"),
+        }
+        // A BMP of the same size.
+        let mut bmp = encoded(&colours().into(), ImageFormat::Bmp);
+        bmp[18..22].copy_from_slice(&60_000u32.to_le_bytes());
+        bmp[22..26].copy_from_slice(&60_000u32.to_le_bytes());
+        assert!(matches!(
+            read_bytes(&bmp, Channels::Rgb),
+            Err(ImageFileError::TooManyPixels { .. })
+        ));
+    }
+
+    #[test]
+    fn what_is_no_image_is_refused() {
+        assert!(matches!(
+            read_bytes(&[], Channels::Rgb),
+            Err(ImageFileError::Empty { .. })
+        ));
+        assert!(matches!(
+            read_bytes(b"just text", Channels::Rgb),
+            Err(ImageFileError::UnknownFormat { .. })
+        ));
+        let dir = tempfile::tempdir().unwrap();
+        for path in [dir.path().to_owned(), dir.path().join("none.png")] {
+            assert!(matches!(
+                read_image(&path, Channels::Rgb, None),
+                Err(ImageFileError::Read { .. })
+            ));
+        }
+    }
+
+    #[test]
+    fn a_folder_is_read_in_the_order_of_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes).unwrap();
+        let read = |limit| read_folder(dir.path(), Channels::Grey, Some(4), limit);
+        assert!(matches!(read(None), Err(ImageFileError::NoImages { .. })));
+
+        // Mixed sizes and formats, beside files that are no images.
+        let small = GrayImage::from_pixel(5, 9, Luma([200]));
+        write("c.png", &encoded(&small.into(), ImageFormat::Png));
+        write("a.bmp", &encoded(&colours().into(), ImageFormat::Bmp));
+        write("b", &encoded(&colours().into(), ImageFormat::Gif));
+        write("labels.csv", b"a,1\n");
+        write(".hidden.png", b"not an image");
+        fs::create_dir(dir.path().join("inner.png")).unwrap();
+        let names = |pictures: Vec<Picture>| -> Vec<String> {
+            let name = |p: &Picture| p.path().file_name().unwrap().to_string_lossy().into_owned();
+            pictures.iter().map(name).collect()
+        };
+        assert_eq!(names(read(None).unwrap()), ["a.bmp", "b", "c.png"]);
+        assert_eq!(names(read(Some(2)).unwrap()), ["a.bmp", "b"]);
+
+        // Unreadable images are reported together.
+        write("d.png", b"");
+        write("e.jpg", b"text");
+        match read(None) {
+            Err(error @ ImageFileError::BadFiles { files: 5, .. }) => {
+                let message = error.to_string();
+                assert!(message.contains("d.png is empty"), "{message}");
+                assert!(message.contains("e.jpg is no image"), "{message}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(
+            read_folder(&dir.path().join("none"), Channels::Grey, None, None),
+            Err(ImageFileError::Read { .. })
+        ));
+    }
+
+    proptest! {
+        /// Damage of any kind is read or refused, never a panic.
+        #[test]
+        fn damaged_files_do_not_panic(
+            format in 0..FORMATS.len(),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+            keep in any::<prop::sample::Index>(),
+        ) {
+            let mut bytes = encoded(&colours().into(), FORMATS[format]);
+            for (position, value) in changes {
+                let position = position.index(bytes.len());
+                bytes[position] = value;
+            }
+            bytes.truncate(1 + keep.index(bytes.len()));
+            let _ = read_bytes(&bytes, Channels::Rgb);
+        }
+    }
+}

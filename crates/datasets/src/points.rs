@@ -1,0 +1,489 @@
+//! Clouds of points from CSV files: a line a point, a column a dimension, any number of both.
+//!
+//! The first line may name the columns; it does if none of its fields is a number. Lines that start
+//! with `#` and empty lines do not count.
+//!
+//! The points are normalised to z = (x − offset) / scale. The offset is the mean of each column and
+//! the scale is one for all columns, the largest of their standard deviations: shapes keep their
+//! proportions, and the widest dimension has variance 1, as the noise has.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, Tensor, TensorData};
+use csv::{ByteRecord, ReaderBuilder, Trim};
+
+use crate::bytes::{open, read_at_most};
+
+/// The most bytes of a CSV file.
+pub const MAX_FILE_LEN: usize = 256 << 20;
+
+/// The largest magnitude of a coordinate; its square still is a number.
+pub const MAX_MAGNITUDE: f64 = 1e100;
+
+/// A normalised cloud of points, and the way back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Points {
+    /// Point by point, z = (x − offset) / scale.
+    normalised: Vec<f32>,
+    columns: Vec<String>,
+    offset: Vec<f64>,
+    scale: f64,
+}
+
+/// Why a file is no CSV of points.
+#[derive(Debug, thiserror::Error)]
+pub enum PointsError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file is longer than [`MAX_FILE_LEN`].
+    #[error("{} is longer than {MAX_FILE_LEN} bytes, the limit of a CSV file", path.display())]
+    FileTooLong {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file does not hold points.
+    #[error("{} is no CSV of points", path.display())]
+    Csv {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        source: CsvError,
+    },
+}
+
+/// Why bytes are no CSV of points. Lines and columns count from 1.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum CsvError {
+    /// There is no line with a point.
+    #[error("there are no points; expected a line of numbers for each")]
+    NoPoints,
+    /// A line has more or fewer fields than the first.
+    #[error("line {line} has {found} columns; the first line has {expected}")]
+    Ragged {
+        /// The line.
+        line: usize,
+        /// The fields of the first line.
+        expected: usize,
+        /// The fields of this line.
+        found: usize,
+    },
+    /// A field is no number.
+    #[error("line {line}, column {column}: expected a number, found \"{field}\"")]
+    NotANumber {
+        /// The line.
+        line: usize,
+        /// The column.
+        column: usize,
+        /// What stands there, shortened.
+        field: String,
+    },
+    /// A field is NaN, infinite or larger than [`MAX_MAGNITUDE`].
+    #[error(
+        "line {line}, column {column}: {value} cannot be used; expected a finite number up to \
+         {MAX_MAGNITUDE:e}"
+    )]
+    OutOfRange {
+        /// The line.
+        line: usize,
+        /// The column.
+        column: usize,
+        /// What stands there.
+        value: f64,
+    },
+    /// The file breaks the rules of CSV.
+    #[error("not CSV: {0}")]
+    Malformed(String),
+}
+
+impl Points {
+    /// The number of points, at least one.
+    pub fn len(&self) -> usize {
+        self.normalised.len() / self.dimensions()
+    }
+
+    /// Whether there are no points: never, for a cloud has at least one.
+    pub fn is_empty(&self) -> bool {
+        self.normalised.is_empty()
+    }
+
+    /// The number of coordinates of a point, at least one.
+    pub fn dimensions(&self) -> usize {
+        self.offset.len()
+    }
+
+    /// The names of the columns: those of the first line, or `x1`, `x2`, ….
+    pub fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    /// The mean of each column.
+    pub fn offset(&self) -> &[f64] {
+        &self.offset
+    }
+
+    /// The largest standard deviation of a column, or 1 if all points are the same.
+    pub fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// The normalised points `[N, D]`: each column has mean 0, the widest has variance 1.
+    pub fn to_tensor(&self, device: &Device) -> Tensor<2> {
+        let shape = [self.len(), self.dimensions()];
+        Tensor::from_data(TensorData::new(self.normalised.clone(), shape), device)
+    }
+
+    /// The coordinates x = scale · z + offset of normalised coordinates z, point by point.
+    ///
+    /// # Panics
+    ///
+    /// If there are not [`dimensions`](Self::dimensions) coordinates for each point.
+    pub fn denormalise(&self, normalised: &[f32]) -> Vec<f64> {
+        assert!(
+            normalised.len().is_multiple_of(self.dimensions()),
+            "{} coordinates are not points of {} dimensions",
+            normalised.len(),
+            self.dimensions()
+        );
+        normalised
+            .iter()
+            .zip(self.offset.iter().cycle())
+            .map(|(&z, offset)| self.scale * f64::from(z) + offset)
+            .collect()
+    }
+}
+
+/// Reads a CSV file of points.
+///
+/// # Errors
+///
+/// See [`PointsError`].
+pub fn read_points(path: &Path) -> Result<Points, PointsError> {
+    let read_error = |source| PointsError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let file = open(path).map_err(read_error)?;
+    let bytes = read_at_most(file, MAX_FILE_LEN + 1).map_err(|e| read_error(e.source))?;
+    if bytes.len() > MAX_FILE_LEN {
+        let path = path.to_owned();
+        return Err(PointsError::FileTooLong { path });
+    }
+    parse(&bytes).map_err(|source| PointsError::Csv {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Parses a CSV of points.
+///
+/// # Errors
+///
+/// See [`CsvError`].
+pub fn parse(bytes: &[u8]) -> Result<Points, CsvError> {
+    let mut reader = ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .comment(Some(b'#'))
+        .trim(Trim::All)
+        .from_reader(bytes);
+    let malformed = |error: csv::Error| CsvError::Malformed(error.to_string());
+
+    let mut record = ByteRecord::new();
+    if !reader.read_byte_record(&mut record).map_err(malformed)? {
+        return Err(CsvError::NoPoints);
+    }
+    let dimensions = record.len();
+    let columns = if record.iter().all(|field| number(field).is_none()) {
+        let names = record.iter().map(shown).collect();
+        if !reader.read_byte_record(&mut record).map_err(malformed)? {
+            return Err(CsvError::NoPoints);
+        }
+        names
+    } else {
+        (1..=dimensions)
+            .map(|column| format!("x{column}"))
+            .collect()
+    };
+
+    let mut values = Vec::new();
+    loop {
+        let line = || line_of(bytes, &record);
+        if record.len() != dimensions {
+            return Err(CsvError::Ragged {
+                line: line(),
+                expected: dimensions,
+                found: record.len(),
+            });
+        }
+        for (index, field) in record.iter().enumerate() {
+            let column = index + 1;
+            match number(field) {
+                // NaN is not in the range either.
+                Some(value) if (-MAX_MAGNITUDE..=MAX_MAGNITUDE).contains(&value) => {
+                    values.push(value);
+                }
+                Some(value) => {
+                    return Err(CsvError::OutOfRange {
+                        line: line(),
+                        column,
+                        value,
+                    });
+                }
+                None => {
+                    return Err(CsvError::NotANumber {
+                        line: line(),
+                        column,
+                        field: shown(field),
+                    });
+                }
+            }
+        }
+        if !reader.read_byte_record(&mut record).map_err(malformed)? {
+            break;
+        }
+    }
+    Ok(normalise(&values, columns))
+}
+
+/// Normalises `values`, point by point, of one or more points.
+fn normalise(values: &[f64], columns: Vec<String>) -> Points {
+    let dimensions = columns.len();
+    let count = (values.len() / dimensions) as f64;
+    let column = |index: usize| values.iter().skip(index).step_by(dimensions);
+    let offset: Vec<f64> = (0..dimensions)
+        .map(|index| column(index).sum::<f64>() / count)
+        .collect();
+    let largest_variance = (0..dimensions)
+        .map(|index| {
+            let squares = column(index).map(|value| (value - offset[index]).powi(2));
+            squares.sum::<f64>() / count
+        })
+        .fold(0.0, f64::max);
+    let scale = match largest_variance.sqrt() {
+        // All points are the same: there is nothing to scale.
+        0.0 => 1.0,
+        deviation => deviation,
+    };
+    let normalised = values
+        .iter()
+        .zip(offset.iter().cycle())
+        .map(|(value, offset)| ((value - offset) / scale) as f32)
+        .collect();
+    Points {
+        normalised,
+        columns,
+        offset,
+        scale,
+    }
+}
+
+/// The number that a field holds.
+fn number(field: &[u8]) -> Option<f64> {
+    std::str::from_utf8(field).ok()?.parse().ok()
+}
+
+/// A field as it can be shown, shortened.
+fn shown(field: &[u8]) -> String {
+    const SHOWN: usize = 40;
+    String::from_utf8_lossy(field).chars().take(SHOWN).collect()
+}
+
+/// The line on which a record starts. The record knows only where the reader stood before it
+/// passed over empty lines and comments.
+fn line_of(bytes: &[u8], record: &ByteRecord) -> usize {
+    let mut start = record
+        .position()
+        .map_or(0, |position| position.byte() as usize);
+    loop {
+        match bytes.get(start) {
+            Some(b'\n' | b'\r') => start += 1,
+            Some(b'#') => {
+                let comment = &bytes[start..];
+                let end = comment.iter().position(|&byte| byte == b'\n');
+                start += end.unwrap_or(comment.len());
+            }
+            _ => break,
+        }
+    }
+    let before = &bytes[..start.min(bytes.len())];
+    1 + before.iter().filter(|&&byte| byte == b'\n').count()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use burn::tensor::Device;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn points_are_normalised_by_one_scale() {
+        // Deviations 2 and 1 about the mean (10, -5).
+        let points = parse(b"8,-6\n12,-6\n8,-4\n12,-4\n").unwrap();
+        assert_eq!((points.len(), points.dimensions()), (4, 2));
+        assert_eq!(points.columns(), ["x1", "x2"]);
+        assert_eq!(points.offset(), [10.0, -5.0]);
+        assert_eq!(points.scale(), 2.0);
+        let tensor = points.to_tensor(&Device::flex());
+        assert_eq!(tensor.dims(), [4, 2]);
+        let values = tensor.into_data().try_to_vec::<f32>().unwrap();
+        assert_eq!(values, [-1.0, -0.5, 1.0, -0.5, -1.0, 0.5, 1.0, 0.5]);
+        let back = points.denormalise(&values);
+        assert_eq!(back, [8.0, -6.0, 12.0, -6.0, 8.0, -4.0, 12.0, -4.0]);
+    }
+
+    #[test]
+    fn headers_comments_spaces_and_line_ends_are_understood() {
+        let text =
+            "\u{feff}# made by hand\r\n\"east\", north , up\r\n\r\n 1 , 2,3e0\r\n-1,+2,\"3\"";
+        let points = parse(text.as_bytes()).unwrap();
+        assert_eq!(points.columns(), ["east", "north", "up"]);
+        assert_eq!((points.len(), points.dimensions()), (2, 3));
+        assert_eq!(points.offset(), [0.0, 2.0, 3.0]);
+    }
+
+    #[test]
+    fn points_that_are_all_the_same_are_only_moved() {
+        let points = parse(b"3\n3\n").unwrap();
+        assert_eq!((points.offset(), points.scale()), (&[3.0][..], 1.0));
+        assert_eq!(points.normalised, [0.0, 0.0]);
+    }
+
+    #[test]
+    fn errors_name_line_and_column() {
+        let cases: [(&[u8], CsvError); 9] = [
+            (b"", CsvError::NoPoints),
+            (b"x,y\n", CsvError::NoPoints),
+            (b"\n# nothing\n\n", CsvError::NoPoints),
+            (
+                b"x,y\n1,2\n\n# a\n\n3,four\n",
+                CsvError::NotANumber {
+                    line: 6,
+                    column: 2,
+                    field: "four".into(),
+                },
+            ),
+            (
+                b"1,2\n3,\n",
+                CsvError::NotANumber {
+                    line: 2,
+                    column: 2,
+                    field: String::new(),
+                },
+            ),
+            // A first line with a number is a point.
+            (
+                b"x,2\n",
+                CsvError::NotANumber {
+                    line: 1,
+                    column: 1,
+                    field: "x".into(),
+                },
+            ),
+            (
+                b"1,2\n1\n",
+                CsvError::Ragged {
+                    line: 2,
+                    expected: 2,
+                    found: 1,
+                },
+            ),
+            (
+                b"a,b\n1,2\r\n1,2,3\n",
+                CsvError::Ragged {
+                    line: 3,
+                    expected: 2,
+                    found: 3,
+                },
+            ),
+            (
+                b"1,2\n1,-inf\n",
+                CsvError::OutOfRange {
+                    line: 2,
+                    column: 2,
+                    value: f64::NEG_INFINITY,
+                },
+            ),
+        ];
+        for (bytes, expected) in cases {
+            let text = String::from_utf8_lossy(bytes);
+            assert_eq!(parse(bytes).unwrap_err(), expected, "{text:?}");
+        }
+        let nan = parse(b"1,2\nNaN,2\n").unwrap_err().to_string();
+        assert!(nan.starts_with("line 2, column 1: NaN"), "{nan}");
+        assert!(matches!(
+            parse(b"1\n1e101\n"),
+            Err(CsvError::OutOfRange { line: 2, .. })
+        ));
+        assert!(matches!(
+            parse(b"1,2\n\xff\xfe,2\n"),
+            Err(CsvError::NotANumber {
+                line: 2,
+                column: 1,
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_or_a_folder_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        for path in [dir.path().to_owned(), dir.path().join("none.csv")] {
+            assert!(matches!(read_points(&path), Err(PointsError::Read { .. })));
+        }
+        let path = dir.path().join("points.csv");
+        std::fs::write(&path, "1\nx\n").unwrap();
+        let message = read_points(&path).unwrap_err().to_string();
+        assert!(message.contains("points.csv"), "{message}");
+        std::fs::write(&path, "1\n2\n").unwrap();
+        assert_eq!(read_points(&path).unwrap().len(), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
+            let _ = parse(&bytes);
+        }
+
+        /// Text from the alphabet of CSV, which reaches further into the parser.
+        #[test]
+        fn any_csv_is_read_or_refused(text in "[0-9a-e.,\"#\n\r -]{0,80}") {
+            if let Ok(points) = parse(text.as_bytes()) {
+                prop_assert!(!points.is_empty());
+                prop_assert!(points.normalised.iter().all(|value| value.is_finite()));
+            }
+        }
+
+        #[test]
+        fn normalising_gives_mean_zero_and_largest_variance_one(
+            rows in prop::collection::vec([-1e3f64..1e3, -8e2..8e2, 0.0..1e3], 2..40),
+        ) {
+            let text: String = rows.iter().map(|[x, y, z]| format!("{x},{y},{z}\n")).collect();
+            let points = parse(text.as_bytes()).unwrap();
+            let n = rows.len() as f64;
+            let mut largest = 0.0f64;
+            for column in 0..3 {
+                let values = points.normalised.iter().skip(column).step_by(3);
+                let mean = values.clone().map(|&z| f64::from(z)).sum::<f64>() / n;
+                let square = values.map(|&z| f64::from(z).powi(2)).sum::<f64>() / n;
+                prop_assert!(mean.abs() < 1e-5, "mean {}", mean);
+                largest = largest.max(square);
+            }
+            prop_assert!((largest - 1.0).abs() < 1e-5, "variance {}", largest);
+            for (row, back) in rows.iter().zip(points.denormalise(&points.normalised).chunks(3)) {
+                for (x, x_back) in row.iter().zip(back) {
+                    prop_assert!((x - x_back).abs() <= 1e-6 * points.scale());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use crate::config::SamplerKind;
+
+/// Trains a denoising diffusion model and samples from it.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+pub struct Cli {
+    /// Say more; twice for everything. `RUST_LOG` overrides it.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a network.
+    Train(TrainArgs),
+    /// Draw images from a trained network.
+    Sample(SampleArgs),
+    /// Show the forward process: data that dissolves into noise.
+    Noise(NoiseArgs),
+    /// List the devices that this build can use.
+    Devices,
+}
+
+/// Where to compute.
+#[derive(Debug, Clone, Args)]
+pub struct DeviceArgs {
+    /// Device to compute on, as in `flex` or `wgpu:1` [default: the environment variable
+    /// BURN_DEVICE, else the best device of this build].
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<String>,
+}
+
+/// `trainer train`
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// Configuration of the run [default: configs/mnist.toml of the repository around the working
+    /// folder].
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    pub config: Option<PathBuf>,
+    /// Folder of the run [default: runs/ and the name of the configuration].
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    pub out: Option<PathBuf>,
+    /// Folder that holds the data set, or a folder of that name [default: data/ of the repository
+    /// around the working folder].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Go on with the run in this folder, from its newest checkpoint.
+    #[arg(long, value_name = "RUN")]
+    pub resume: Option<PathBuf>,
+    /// Start over where a run is already: it is removed.
+    #[arg(long, conflicts_with = "resume")]
+    pub overwrite: bool,
+    /// Override a key of the configuration, as in training.batch_size=64. May be given again.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Budget of the run.
+    #[command(flatten)]
+    pub budget: BudgetArgs,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// The budget of a run; it replaces the one of the configuration.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub struct BudgetArgs {
+    /// Train for this many steps in all.
+    #[arg(long, value_name = "N")]
+    pub steps: Option<u64>,
+    /// Train for this many passes over the training split in all.
+    #[arg(long, value_name = "N")]
+    pub epochs: Option<f64>,
+    /// Train for this many minutes in all.
+    #[arg(long, value_name = "M")]
+    pub minutes: Option<f64>,
+}
+
+/// `trainer sample`
+#[derive(Debug, Args)]
+pub struct SampleArgs {
+    /// Folder of a run, or of one of its checkpoints.
+    pub run: PathBuf,
+    /// Take the checkpoint of the lowest held-out loss, not the newest.
+    #[arg(long)]
+    pub best: bool,
+    /// How noise is turned into an image [default: as in the run's configuration].
+    #[arg(long, value_enum)]
+    pub sampler: Option<SamplerKind>,
+    /// Denoising steps [default: for ddpm all of the chain's, else as in the run's configuration].
+    #[arg(long, value_name = "N")]
+    pub steps: Option<usize>,
+    /// Share of fresh noise in DDIM's steps, from 0 to 1 [default: as in the run's configuration].
+    #[arg(long)]
+    pub eta: Option<f64>,
+    /// Strength of guidance towards the class, 1 being none [default: as in the run's
+    /// configuration].
+    #[arg(long, value_name = "SCALE")]
+    pub guidance: Option<f64>,
+    /// Number of images [default: 10 of each class, else 64].
+    #[arg(long, value_name = "N")]
+    pub count: Option<usize>,
+    /// Classes to draw, in turn: numbers with commas between them, or `none` [default: all].
+    #[arg(long, value_name = "CLASSES")]
+    pub class: Option<String>,
+    /// Seed of the noise.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Images that go through the network at once; it changes the speed, not the images.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub batch_size: usize,
+    /// The grid [default: samples.png in the folder of the run].
+    #[arg(long, value_name = "PNG")]
+    pub out: Option<PathBuf>,
+    /// Also write each image by itself, with labels.csv, into this folder.
+    #[arg(long, value_name = "DIR")]
+    pub each: Option<PathBuf>,
+    /// Also write the denoising of the grid in motion.
+    #[arg(long, value_name = "GIF")]
+    pub gif: Option<PathBuf>,
+    /// Also write a strip of the first images on their way: x_t above, the predicted x_0 below.
+    #[arg(long, value_name = "PNG")]
+    pub trajectory: Option<PathBuf>,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// `trainer noise`
+#[derive(Debug, Args)]
+pub struct NoiseArgs {
+    /// What is noised: an image file, a folder of images, a .wav file or a .csv of points, a line a
+    /// point [default: test images of the configuration's data set, one of each class first].
+    pub input: Option<PathBuf>,
+    /// Folder that the pictures and tables are written into.
+    #[arg(long, value_name = "DIR", default_value = "runs/noise")]
+    pub out: PathBuf,
+    /// Configuration whose [noise] table is the chain [default: configs/mnist.toml of the repository
+    /// around the working folder].
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Folder that holds the data set, or a folder of that name [default: data/ of the repository
+    /// around the working folder].
+    #[arg(long, value_name = "DIR", conflicts_with = "input")]
+    pub data_dir: Option<PathBuf>,
+    /// Number of images, or of points [default: 10 images, 5000 points].
+    #[arg(long, value_name = "N")]
+    pub count: Option<usize>,
+    /// Moments that are drawn side by side, x_0 being the first.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub columns: usize,
+    /// Side of the central square that image files are cut and resized to [default: the shorter side
+    /// of the first, at most 128].
+    #[arg(long, value_name = "PX")]
+    pub size: Option<usize>,
+    /// Read image files in grey.
+    #[arg(long)]
+    pub grey: bool,
+    /// Seed of the noise.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Override a key of the configuration, as in noise.schedule.kind=cosine. May be given again.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}

@@ -1,0 +1,6 @@
+//! What the program does: one file a subcommand.
+
+pub mod devices;
+pub mod noise;
+pub mod sample;
+pub mod train;

@@ -1,0 +1,289 @@
+//! `trainer sample`: images from a trained network, by iterative denoising.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use burn::tensor::Tensor;
+use image::DynamicImage;
+use tracing::info;
+use unet::UNet;
+
+use crate::Usage;
+use crate::atomic_file;
+use crate::checkpoint::Checkpoint;
+use crate::cli::SampleArgs;
+use crate::config::{RunConfig, SamplerKind, SamplingConfig};
+use crate::device;
+use crate::pictures;
+use crate::progress;
+use crate::sampling::{Model, Request, every_class};
+use crate::streams::{Purpose, Streams};
+
+/// Images of each class in a grid when no number is given, and images where there are no classes.
+const COUNT_PER_CLASS: usize = 10;
+const COUNT: usize = 64;
+
+/// Frames of an animation, and how long each is shown.
+const MAX_FRAMES: usize = 40;
+const FRAME_TIME: Duration = Duration::from_millis(80);
+
+/// Images and moments of a trajectory strip.
+const TRAJECTORY_IMAGES: usize = 4;
+const TRAJECTORY_MOMENTS: usize = 10;
+
+/// Draws the images and writes what was asked for.
+pub fn run(args: &SampleArgs) -> Result<()> {
+    let device = device::select(args.device.device.as_deref())?;
+    let checkpoint = Checkpoint::open(&args.run, args.best)?;
+    let config = checkpoint.config();
+    let sampling = sampling_config(config, args)?;
+    if args.batch_size == 0 {
+        bail!(Usage("--batch-size must be at least 1".to_owned()));
+    }
+
+    let unet = checkpoint.load_ema(empty_network(config, &device.device)?)?;
+    let model = Model::new(unet, config, device.device)?;
+    let request = Request {
+        classes: classes(args, model.null_label)?,
+        sampling,
+        seed: args.seed,
+        batch_size: args.batch_size,
+    };
+    let count = request.classes.len();
+    info!(
+        "{} at step {}: {count} images by {} in {} steps on {}",
+        checkpoint.folder().display(),
+        checkpoint.counters().step,
+        match request.sampling.sampler {
+            SamplerKind::Ddpm => "DDPM",
+            SamplerKind::Ddim => "DDIM",
+        },
+        request.sampling.num_inference_steps,
+        device.name
+    );
+
+    let steps = request.sampling.num_inference_steps;
+    let bar = progress::bar(count.div_ceil(args.batch_size) * steps, "denoising");
+    let mut motion = Recording::new(args.gif.is_some(), steps, MAX_FRAMES, count);
+    let strip_moments = Recording::new(
+        args.trajectory.is_some(),
+        steps,
+        TRAJECTORY_MOMENTS,
+        TRAJECTORY_IMAGES.min(count),
+    );
+    let (mut strip_x, mut strip_x_0) = (strip_moments.clone(), strip_moments);
+    let images = model.sample(&request, |first, state| {
+        bar.inc(1);
+        motion.record(first, state.index, &state.x)?;
+        strip_x.record(first, state.index, &state.x)?;
+        strip_x_0.record(first, state.index, &state.predicted_x_0)
+    })?;
+    bar.finish_and_clear();
+
+    let images = pictures::from_tensor(images)?;
+    let columns = pictures::columns(count, model.null_label.filter(|_| args.class.is_none()));
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => args.run.join("samples.png"),
+    };
+    pictures::save_png(&pictures::grid(&images, columns)?, &out)?;
+    println!("wrote {}", out.display());
+    if let Some(folder) = &args.each {
+        write_each(&images, &request.classes, folder)?;
+        println!(
+            "wrote {count} images and labels.csv into {}",
+            folder.display()
+        );
+    }
+    if let Some(path) = &args.gif {
+        let frames: Vec<DynamicImage> = motion
+            .frames
+            .iter()
+            .map(|frame| pictures::grid(frame, columns))
+            .collect::<Result<_>>()?;
+        pictures::save_gif(&frames, FRAME_TIME, path)?;
+        println!("wrote {}", path.display());
+    }
+    if let Some(path) = &args.trajectory {
+        pictures::save_png(&trajectory(&strip_x.frames, &strip_x_0.frames)?, path)?;
+        println!("wrote {}", path.display());
+    }
+    Ok(())
+}
+
+/// The run's settings for sampling, with what the command line says in their place.
+fn sampling_config(config: &RunConfig, args: &SampleArgs) -> Result<SamplingConfig> {
+    let mut overrides = Vec::new();
+    if let Some(sampler) = args.sampler {
+        let name = match sampler {
+            SamplerKind::Ddpm => "ddpm",
+            SamplerKind::Ddim => "ddim",
+        };
+        overrides.push(format!("sampling.sampler={name}"));
+    }
+    let steps = match (args.steps, args.sampler) {
+        // Ancestral sampling is made for every step of the chain.
+        (None, Some(SamplerKind::Ddpm)) => Some(config.noise.num_train_timesteps),
+        (steps, _) => steps,
+    };
+    overrides.extend(steps.map(|n| format!("sampling.num_inference_steps={n}")));
+    overrides.extend(args.eta.map(|eta| format!("sampling.eta={eta:?}")));
+    overrides.extend(
+        args.guidance
+            .map(|s| format!("sampling.guidance_scale={s:?}")),
+    );
+    Ok(config.overridden(&overrides)?.sampling)
+}
+
+/// A network of the right shape, on `device`; its weights are about to be replaced.
+fn empty_network(config: &RunConfig, device: &burn::tensor::Device) -> Result<UNet> {
+    let mut rng = Streams::new(config.seed).at(Purpose::Weights, 0);
+    Ok(config.network.init(device, &mut rng)?)
+}
+
+/// The class of each image.
+fn classes(args: &SampleArgs, null_label: Option<usize>) -> Result<Vec<Option<usize>>> {
+    let asked = args
+        .class
+        .as_deref()
+        .map(|text| parse_classes(text, null_label))
+        .transpose()?;
+    let count = args.count.unwrap_or(match (&asked, null_label) {
+        (Some(asked), Some(_)) => COUNT_PER_CLASS * asked.len(),
+        (None, Some(classes)) => COUNT_PER_CLASS * classes,
+        (_, None) => COUNT,
+    });
+    if count == 0 {
+        bail!(Usage("--count must be at least 1".to_owned()));
+    }
+    Ok(match asked {
+        Some(asked) => asked.iter().copied().cycle().take(count).collect(),
+        None => every_class(count, null_label),
+    })
+}
+
+fn parse_classes(text: &str, null_label: Option<usize>) -> Result<Vec<Option<usize>>> {
+    text.split(',')
+        .map(str::trim)
+        .map(|class| {
+            if class == "none" {
+                return Ok(None);
+            }
+            let Some(classes) = null_label else {
+                bail!(Usage(
+                    "--class: the network of this run knows no classes \
+                     (conditioning.class_labels = false)"
+                        .to_owned()
+                ));
+            };
+            match class.parse() {
+                Ok(class) if class < classes => Ok(Some(class)),
+                _ => bail!(Usage(format!(
+                    "--class {class:?}: expected numbers from 0 to {} with commas between them, or \
+                     `none`",
+                    classes - 1
+                ))),
+            }
+        })
+        .collect()
+}
+
+fn write_each(images: &[DynamicImage], classes: &[Option<usize>], folder: &Path) -> Result<()> {
+    let mut labels = "file,class\n".to_owned();
+    for (index, (image, class)) in images.iter().zip(classes).enumerate() {
+        let name = format!("{index:06}.png");
+        pictures::save_png(image, &folder.join(&name))?;
+        let class = class.map(|class| class.to_string()).unwrap_or_default();
+        writeln!(labels, "{name},{class}").context("cannot write a label")?;
+    }
+    let path = folder.join("labels.csv");
+    atomic_file::write(&path, labels.as_bytes())
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The first images of a request at some moments of their denoising, gathered from all batches.
+#[derive(Debug, Clone)]
+struct Recording {
+    /// The steps that are recorded, in order; the last step is always among them.
+    moments: Vec<usize>,
+    /// How many images are recorded.
+    count: usize,
+    /// The images at each moment.
+    frames: Vec<Vec<DynamicImage>>,
+}
+
+impl Recording {
+    fn new(wanted: bool, steps: usize, max_moments: usize, count: usize) -> Self {
+        let moments: Vec<usize> = if wanted {
+            let moments = max_moments.min(steps);
+            (1..=moments).map(|i| i * steps / moments - 1).collect()
+        } else {
+            Vec::new()
+        };
+        Self {
+            frames: vec![Vec::new(); moments.len()],
+            moments,
+            count,
+        }
+    }
+
+    fn record(&mut self, first: usize, step: usize, images: &Tensor<4>) -> Result<()> {
+        let Ok(moment) = self.moments.binary_search(&step) else {
+            return Ok(());
+        };
+        let wanted = self.count.saturating_sub(first).min(images.dims()[0]);
+        if wanted > 0 {
+            let images = images.clone().narrow(0, 0, wanted);
+            self.frames[moment].extend(pictures::from_tensor(images)?);
+        }
+        Ok(())
+    }
+}
+
+/// For each image a row of x_t and below it a row of the predicted x_0, from noise to data.
+fn trajectory(
+    x: &[Vec<DynamicImage>],
+    predicted_x_0: &[Vec<DynamicImage>],
+) -> Result<DynamicImage> {
+    let count = x.first().map_or(0, Vec::len);
+    let mut cells = Vec::new();
+    for image in 0..count {
+        for frames in [x, predicted_x_0] {
+            cells.extend(frames.iter().map(|frame| frame[image].clone()));
+        }
+    }
+    pictures::grid(&cells, x.len())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn classes_are_numbers_or_none() {
+        assert_eq!(parse_classes("7", Some(10)).unwrap(), [Some(7)]);
+        assert_eq!(
+            parse_classes("0, 1,none", Some(10)).unwrap(),
+            [Some(0), Some(1), None]
+        );
+        for text in ["10", "-1", "x", "", "1,,2"] {
+            let error = parse_classes(text, Some(10)).unwrap_err().to_string();
+            assert!(error.contains("0 to 9"), "{error}");
+        }
+        assert!(parse_classes("3", None).is_err());
+        assert_eq!(parse_classes("none", None).unwrap(), [None]);
+    }
+
+    #[test]
+    fn a_recording_ends_with_the_last_step() {
+        for (steps, moments) in [(50, 10), (10, 10), (7, 10), (1, 10), (1000, 40)] {
+            let recording = Recording::new(true, steps, moments, 1);
+            assert_eq!(recording.moments.last(), Some(&(steps - 1)));
+            assert_eq!(recording.moments.len(), moments.min(steps));
+        }
+    }
+}

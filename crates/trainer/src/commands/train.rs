@@ -1,0 +1,223 @@
+//! `trainer train`: from a configuration, or from the checkpoint of a run, to a trained network.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, bail};
+use datasets::{ImageDataset, Split};
+use tracing::info;
+
+use crate::Usage;
+use crate::atomic_file;
+use crate::checkpoint::Checkpoint;
+use crate::cli::{BudgetArgs, TrainArgs};
+use crate::config::{self, ConfigError, RunConfig};
+use crate::device;
+use crate::run_folder::RunFolder;
+use crate::training::{Ending, Training};
+
+/// Exit code of a run that was interrupted and saved, as shells give it to Ctrl-C.
+const INTERRUPTED: u8 = 130;
+
+/// Trains; returns the exit code.
+pub fn run(args: &TrainArgs) -> Result<u8> {
+    let device = device::select(args.device.device.as_deref())?;
+    let resumed = args
+        .resume
+        .as_deref()
+        .map(|run| Checkpoint::open(run, false))
+        .transpose()?;
+    let (config, out) = match (&resumed, &args.resume) {
+        (Some(checkpoint), Some(run)) => (resumed_config(checkpoint, args)?, run.clone()),
+        _ => new_config(args)?,
+    };
+    let (config, train_split, test_split) = load_data(config, args.data_dir.as_deref())?;
+
+    let folder = match &resumed {
+        Some(_) => RunFolder::open(&out)?,
+        None => RunFolder::create(&out, args.overwrite)?,
+    };
+    atomic_file::write(&folder.config(), config.to_toml().as_bytes())
+        .with_context(|| format!("cannot write {}", folder.config().display()))?;
+    let mut training = Training::new(
+        &config,
+        &folder,
+        (&train_split, &test_split),
+        &device.device,
+        resumed.as_ref(),
+    )?;
+    info!(
+        "{} {} on {}: {} training images, {} parameters, device {}",
+        if resumed.is_some() {
+            "going on with"
+        } else {
+            "training"
+        },
+        out.display(),
+        config.data.dataset,
+        train_split.len(),
+        training.num_params(),
+        device.name
+    );
+
+    let stop = stop_on_signal()?;
+    match training.run(&device.name, &stop)? {
+        Ending::Finished => {
+            println!("draw from it with: trainer sample {}", out.display());
+            Ok(0)
+        }
+        Ending::Interrupted => {
+            println!(
+                "stopped and saved; go on with: trainer train --resume {}",
+                out.display()
+            );
+            Ok(INTERRUPTED)
+        }
+    }
+}
+
+/// The configuration of a new run, and its folder.
+fn new_config(args: &TrainArgs) -> Result<(RunConfig, PathBuf)> {
+    let path = config::path_or_default(args.config.as_deref())?;
+    let overrides = [budget_overrides(&args.budget), args.set.clone()].concat();
+    let config = RunConfig::load(&path, &overrides)?;
+    let config = with_budget(config, &args.budget)?;
+    let name = path.file_stem().unwrap_or_default();
+    let out = args
+        .out
+        .clone()
+        .unwrap_or_else(|| Path::new("runs").join(name));
+    Ok((config, out))
+}
+
+/// The configuration of a resumed run: what decides which numbers are learned stays as it was.
+fn resumed_config(checkpoint: &Checkpoint, args: &TrainArgs) -> Result<RunConfig> {
+    let saved = checkpoint.config();
+    let overrides = [budget_overrides(&args.budget), args.set.clone()].concat();
+    let config = with_budget(saved.overridden(&overrides)?, &args.budget)?;
+    let fixed = [
+        ("seed", config.seed == saved.seed),
+        ("data", config.data == saved.data),
+        ("noise", config.noise == saved.noise),
+        ("network", config.network == saved.network),
+        ("conditioning", config.conditioning == saved.conditioning),
+        ("objective", config.objective == saved.objective),
+    ];
+    for (key, unchanged) in fixed {
+        if !unchanged {
+            bail!(Usage(format!(
+                "{key} cannot change when a run goes on: start a new run for it"
+            )));
+        }
+    }
+    let training = &config.training;
+    let counters = checkpoint.counters();
+    let used_up = training.steps.is_some_and(|steps| counters.step >= steps)
+        || training
+            .minutes
+            .is_some_and(|minutes| counters.seconds >= 60.0 * minutes);
+    if used_up {
+        bail!(Usage(format!(
+            "the budget of the run is used up (step {}, {:.1} minutes): give a larger one in all, \
+             as in --steps {} or --minutes {:.0}",
+            counters.step,
+            counters.seconds / 60.0,
+            counters.step * 2,
+            (counters.seconds / 60.0).ceil() * 2.0
+        )));
+    }
+    Ok(config)
+}
+
+/// The budget of the command line as overrides, for their checks and messages.
+fn budget_overrides(budget: &BudgetArgs) -> Vec<String> {
+    let steps = budget.steps.map(|n| format!("training.steps={n}"));
+    let epochs = budget.epochs.map(|n| format!("training.epochs={n:?}"));
+    let minutes = budget.minutes.map(|n| format!("training.minutes={n:?}"));
+    [steps, epochs, minutes].into_iter().flatten().collect()
+}
+
+/// A budget of the command line is the only one.
+fn with_budget(mut config: RunConfig, budget: &BudgetArgs) -> Result<RunConfig> {
+    if budget.steps.is_some() || budget.epochs.is_some() || budget.minutes.is_some() {
+        config.training.steps = budget.steps;
+        config.training.epochs = budget.epochs;
+        config.training.minutes = budget.minutes;
+    }
+    Ok(config)
+}
+
+/// Loads both splits, and fits the configuration to them: the network gets an embedding for each
+/// class and one more for "no class".
+fn load_data(
+    mut config: RunConfig,
+    data_dir: Option<&Path>,
+) -> Result<(RunConfig, ImageDataset, ImageDataset)> {
+    let name = config.data.dataset;
+    let dir = datasets::find(name, data_dir)?;
+    let train_split = ImageDataset::load(name, Split::Train, &dir)?;
+    let test_split = ImageDataset::load(name, Split::Test, &dir)?;
+
+    let value_error = |key: &str, message: String| ConfigError::Value {
+        path: None,
+        line: None,
+        key: key.to_owned(),
+        message,
+    };
+    let embeds = config
+        .conditioning
+        .class_labels
+        .then_some(train_split.num_classes() + 1);
+    if config.network.num_class_embeds.is_some() && config.network.num_class_embeds != embeds {
+        bail!(value_error(
+            "network.num_class_embeds",
+            "it follows from conditioning.class_labels and the data set: leave it out".into()
+        ));
+    }
+    config.network.num_class_embeds = embeds;
+    for (key, found, expected) in [
+        (
+            "network.in_channels",
+            config.network.in_channels,
+            train_split.channels(),
+        ),
+        (
+            "network.out_channels",
+            config.network.out_channels,
+            train_split.channels(),
+        ),
+        (
+            "network.sample_size",
+            config.network.sample_size,
+            train_split.height(),
+        ),
+        (
+            "network.sample_size",
+            config.network.sample_size,
+            train_split.width(),
+        ),
+    ] {
+        if found != expected {
+            bail!(value_error(
+                key,
+                format!("it is {found}, but the images of {name} need {expected}")
+            ));
+        }
+    }
+    Ok((config, train_split, test_split))
+}
+
+/// A flag that Ctrl-C and a request to terminate set; a second one ends the program at once.
+fn stop_on_signal() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(i32::from(INTERRUPTED));
+        }
+        eprintln!("finishing the step and saving; once more to stop at once");
+    })
+    .context("cannot listen for Ctrl-C")?;
+    Ok(stop)
+}

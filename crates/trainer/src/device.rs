@@ -1,0 +1,295 @@
+//! The devices that this build can use: the only file that knows which backends are compiled in.
+//!
+//! A device is named `BACKEND` or `BACKEND:INDEX`, as in `flex` or `wgpu:1`.
+
+use std::fmt;
+use std::panic;
+
+use burn::tensor::{Device, DeviceType};
+use thiserror::Error;
+
+#[cfg(not(any(
+    feature = "flex",
+    feature = "ndarray",
+    feature = "wgpu",
+    feature = "vulkan",
+    feature = "metal",
+    feature = "cuda",
+    feature = "rocm"
+)))]
+compile_error!(
+    "no backend: build `trainer` with at least one of the features flex, ndarray, wgpu, vulkan, \
+     metal, cuda, rocm (flex is the default; it is off with --no-default-features)"
+);
+
+/// A backend of burn. Its name is also the cargo feature that compiles it in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// NVIDIA GPUs.
+    Cuda,
+    /// Apple GPUs.
+    Metal,
+    /// AMD GPUs.
+    Rocm,
+    /// GPUs with a Vulkan driver.
+    Vulkan,
+    /// GPUs through whatever graphics API the system has.
+    Wgpu,
+    /// burn's CPU backend.
+    Flex,
+    /// burn's older CPU backend.
+    NdArray,
+}
+
+impl Backend {
+    /// All backends, the one to prefer first.
+    pub const ALL: [Self; 7] = [
+        Self::Cuda,
+        Self::Metal,
+        Self::Rocm,
+        Self::Vulkan,
+        Self::Wgpu,
+        Self::Flex,
+        Self::NdArray,
+    ];
+
+    /// The name in `--device` and the cargo feature.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cuda => "cuda",
+            Self::Metal => "metal",
+            Self::Rocm => "rocm",
+            Self::Vulkan => "vulkan",
+            Self::Wgpu => "wgpu",
+            Self::Flex => "flex",
+            Self::NdArray => "ndarray",
+        }
+    }
+
+    fn device_type(self) -> Option<DeviceType> {
+        match self {
+            #[cfg(feature = "cuda")]
+            Self::Cuda => Some(DeviceType::Cuda),
+            #[cfg(feature = "metal")]
+            Self::Metal => Some(DeviceType::Metal),
+            #[cfg(feature = "rocm")]
+            Self::Rocm => Some(DeviceType::Rocm),
+            #[cfg(feature = "vulkan")]
+            Self::Vulkan => Some(DeviceType::Vulkan),
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu => Some(DeviceType::Wgpu),
+            #[cfg(feature = "flex")]
+            Self::Flex => Some(DeviceType::Flex),
+            #[cfg(feature = "ndarray")]
+            Self::NdArray => Some(DeviceType::NdArray),
+            #[allow(unreachable_patterns)] // with every backend compiled in
+            _ => None,
+        }
+    }
+
+    /// Whether the backend is compiled in.
+    pub fn is_compiled_in(self) -> bool {
+        self.device_type().is_some()
+    }
+
+    /// The devices of this backend on this machine; none where the backend is not compiled in or
+    /// its driver is missing.
+    fn devices(self) -> Vec<Device> {
+        let Some(device_type) = self.device_type() else {
+            return Vec::new();
+        };
+        // The GPU runtimes panic where their driver cannot be loaded; for a list of what there is,
+        // that only means that there is nothing.
+        let hook = panic::take_hook();
+        panic::set_hook(Box::new(|_| {}));
+        let devices = panic::catch_unwind(|| Device::enumerate(device_type).into_vec());
+        panic::set_hook(hook);
+        devices.unwrap_or_default()
+    }
+
+    /// Whether `device` is a processor that plays a GPU, as Mesa's llvmpipe does: useful for
+    /// tests, never the best choice.
+    fn is_software(self, device: &Device) -> bool {
+        match self {
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu => *device == Device::wgpu(burn::tensor::DeviceKind::Cpu),
+            #[cfg(feature = "vulkan")]
+            Self::Vulkan => *device == Device::vulkan(burn::tensor::DeviceKind::Cpu),
+            _ => {
+                let _ = device;
+                false
+            }
+        }
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A device that can be picked, with the name that picks it.
+#[derive(Debug, Clone)]
+pub struct NamedDevice {
+    /// `BACKEND:INDEX`, or `BACKEND` for the first of its backend.
+    pub name: String,
+    /// Its backend.
+    pub backend: Backend,
+    /// Whether a processor plays this GPU.
+    pub is_software: bool,
+    /// The handle, without autodiff.
+    pub device: Device,
+}
+
+/// A device that cannot be had.
+#[derive(Debug, Error)]
+pub enum DeviceError {
+    /// No such backend exists.
+    #[error(
+        "unknown device {name:?}: expected one of {known}, as in `flex` or `wgpu:1`",
+        known = Backend::ALL.map(Backend::name).join(", ")
+    )]
+    Unknown {
+        /// The name as given.
+        name: String,
+    },
+    /// The backend exists but is not in this build.
+    #[error(
+        "the device {name:?} is not compiled in: build with \
+         `cargo run -p trainer --features {backend} -- …` (this build has: {})",
+        compiled_in().join(", ")
+    )]
+    NotCompiledIn {
+        /// The name as given.
+        name: String,
+        /// Its backend.
+        backend: Backend,
+    },
+    /// The backend finds no such device on this machine.
+    #[error(
+        "there is no device {name:?} on this machine: the backend {backend} finds {found} \
+         device(s) here; `trainer devices` lists them"
+    )]
+    Absent {
+        /// The name as given.
+        name: String,
+        /// Its backend.
+        backend: Backend,
+        /// How many devices that backend finds.
+        found: usize,
+    },
+    /// No backend of this build finds a device.
+    #[error("no device: none of the backends of this build ({}) finds one", compiled_in().join(", "))]
+    None,
+}
+
+fn compiled_in() -> Vec<&'static str> {
+    Backend::ALL
+        .into_iter()
+        .filter(|backend| backend.is_compiled_in())
+        .map(Backend::name)
+        .collect()
+}
+
+/// Every device that this build can use on this machine, the best first.
+pub fn available() -> Vec<NamedDevice> {
+    Backend::ALL.into_iter().flat_map(devices_of).collect()
+}
+
+/// The device that `name` asks for; without a name, the one that the environment variable
+/// `BURN_DEVICE` names; without either, the best one of this machine.
+pub fn select(name: Option<&str>) -> Result<NamedDevice, DeviceError> {
+    let from_environment = std::env::var("BURN_DEVICE").ok();
+    match name.or(from_environment.as_deref()) {
+        Some(name) => by_name(name),
+        None => {
+            let mut devices = available();
+            // A processor that plays a GPU is slower than the CPU backends.
+            devices.sort_by_key(|device| device.is_software);
+            devices.into_iter().next().ok_or(DeviceError::None)
+        }
+    }
+}
+
+fn by_name(name: &str) -> Result<NamedDevice, DeviceError> {
+    let unknown = || DeviceError::Unknown {
+        name: name.to_owned(),
+    };
+    let (backend, index) = match name.split_once(':') {
+        Some((backend, index)) => (backend, index.parse().map_err(|_| unknown())?),
+        None => (name, 0),
+    };
+    let backend = Backend::ALL
+        .into_iter()
+        .find(|known| known.name() == backend.to_lowercase())
+        .ok_or_else(unknown)?;
+    if !backend.is_compiled_in() {
+        return Err(DeviceError::NotCompiledIn {
+            name: name.to_owned(),
+            backend,
+        });
+    }
+    let mut devices = devices_of(backend);
+    if index >= devices.len() {
+        return Err(DeviceError::Absent {
+            name: name.to_owned(),
+            backend,
+            found: devices.len(),
+        });
+    }
+    Ok(devices.swap_remove(index))
+}
+
+fn devices_of(backend: Backend) -> Vec<NamedDevice> {
+    let named = |(index, device): (usize, Device)| NamedDevice {
+        name: match index {
+            0 => backend.name().to_owned(),
+            _ => format!("{backend}:{index}"),
+        },
+        backend,
+        is_software: backend.is_software(&device),
+        device,
+    };
+    backend
+        .devices()
+        .into_iter()
+        .enumerate()
+        .map(named)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_device_is_picked_by_name() {
+        let device = by_name("flex").unwrap();
+        assert_eq!(device.backend, Backend::Flex);
+        assert_eq!(device.name, "flex");
+    }
+
+    #[test]
+    fn names_that_mean_nothing_are_refused() {
+        for name in ["", "gpu", "flex:x", "flex:-1", ":"] {
+            let error = by_name(name).unwrap_err();
+            assert!(
+                matches!(error, DeviceError::Unknown { .. }),
+                "{name}: {error}"
+            );
+        }
+        let error = by_name("flex:7").unwrap_err().to_string();
+        assert!(error.contains("finds 1 device"), "{error}");
+    }
+
+    #[test]
+    fn a_backend_that_is_not_compiled_in_names_its_feature() {
+        for backend in Backend::ALL.into_iter().filter(|b| !b.is_compiled_in()) {
+            let error = by_name(backend.name()).unwrap_err().to_string();
+            assert!(error.contains(&format!("--features {backend}")), "{error}");
+        }
+    }
+}

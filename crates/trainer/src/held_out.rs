@@ -1,0 +1,94 @@
+//! The loss on the test split: the same examples, timesteps and noise each time, so that the figure
+//! changes only with the weights.
+
+use anyhow::{Context, Result};
+use burn::tensor::{Device, Tensor};
+use datasets::ImageDataset;
+use unet::UNet;
+
+use crate::config::RunConfig;
+use crate::objective::{Example, Objective};
+use crate::streams::{self, Purpose, Streams};
+
+/// The mean squared error of a network on the test split.
+#[derive(Debug, Clone)]
+pub struct HeldOutLoss {
+    /// Over all examples.
+    pub mean: f64,
+    /// Over those of each range of timesteps, all ranges equally wide, the least noise first.
+    pub by_timestep: Vec<f64>,
+}
+
+/// Measures `unet` (without autodiff, on `device`) on the first test examples, at timesteps spread
+/// evenly over the chain.
+pub fn held_out_loss(
+    unet: &UNet,
+    objective: &Objective,
+    dataset: &ImageDataset,
+    config: &RunConfig,
+    device: &Device,
+) -> Result<HeldOutLoss> {
+    let count = config.held_out.examples.min(dataset.len());
+    let num_train_timesteps = objective.chain().num_train_timesteps();
+    let streams = Streams::new(config.seed);
+    let indices: Vec<usize> = (0..count).collect();
+
+    let mut errors: Vec<f32> = Vec::with_capacity(count);
+    let timestep = |index: usize| index * num_train_timesteps / count;
+    for batch in indices.chunks(config.training.batch_size) {
+        let x_0 = dataset.batch(batch, device);
+        let shape = {
+            let [_, channels, height, width] = x_0.dims();
+            [1, channels, height, width]
+        };
+        let noise = batch
+            .iter()
+            .map(|&index| {
+                let mut rng = streams.at(Purpose::HeldOut, index as u64);
+                streams::noise(shape, &mut rng, device)
+            })
+            .collect();
+        let example = Example {
+            x_0,
+            labels: config
+                .conditioning
+                .class_labels
+                .then(|| batch.iter().map(|&index| dataset.label(index)).collect()),
+            noise: Tensor::cat(noise, 0),
+            timesteps: batch.iter().map(|&index| timestep(index)).collect(),
+        };
+        let values: Vec<f32> = objective
+            .errors(unet, example)
+            .try_into_vec_as()
+            .context("cannot read the held-out loss back from the device")?;
+        errors.extend(values);
+    }
+    Ok(summarize(&errors, config.held_out.buckets))
+}
+
+/// Examples stand in the order of their timesteps, evenly spread, so that ranges of timesteps are
+/// ranges of examples.
+fn summarize(errors: &[f32], buckets: usize) -> HeldOutLoss {
+    let mean = |errors: &[f32]| {
+        errors.iter().map(|&error| f64::from(error)).sum::<f64>() / errors.len() as f64
+    };
+    let edge = |bucket: usize| bucket * errors.len() / buckets;
+    HeldOutLoss {
+        mean: mean(errors),
+        by_timestep: (0..buckets)
+            .map(|bucket| mean(&errors[edge(bucket)..edge(bucket + 1)]))
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_timesteps_are_ranges_of_examples() {
+        let loss = summarize(&[4.0, 2.0, 2.0, 0.0], 2);
+        assert_eq!(loss.mean, 2.0);
+        assert_eq!(loss.by_timestep, [3.0, 1.0]);
+    }
+}

@@ -1,0 +1,58 @@
+//! Trains a denoising diffusion model and samples from it.
+//!
+//! ```text
+//! datasets ──x_0──▶ noising ──(x_t, ε, t)──▶ unet ──ε̂──▶ loss ──▶ optimiser ──▶ checkpoint
+//! checkpoint ──▶ unet ◀──x_t── denoising ──x_{t-1}──▶ … ──▶ x_0 ──▶ pictures
+//! ```
+
+pub mod atomic_file;
+pub mod checkpoint;
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod data_order;
+pub mod device;
+pub mod ema;
+pub mod held_out;
+pub mod metrics;
+pub mod objective;
+pub mod optimizer;
+pub mod parameters;
+pub mod pictures;
+pub mod plots;
+pub mod progress;
+pub mod run_folder;
+pub mod sampling;
+pub mod streams;
+pub mod training;
+
+use anyhow::{Error, Result};
+use thiserror::Error;
+
+use crate::cli::{Cli, Command};
+use crate::config::ConfigError;
+use crate::device::DeviceError;
+
+/// What was typed cannot be done as it stands: the command line or the configuration is wrong.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// Does what the command line asks for; returns the exit code.
+pub fn run(cli: &Cli) -> Result<u8> {
+    progress::start_log(cli.verbose);
+    match &cli.command {
+        Command::Train(args) => commands::train::run(args),
+        Command::Sample(args) => commands::sample::run(args).map(|()| 0),
+        Command::Noise(args) => commands::noise::run(args).map(|()| 0),
+        Command::Devices => commands::devices::run().map(|()| 0),
+    }
+}
+
+/// The exit code of an error: 2 where the command line or the configuration is wrong, else 1.
+pub fn exit_code(error: &Error) -> u8 {
+    let is_usage = error
+        .chain()
+        .any(|cause| cause.is::<Usage>() || cause.is::<ConfigError>() || cause.is::<DeviceError>());
+    if is_usage { 2 } else { 1 }
+}

@@ -1,0 +1,170 @@
+//! Images in [-1, 1] to pictures in files: grids, strips and animations. Grey stays grey.
+
+use std::io::Cursor;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use burn::tensor::Tensor;
+use image::codecs::gif::{GifEncoder, Repeat};
+use image::imageops::{self, FilterType};
+use image::{Delay, DynamicImage, Frame, GrayImage, ImageFormat, RgbImage};
+
+use crate::atomic_file;
+
+/// Pixels between the images of a grid.
+const GAP: u32 = 2;
+
+/// Images smaller than this are enlarged in grids and strips, by a whole factor, so that a person
+/// sees them.
+const COMFORTABLE_SIZE: u32 = 56;
+
+/// The images of a batch `[B, C, H, W]` in [-1, 1], C being 1 (grey) or 3 (RGB). Values outside
+/// are clipped.
+pub fn from_tensor(images: Tensor<4>) -> Result<Vec<DynamicImage>> {
+    let [batch, channels, height, width] = images.dims();
+    ensure!(
+        channels == 1 || channels == 3,
+        "images of {channels} channels cannot be drawn: 1 (grey) or 3 (RGB) can"
+    );
+    let values: Vec<f32> = images
+        .permute([0, 2, 3, 1])
+        .try_into_vec_as()
+        .context("cannot read the images back from the device")?;
+    let bytes: Vec<u8> = values
+        .into_iter()
+        .map(|value| ((value + 1.0) * 127.5).round().clamp(0.0, 255.0) as u8)
+        .collect();
+    let (width_px, height_px) = (u32::try_from(width)?, u32::try_from(height)?);
+    bytes
+        .chunks(channels * height * width)
+        .take(batch)
+        .map(|pixels| {
+            let pixels = pixels.to_vec();
+            let picture = if channels == 1 {
+                GrayImage::from_raw(width_px, height_px, pixels).map(DynamicImage::from)
+            } else {
+                RgbImage::from_raw(width_px, height_px, pixels).map(DynamicImage::from)
+            };
+            picture.context("an image has no pixels")
+        })
+        .collect()
+}
+
+/// The pictures in rows of `columns`, on a background of middle grey. All are of the size and kind
+/// of the first; small ones are enlarged.
+pub fn grid(pictures: &[DynamicImage], columns: usize) -> Result<DynamicImage> {
+    let first = pictures.first().context("there is no image to draw")?;
+    let columns = u32::try_from(columns.clamp(1, pictures.len()))?;
+    let rows = u32::try_from(pictures.len())?.div_ceil(columns);
+    let scale = (COMFORTABLE_SIZE / first.width().max(first.height()).max(1)).max(1);
+    let (width, height) = (first.width() * scale, first.height() * scale);
+
+    let mut background = DynamicImage::new(
+        GAP + columns * (width + GAP),
+        GAP + rows * (height + GAP),
+        first.color(),
+    );
+    imageops::invert(&mut background);
+    background = background.brighten(-128);
+    for (index, picture) in (0u32..).zip(pictures) {
+        let (row, column) = (index / columns, index % columns);
+        let enlarged = picture.resize_exact(width, height, FilterType::Nearest);
+        let x = GAP + column * (width + GAP);
+        let y = GAP + row * (height + GAP);
+        imageops::replace(&mut background, &enlarged, i64::from(x), i64::from(y));
+    }
+    Ok(background)
+}
+
+/// Columns of a grid of `count` images: a row a class where every class has the same number of them
+/// (`null_label` being the number of classes), else as square as can be.
+pub fn columns(count: usize, null_label: Option<usize>) -> usize {
+    match null_label {
+        Some(classes) if count % classes == 0 => count / classes,
+        _ => count.isqrt().max(1),
+    }
+}
+
+/// Writes a picture as PNG.
+pub fn save_png(picture: &DynamicImage, path: &Path) -> Result<()> {
+    let mut bytes = Cursor::new(Vec::new());
+    picture
+        .write_to(&mut bytes, ImageFormat::Png)
+        .context("cannot encode a PNG")?;
+    atomic_file::write(path, bytes.get_ref())
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Writes pictures as an endlessly repeated GIF that rests on its last one.
+pub fn save_gif(frames: &[DynamicImage], frame_time: Duration, path: &Path) -> Result<()> {
+    const REST: Duration = Duration::from_secs(2);
+    let mut bytes = Vec::new();
+    let mut encoder = GifEncoder::new_with_speed(&mut bytes, 10);
+    let encode = |encoder: &mut GifEncoder<_>| {
+        encoder.set_repeat(Repeat::Infinite)?;
+        for (index, frame) in frames.iter().enumerate() {
+            let last = index + 1 == frames.len();
+            let delay = Delay::from_saturating_duration(if last { REST } else { frame_time });
+            encoder.encode_frame(Frame::from_parts(frame.to_rgba8(), 0, 0, delay))?;
+        }
+        Ok::<(), image::ImageError>(())
+    };
+    encode(&mut encoder).context("cannot encode a GIF")?;
+    drop(encoder);
+    atomic_file::write(path, &bytes).with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use burn::tensor::Device;
+
+    use super::*;
+
+    fn images<const N: usize>(values: [f32; N], shape: [usize; 4]) -> Tensor<4> {
+        Tensor::<1>::from_floats(values, &Device::flex()).reshape(shape)
+    }
+
+    #[test]
+    fn values_become_bytes() {
+        let pictures = from_tensor(images([-1.0, 0.0, 1.0, 7.0], [1, 1, 2, 2])).unwrap();
+        assert_eq!(pictures[0].as_bytes(), [0, 128, 255, 255]);
+        assert!(matches!(pictures[0], DynamicImage::ImageLuma8(_)));
+    }
+
+    #[test]
+    fn channels_are_interleaved() {
+        let pictures = from_tensor(images([-1.0, 1.0, 0.0], [1, 3, 1, 1])).unwrap();
+        assert_eq!(pictures[0].as_bytes(), [0, 255, 128]);
+        assert!(from_tensor(images([0.0, 0.0], [1, 2, 1, 1])).is_err());
+    }
+
+    #[test]
+    fn a_grid_has_room_for_every_picture() {
+        let picture = DynamicImage::new_luma8(28, 28);
+        let grid = grid(&vec![picture; 7], 3).unwrap();
+        assert_eq!((grid.width(), grid.height()), (2 + 3 * 58, 2 + 3 * 58));
+        // The background, a picture, and the place of the eighth picture, which is not there.
+        assert_eq!(grid.to_luma8().get_pixel(0, 0).0, [127]);
+        assert_eq!(grid.to_luma8().get_pixel(5, 5).0, [0]);
+        assert_eq!(grid.to_luma8().get_pixel(100, 150).0, [127]);
+    }
+
+    #[test]
+    fn files_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let picture = DynamicImage::new_luma8(4, 4);
+        let (png, gif) = (folder.path().join("a.png"), folder.path().join("a.gif"));
+        save_png(&picture, &png).unwrap();
+        save_gif(
+            &[picture.clone(), picture.clone()],
+            Duration::from_millis(50),
+            &gif,
+        )
+        .unwrap();
+        assert_eq!(image::open(&png).unwrap(), picture);
+        assert_eq!(image::open(&gif).unwrap().width(), 4);
+    }
+}

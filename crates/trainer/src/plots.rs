@@ -1,0 +1,325 @@
+//! Curves: the loss of a run, and the schedule of a chain.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, anyhow};
+use image::{DynamicImage, GenericImage, RgbImage};
+use noising::NoiseSchedule;
+use plotters::coord::Shift;
+use plotters::coord::ranged1d::AsRangedCoord;
+use plotters::prelude::*;
+use plotters::style::register_font;
+
+use crate::metrics::{Record, Smoothed};
+use crate::pictures;
+
+/// The size of a plot in pixels.
+const SIZE: (u32, u32) = (800, 500);
+
+/// The font of all labels; it comes with the program.
+pub(crate) const FONT: &str = "sans-serif";
+/// The colours of curves, in order.
+pub(crate) const COLOURS: [RGBColor; 3] = [
+    RGBColor(31, 119, 180),
+    RGBColor(214, 90, 30),
+    RGBColor(44, 140, 60),
+];
+
+/// A named line of a plot.
+#[derive(Debug, Clone)]
+pub struct Curve {
+    /// Its name in the legend.
+    pub name: String,
+    /// Its points, from left to right; those that are not finite are left out.
+    pub points: Vec<(f64, f64)>,
+    /// Whether the points are marked.
+    pub marked: bool,
+}
+
+/// How a plot is labelled.
+#[derive(Debug, Clone, Copy)]
+pub struct Labels<'a> {
+    /// Above it.
+    pub title: &'a str,
+    /// Below it.
+    pub x: &'a str,
+    /// Beside it.
+    pub y: &'a str,
+}
+
+/// Draws the training loss, smoothed, and the held-out loss of a run over its steps, as PNG.
+pub fn loss_curve(records: &[Record], path: &Path) -> Result<()> {
+    let mut smoothed = Smoothed::default();
+    let training = records
+        .iter()
+        .filter_map(|record| Some((record.step as f64, smoothed.push(record.loss?))))
+        .collect();
+    let held_out = records
+        .iter()
+        .filter_map(|record| Some((record.step as f64, record.held_out_loss?)))
+        .collect();
+    let curves = [
+        Curve {
+            name: "training (smoothed)".to_owned(),
+            points: training,
+            marked: false,
+        },
+        Curve {
+            name: "test split, averaged weights".to_owned(),
+            points: held_out,
+            marked: true,
+        },
+    ];
+    let labels = Labels {
+        title: "Loss",
+        x: "step",
+        y: "mean squared error",
+    };
+    let picture = draw(&labels, &curves, Scale::Logarithmic)?;
+    pictures::save_png(&picture, path)
+}
+
+/// How values are spread along the vertical axis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
+    /// As they are.
+    Linear,
+    /// By their logarithm, for positive values.
+    Logarithmic,
+}
+
+/// Draws up to three curves into one plot.
+pub fn draw(labels: &Labels<'_>, curves: &[Curve], scale: Scale) -> Result<DynamicImage> {
+    register_fonts()?;
+    let is_drawn = |&(_, y): &(f64, f64)| y.is_finite() && (scale == Scale::Linear || y > 0.0);
+    let curves: Vec<Curve> = curves
+        .iter()
+        .map(|curve| Curve {
+            points: curve.points.iter().copied().filter(is_drawn).collect(),
+            ..curve.clone()
+        })
+        .collect();
+    let points = || curves.iter().flat_map(|curve| &curve.points);
+    let xs = range(points().map(|point| point.0));
+    let ys = range(points().map(|point| point.1));
+
+    canvas(SIZE, |area| match scale {
+        Scale::Linear => {
+            let margin = (ys.1 - ys.0) * 0.05;
+            chart(
+                area,
+                labels,
+                &curves,
+                xs.0..xs.1,
+                (ys.0 - margin)..(ys.1 + margin),
+            )
+        }
+        Scale::Logarithmic => {
+            let ys = (ys.0 / 1.1..ys.1 * 1.1).log_scale();
+            chart(area, labels, &curves, xs.0..xs.1, ys)
+        }
+    })
+}
+
+/// Draws how much signal and noise x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε holds over the steps of a chain,
+/// and below it their ratio as log-SNR, as PNG.
+pub fn schedule(schedule: &NoiseSchedule, path: &Path) -> Result<()> {
+    /// More points than pixels would not show.
+    const MAX_POINTS: usize = 2000;
+    let num_train_timesteps = schedule.num_train_timesteps();
+    let count = num_train_timesteps.min(MAX_POINTS);
+    let curve = |name: &str, value: &dyn Fn(usize) -> f64| Curve {
+        name: name.to_owned(),
+        points: (1..=count)
+            .map(|i| i * num_train_timesteps / count - 1)
+            .map(|t| (t as f64, value(t)))
+            .collect(),
+        marked: count < 50,
+    };
+    let alphas_cumprod = schedule.alphas_cumprod();
+    let coefficients = draw(
+        &Labels {
+            title: "xₜ = √ᾱₜ x₀ + √(1 − ᾱₜ) ε: the signal fades, the noise takes over",
+            x: "timestep t",
+            y: "coefficient",
+        },
+        &[
+            curve("signal √ᾱₜ", &|t| alphas_cumprod[t].sqrt()),
+            curve("noise √(1 − ᾱₜ)", &|t| {
+                (1.0 - alphas_cumprod[t]).sqrt()
+            }),
+        ],
+        Scale::Linear,
+    )?;
+    let log_snr = draw(
+        &Labels {
+            title: "Signal-to-noise ratio: above 0 the signal is stronger, below 0 the noise",
+            x: "timestep t",
+            y: "log-SNR in nats",
+        },
+        &[curve("ln (ᾱₜ / (1 − ᾱₜ))", &|t| {
+            schedule.log_snr(t)
+        })],
+        Scale::Linear,
+    )?;
+    let mut both = DynamicImage::new_rgb8(SIZE.0, 2 * SIZE.1);
+    both.copy_from(&coefficients, 0, 0)
+        .and_then(|()| both.copy_from(&log_snr, 0, SIZE.1))
+        .context("cannot draw a plot")?;
+    pictures::save_png(&both, path)
+}
+
+/// What is drawn on.
+pub(crate) type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
+
+/// A white picture of `size` pixels with what `paint` draws on it.
+pub(crate) fn canvas(
+    size: (u32, u32),
+    paint: impl FnOnce(&Area<'_>) -> Result<()>,
+) -> Result<DynamicImage> {
+    register_fonts()?;
+    let mut pixels = vec![255; size.0 as usize * size.1 as usize * 3];
+    {
+        let area = BitMapBackend::with_buffer(&mut pixels, size).into_drawing_area();
+        paint(&area).context("cannot draw a plot")?;
+    }
+    RgbImage::from_raw(size.0, size.1, pixels)
+        .map(DynamicImage::from)
+        .context("cannot draw a plot")
+}
+
+/// The width in pixels of `text` in letters of height `size`.
+pub(crate) fn text_width(text: &str, size: u32) -> Result<u32> {
+    register_fonts()?;
+    let (width, _) = (FONT, size).into_font().box_size(text)?;
+    Ok(width)
+}
+
+fn chart<Y>(
+    area: &Area<'_>,
+    labels: &Labels<'_>,
+    curves: &[Curve],
+    xs: std::ops::Range<f64>,
+    ys: Y,
+) -> Result<()>
+where
+    Y: AsRangedCoord<Value = f64>,
+    Y::CoordDescType: plotters::coord::ranged1d::ValueFormatter<f64>,
+{
+    let failed = |error: &dyn std::error::Error| anyhow!("{error}");
+    let mut chart = ChartBuilder::on(area)
+        .caption(labels.title, (FONT, 22))
+        .margin(16)
+        .x_label_area_size(44)
+        .y_label_area_size(64)
+        .build_cartesian_2d(xs, ys)
+        .map_err(|e| failed(&e))?;
+    chart
+        .configure_mesh()
+        .light_line_style(WHITE)
+        .label_style((FONT, 14))
+        .axis_desc_style((FONT, 16))
+        .x_desc(labels.x)
+        .y_desc(labels.y)
+        .draw()
+        .map_err(|e| failed(&e))?;
+    for (curve, colour) in curves.iter().zip(COLOURS.iter().cycle()) {
+        let style = ShapeStyle::from(colour).stroke_width(2);
+        chart
+            .draw_series(LineSeries::new(curve.points.iter().copied(), style))
+            .map_err(|e| failed(&e))?
+            .label(&curve.name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+        if curve.marked {
+            let marks = curve
+                .points
+                .iter()
+                .map(|&point| Circle::new(point, 3, style.filled()));
+            chart.draw_series(marks).map_err(|e| failed(&e))?;
+        }
+    }
+    chart
+        .configure_series_labels()
+        .background_style(WHITE.mix(0.8))
+        .border_style(BLACK.mix(0.3))
+        .label_font((FONT, 14))
+        .draw()
+        .map_err(|e| failed(&e))
+}
+
+/// The least and the greatest of some values, apart even where they are one or none.
+fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let (least, greatest) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |range, value| {
+        (range.0.min(value), range.1.max(value))
+    });
+    if least > greatest {
+        return (0.1, 1.0);
+    }
+    if least == greatest {
+        let margin = if least == 0.0 { 0.5 } else { least.abs() * 0.5 };
+        return (least - margin, greatest + margin);
+    }
+    (least, greatest)
+}
+
+/// Fonts come with the program: a machine without any still gets labels.
+fn register_fonts() -> Result<()> {
+    static REGISTERED: OnceLock<bool> = OnceLock::new();
+    let registered = REGISTERED
+        .get_or_init(|| register_font(FONT, FontStyle::Normal, dejavu::sans::regular()).is_ok());
+    anyhow::ensure!(registered, "the built-in font cannot be read");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn record(step: u64, loss: f64) -> Record {
+        Record {
+            step,
+            loss: Some(loss),
+            held_out_loss: Some(loss * 1.1),
+            ..Record::default()
+        }
+    }
+
+    #[test]
+    fn runs_of_any_length_have_a_curve() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("loss.png");
+        for records in [
+            vec![],
+            vec![record(1, 0.5)],
+            vec![record(1, f64::NAN)],
+            vec![record(1, 0.5), record(2, 0.25)],
+        ] {
+            loss_curve(&records, &path).unwrap();
+            let picture = image::open(&path).unwrap();
+            assert_eq!((picture.width(), picture.height()), SIZE);
+        }
+    }
+
+    #[test]
+    fn curves_leave_their_colour() {
+        let curve = Curve {
+            name: "line".to_owned(),
+            points: vec![(0.0, -1.0), (1.0, 1.0)],
+            marked: false,
+        };
+        let labels = Labels {
+            title: "",
+            x: "",
+            y: "",
+        };
+        let picture = draw(&labels, &[curve], Scale::Linear).unwrap().to_rgb8();
+        let colour = COLOURS[0];
+        let coloured = picture
+            .pixels()
+            .filter(|p| p.0 == [colour.0, colour.1, colour.2]);
+        assert!(coloured.count() > 500);
+    }
+}

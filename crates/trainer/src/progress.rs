@@ -1,0 +1,135 @@
+//! What a person sees while the program works: bars on a terminal, lines elsewhere, and the log
+//! above both.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::metrics::{Record, Smoothed};
+
+/// The bars of the process; the log steps out of their way.
+fn bars() -> &'static MultiProgress {
+    static BARS: OnceLock<MultiProgress> = OnceLock::new();
+    BARS.get_or_init(MultiProgress::new)
+}
+
+/// Starts the log on standard error: warnings and events; more with each `-v`; or as `RUST_LOG`
+/// says.
+pub fn start_log(verbosity: u8) {
+    let level = match verbosity {
+        0 => "warn,trainer=info",
+        1 => "info,trainer=debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    // A second start, as in tests, changes nothing.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(verbosity > 0)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(AboveBars)
+        .try_init();
+}
+
+/// Writes to standard error with the bars out of the way.
+#[derive(Debug, Clone, Copy)]
+struct AboveBars;
+
+impl Write for AboveBars {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        bars().suspend(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+impl MakeWriter<'_> for AboveBars {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        Self
+    }
+}
+
+/// The progress of a training session: a bar that fills with the budget, or a line each time the
+/// loss is logged.
+#[derive(Debug)]
+pub struct TrainingProgress {
+    bar: Option<ProgressBar>,
+    smoothed: Smoothed,
+}
+
+/// Parts into which the budget is divided on the bar.
+const PARTS: u64 = 10_000;
+
+impl TrainingProgress {
+    /// A session that starts with a share `progress` of the budget used up.
+    pub fn new(progress: f64, step: u64) -> Self {
+        let bar = io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template(
+                "step {prefix} {wide_bar} {percent}% {msg} [{elapsed_precise}, left {eta}]",
+            );
+            let bar = bars().add(ProgressBar::new(PARTS));
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_position(parts(progress));
+            // The time left is judged by this session alone.
+            bar.reset_eta();
+            bar.set_prefix(step.to_string());
+            bar
+        });
+        Self {
+            bar,
+            smoothed: Smoothed::default(),
+        }
+    }
+
+    /// One more step was taken.
+    pub fn step(&self, progress: f64, step: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_prefix(step.to_string());
+            bar.set_position(parts(progress));
+        }
+    }
+
+    /// The loss was logged.
+    pub fn log(&mut self, record: &Record) {
+        let loss = self.smoothed.push(record.loss.unwrap_or_default());
+        let speed = record.images_per_second.unwrap_or_default();
+        match &self.bar {
+            Some(bar) => bar.set_message(format!("loss {loss:.4}, {speed:.0} images/s")),
+            None => info!(
+                "step {}, epoch {:.2}: loss {loss:.4}, {speed:.0} images/s",
+                record.step, record.epoch
+            ),
+        }
+    }
+
+    /// The session is over.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn parts(progress: f64) -> u64 {
+    (progress.clamp(0.0, 1.0) * PARTS as f64) as u64
+}
+
+/// A bar over `length` pieces of work, on a terminal; nothing elsewhere.
+pub fn bar(length: usize, what: &'static str) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} [left {eta}]");
+    bars()
+        .add(ProgressBar::new(length as u64))
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        .with_message(what)
+}

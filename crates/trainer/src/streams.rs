@@ -1,0 +1,118 @@
+//! Every random number of the program.
+//!
+//! Numbers are drawn on the host from ChaCha8, a counter-based generator: the run's seed is the
+//! key, a [`Purpose`] picks the stream and an index (the step, the epoch, the image) picks the
+//! place in it. So no generator has a state to save: a resumed run draws what an uninterrupted one
+//! would have drawn, an image of a grid does not depend on the others, and every backend sees the
+//! same numbers.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::StandardNormal;
+
+/// What a random number is for. Each purpose has a stream of its own, so that drawing more of one
+/// never shifts another. The values are part of the checkpoint format: they stay as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The initial weights; one index, 0.
+    Weights = 0,
+    /// The order of the training examples; the index is the epoch.
+    Shuffle = 1,
+    /// Timesteps and noise of a training batch; the index is the micro-batch.
+    Training = 2,
+    /// Which labels of a training batch are dropped; the index is the micro-batch.
+    LabelDropout = 3,
+    /// Timesteps and noise of the held-out loss; the index is the example.
+    HeldOut = 4,
+    /// Starting noise and step noise of a sample; the index is the image.
+    Sampling = 5,
+    /// The forward process as `trainer noise` shows it; the index is the picture.
+    Forward = 6,
+    /// The seed of the device's own generator, which only dropout uses; the index is the
+    /// micro-batch.
+    Dropout = 7,
+}
+
+/// The random streams of one seed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Streams {
+    seed: u64,
+}
+
+/// Words of ChaCha output that one index may use: 2³⁶, so that 2³² indices fit in a stream.
+const WORDS_PER_INDEX_LOG2: u32 = 36;
+
+impl Streams {
+    /// The streams of `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self { seed }
+    }
+
+    /// The generator for `purpose` at `index`, always the same one.
+    pub fn at(&self, purpose: Purpose, index: u64) -> ChaCha8Rng {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        rng.set_stream(purpose as u64);
+        rng.set_word_pos(u128::from(index) << WORDS_PER_INDEX_LOG2);
+        rng
+    }
+}
+
+/// Standard normal noise of the given shape, drawn from `rng` in row-major order.
+pub fn noise<const D: usize>(
+    shape: [usize; D],
+    rng: &mut ChaCha8Rng,
+    device: &Device,
+) -> Tensor<D> {
+    let values: Vec<f32> = rng
+        .sample_iter(StandardNormal)
+        .take(shape.iter().product())
+        .collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// `count` timesteps drawn uniformly from `0..num_train_timesteps`.
+pub fn timesteps(count: usize, num_train_timesteps: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
+    (0..count)
+        .map(|_| rng.random_range(0..num_train_timesteps))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first_words(purpose: Purpose, index: u64) -> Vec<u64> {
+        let rng = Streams::new(1).at(purpose, index);
+        rng.random_iter().take(4).collect()
+    }
+
+    #[test]
+    fn a_place_in_a_stream_always_gives_the_same_numbers() {
+        assert_eq!(
+            first_words(Purpose::Training, 7),
+            first_words(Purpose::Training, 7)
+        );
+    }
+
+    #[test]
+    fn purposes_indices_and_seeds_give_different_numbers() {
+        let reference = first_words(Purpose::Training, 7);
+        assert_ne!(reference, first_words(Purpose::Sampling, 7));
+        assert_ne!(reference, first_words(Purpose::Training, 8));
+        let other_seed = Streams::new(2).at(Purpose::Training, 7);
+        assert_ne!(
+            reference,
+            other_seed.random_iter().take(4).collect::<Vec<u64>>()
+        );
+    }
+
+    #[test]
+    fn the_largest_index_still_has_a_place() {
+        let last = u64::from(u32::MAX);
+        assert_ne!(
+            first_words(Purpose::Training, last),
+            first_words(Purpose::Training, last - 1)
+        );
+    }
+}

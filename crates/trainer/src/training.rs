@@ -1,0 +1,433 @@
+//! The training loop.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use datasets::ImageDataset;
+use rand::{Rng, RngExt};
+use serde::Serialize;
+use tracing::{info, warn};
+use unet::UNet;
+
+use crate::atomic_file;
+use crate::checkpoint::{self, Checkpoint, Counters, Snapshot};
+use crate::config::RunConfig;
+use crate::data_order::DataOrder;
+use crate::ema::Ema;
+use crate::held_out::held_out_loss;
+use crate::metrics::{Metrics, Record};
+use crate::objective::{Example, Objective};
+use crate::optimizer::{AdamW, clip_by_global_norm, learning_rate};
+use crate::parameters::{flatten, flatten_gradients, unflatten};
+use crate::pictures;
+use crate::plots;
+use crate::progress::TrainingProgress;
+use crate::run_folder::RunFolder;
+use crate::sampling::{Model, Request, every_class};
+use crate::streams::{self, Purpose, Streams};
+
+/// A run in training: what changes from step to step, and what it works on.
+pub struct Training<'a> {
+    config: &'a RunConfig,
+    folder: &'a RunFolder,
+    train_split: &'a ImageDataset,
+    test_split: &'a ImageDataset,
+    device: Device,
+    objective: Objective,
+    streams: Streams,
+    order: DataOrder,
+
+    unet: UNet,
+    optimizer: AdamW,
+    ema: Ema,
+    counters: Counters,
+
+    metrics: Metrics,
+    started: Instant,
+    seconds_before: f64,
+}
+
+/// How a training session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The budget is used up.
+    Finished,
+    /// It was asked to stop, and saved first.
+    Interrupted,
+}
+
+/// What `summary.json` says.
+#[derive(Debug, Serialize)]
+struct Summary {
+    steps: u64,
+    epochs: f64,
+    examples_seen: u64,
+    parameters: usize,
+    seconds: f64,
+    device: String,
+    held_out_loss: Option<f64>,
+}
+
+/// Sums since the last line of metrics. They stay on the device, and are read once a tick.
+struct Tick {
+    loss: Tensor<1>,
+    grad_norm: Tensor<1>,
+    steps: u64,
+    examples: u64,
+    since: Instant,
+}
+
+impl Tick {
+    fn new(device: &Device) -> Self {
+        Self {
+            loss: Tensor::zeros([1], device),
+            grad_norm: Tensor::zeros([1], device),
+            steps: 0,
+            examples: 0,
+            since: Instant::now(),
+        }
+    }
+
+    /// Mean loss and mean gradient norm, which waits for the device.
+    fn read(&self) -> Result<[f64; 2]> {
+        let sums = Tensor::cat(vec![self.loss.clone(), self.grad_norm.clone()], 0);
+        let sums: Vec<f32> = sums
+            .try_into_vec_as()
+            .context("cannot read the loss back from the device")?;
+        Ok([0, 1].map(|i| f64::from(sums[i]) / self.steps.max(1) as f64))
+    }
+}
+
+impl<'a> Training<'a> {
+    /// A run that starts, or goes on where `checkpoint` stands.
+    pub fn new(
+        config: &'a RunConfig,
+        folder: &'a RunFolder,
+        splits: (&'a ImageDataset, &'a ImageDataset),
+        device: &Device,
+        checkpoint: Option<&Checkpoint>,
+    ) -> Result<Self> {
+        let streams = Streams::new(config.seed);
+        let device = device.clone().without_autodiff();
+        let mut unet = config.network.init(
+            &device.clone().autodiff(),
+            &mut streams.at(Purpose::Weights, 0),
+        )?;
+        let (ema, optimizer, counters) = match checkpoint {
+            Some(checkpoint) => {
+                unet = checkpoint.load_model(unet)?;
+                let (ema, optimizer) = checkpoint.load_training(&unet, config)?;
+                (ema, optimizer, checkpoint.counters().clone())
+            }
+            None => (
+                Ema::new(flatten(&unet), 0, config.ema.decay),
+                AdamW::new(config.optimizer.clone()),
+                Counters::default(),
+            ),
+        };
+        Ok(Self {
+            objective: Objective::new(config.chain()?, config),
+            order: DataOrder::new(splits.0.len(), streams),
+            metrics: Metrics::open(folder.path(), counters.step)
+                .context("cannot write the metrics")?,
+            seconds_before: counters.seconds,
+            started: Instant::now(),
+            train_split: splits.0,
+            test_split: splits.1,
+            config,
+            folder,
+            device,
+            streams,
+            unet,
+            optimizer,
+            ema,
+            counters,
+        })
+    }
+
+    /// Number of parameters of the network.
+    pub fn num_params(&self) -> usize {
+        self.unet.num_params()
+    }
+
+    /// Trains until the budget is used up or `stop` is set; then the step at hand is finished and
+    /// saved.
+    pub fn run(&mut self, device_name: &str, stop: &AtomicBool) -> Result<Ending> {
+        let mut progress = TrainingProgress::new(self.progress(), self.counters.step);
+        let mut tick = Tick::new(&self.device);
+        // A resumed run starts where one was saved.
+        let mut saved = (self.counters.step > 0).then_some(self.counters.step);
+        let mut drawn = None;
+        while self.progress() < 1.0 && !stop.load(Ordering::Relaxed) {
+            // Accumulate gradients.
+            let mut gradient = None;
+            let accumulation = self.config.training.gradient_accumulation;
+            for _ in 0..accumulation {
+                let example = self.next_example();
+                let loss = self.objective.loss(&self.unet, example) / accumulation as f64;
+                tick.loss = tick.loss + loss.clone().inner();
+                let part = flatten_gradients(&self.unet, &mut loss.backward());
+                gradient = Some(match gradient {
+                    Some(sum) => sum + part,
+                    None => part,
+                });
+            }
+            let Some(gradient) = gradient else {
+                bail!("training.gradient_accumulation is 0");
+            };
+
+            // Update weights.
+            let (gradient, grad_norm) =
+                clip_by_global_norm(gradient, self.config.training.max_grad_norm);
+            let learning_rate =
+                learning_rate(&self.config.training, self.counters.step, self.progress());
+            let parameters = self
+                .optimizer
+                .step(flatten(&self.unet), gradient, learning_rate);
+            self.unet = unflatten(self.unet.clone(), parameters.clone());
+
+            // Update EMA.
+            self.ema.update(parameters);
+
+            // Once per tick: log, draw, save.
+            self.counters.step += 1;
+            self.counters.ema_steps = self.ema.steps;
+            self.counters.optimizer_steps += 1;
+            tick.grad_norm = tick.grad_norm + grad_norm;
+            tick.steps += 1;
+            tick.examples += (accumulation * self.config.training.batch_size) as u64;
+            let step = self.counters.step;
+            let due = |every: u64| step % every == 0;
+            progress.step(self.progress(), step);
+            if due(self.config.log.every) {
+                let record = self.log(&tick, learning_rate)?;
+                progress.log(&record);
+                tick = Tick::new(&self.device);
+            }
+            if due(self.config.checkpoint.every) {
+                self.check_finite(&tick)?;
+                self.save()?;
+                saved = Some(step);
+            }
+            if due(self.config.sampling.every) {
+                self.draw()?;
+                drawn = Some(step);
+            }
+        }
+        self.check_finite(&tick)?;
+        progress.finish();
+
+        if saved != Some(self.counters.step) {
+            self.save()?;
+        }
+        if stop.load(Ordering::Relaxed) {
+            return Ok(Ending::Interrupted);
+        }
+        if drawn != Some(self.counters.step) {
+            self.draw()?;
+        }
+        self.write_summary(device_name)?;
+        Ok(Ending::Finished)
+    }
+
+    /// The next training batch, whose position in the data and in the random streams is the number
+    /// of examples seen.
+    fn next_example(&mut self) -> Example {
+        let batch_size = self.config.training.batch_size;
+        let seen = self.counters.examples_seen;
+        let indices = self.order.indices(seen, batch_size);
+        let micro_batch = seen / batch_size as u64;
+        self.counters.examples_seen += batch_size as u64;
+
+        let x_0 = self.train_split.batch(&indices, &self.device);
+        let rng = &mut self.streams.at(Purpose::Training, micro_batch);
+        let timesteps = streams::timesteps(
+            batch_size,
+            self.objective.chain().num_train_timesteps(),
+            rng,
+        );
+        let noise = streams::noise(x_0.dims(), rng, &self.device);
+        if self.config.network.dropout > 0.0 {
+            // Seeded anew for each batch, so that a resumed run drops what it would have dropped.
+            let seed = self.streams.at(Purpose::Dropout, micro_batch).next_u64();
+            self.device.seed(seed);
+        }
+        Example {
+            x_0: x_0.autodiff(),
+            labels: self.labels(&indices, micro_batch),
+            noise: noise.autodiff(),
+            timesteps,
+        }
+    }
+
+    /// The labels of a batch, some of them dropped (Ho and Salimans 2022, algorithm 1).
+    fn labels(&self, indices: &[usize], micro_batch: u64) -> Option<Vec<usize>> {
+        let null_label = self.config.null_label()?;
+        let mut rng = self.streams.at(Purpose::LabelDropout, micro_batch);
+        let label = |&index: &usize| {
+            if rng.random_bool(self.config.conditioning.label_dropout) {
+                null_label
+            } else {
+                self.train_split.label(index)
+            }
+        };
+        Some(indices.iter().map(label).collect())
+    }
+
+    /// Time spent on the run, over all its sessions.
+    fn seconds(&self) -> f64 {
+        self.seconds_before + self.started.elapsed().as_secs_f64()
+    }
+
+    fn epoch(&self) -> f64 {
+        self.counters.examples_seen as f64 / self.train_split.len() as f64
+    }
+
+    /// The share of the budget that is used up: the largest, where there are several budgets.
+    fn progress(&self) -> f64 {
+        let training = &self.config.training;
+        let shares = [
+            training
+                .steps
+                .map(|steps| self.counters.step as f64 / steps as f64),
+            training.epochs.map(|epochs| self.epoch() / epochs),
+            training
+                .minutes
+                .map(|minutes| self.seconds() / (60.0 * minutes)),
+        ];
+        shares.into_iter().flatten().fold(0.0, f64::max)
+    }
+
+    fn log(&mut self, tick: &Tick, learning_rate: f64) -> Result<Record> {
+        let [loss, grad_norm] = self.check_finite(tick)?;
+        let record = Record {
+            step: self.counters.step,
+            epoch: self.epoch(),
+            seconds: self.seconds(),
+            loss: Some(loss),
+            learning_rate: Some(learning_rate),
+            grad_norm: Some(grad_norm),
+            images_per_second: Some(tick.examples as f64 / tick.since.elapsed().as_secs_f64()),
+            ..Record::default()
+        };
+        self.metrics
+            .append(record.clone())
+            .context("cannot write the metrics")?;
+        Ok(record)
+    }
+
+    /// The mean loss and gradient norm of a tick; an error where one is not finite, before anything
+    /// of it is saved.
+    fn check_finite(&self, tick: &Tick) -> Result<[f64; 2]> {
+        let means = tick.read()?;
+        if means.iter().all(|mean| mean.is_finite()) {
+            return Ok(means);
+        }
+        let [loss, grad_norm] = means;
+        let (step, first) = (self.counters.step, self.counters.step - tick.steps + 1);
+        let last_good = match checkpoint::list(&self.folder.checkpoints())?.first() {
+            Some(folder) => format!("the last good checkpoint is {}", folder.display()),
+            None => "there was no checkpoint yet".to_owned(),
+        };
+        bail!(
+            "the loss is not finite (steps {first} to {step}: mean loss {loss}, mean gradient norm \
+             {grad_norm}): stopped, and nothing of it was saved; {last_good}. Try a lower \
+             training.learning_rate or a longer training.warmup_steps"
+        )
+    }
+
+    /// Measures the held-out loss and writes a checkpoint.
+    fn save(&mut self) -> Result<()> {
+        let ema = unflatten(self.unet.valid(), self.ema.parameters.clone());
+        let loss = held_out_loss(
+            &ema,
+            &self.objective,
+            self.test_split,
+            self.config,
+            &self.device,
+        )?;
+        self.counters.seconds = self.seconds();
+        self.counters.held_out_loss = Some(loss.mean);
+        self.metrics
+            .append(Record {
+                step: self.counters.step,
+                epoch: self.epoch(),
+                seconds: self.counters.seconds,
+                held_out_loss: Some(loss.mean),
+                held_out_loss_by_timestep: Some(loss.by_timestep),
+                ..Record::default()
+            })
+            .context("cannot write the metrics")?;
+        let folder = Checkpoint::write(
+            &self.folder.checkpoints(),
+            &Snapshot {
+                config: self.config,
+                unet: &self.unet,
+                ema: &self.ema,
+                optimizer: &self.optimizer,
+                counters: &self.counters,
+            },
+        )
+        .context("cannot write a checkpoint; the ones before are whole")?;
+        checkpoint::prune(&self.folder.checkpoints(), self.config.checkpoint.keep)?;
+        info!(
+            "step {}: held-out loss {:.4}, saved {}",
+            self.counters.step,
+            loss.mean,
+            folder.display()
+        );
+        if let Err(error) = plots::loss_curve(self.metrics.records(), &self.folder.loss_curve()) {
+            warn!("no loss curve: {error:#}");
+        }
+        Ok(())
+    }
+
+    /// Draws a grid from the averaged weights.
+    fn draw(&self) -> Result<PathBuf> {
+        let ema = unflatten(self.unet.valid(), self.ema.parameters.clone());
+        let model = Model::new(ema, self.config, self.device.clone())?;
+        let count = self.config.sampling.count;
+        let request = Request {
+            classes: every_class(count, model.null_label),
+            sampling: self.config.sampling.clone(),
+            seed: self.config.seed,
+            batch_size: self.config.training.batch_size,
+        };
+        let images = model.sample(&request, |_, _| Ok(()))?;
+        let grid = pictures::grid(
+            &pictures::from_tensor(images)?,
+            pictures::columns(count, model.null_label),
+        )?;
+        let path = self.folder.grid(self.counters.step);
+        pictures::save_png(&grid, &path)?;
+        info!("step {}: drew {}", self.counters.step, path.display());
+        Ok(path)
+    }
+
+    fn write_summary(&self, device_name: &str) -> Result<()> {
+        let summary = Summary {
+            steps: self.counters.step,
+            epochs: self.epoch(),
+            examples_seen: self.counters.examples_seen,
+            parameters: self.num_params(),
+            seconds: self.seconds(),
+            device: device_name.to_owned(),
+            held_out_loss: self.counters.held_out_loss,
+        };
+        let path = self.folder.summary();
+        atomic_file::write(&path, &serde_json::to_vec_pretty(&summary)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        info!(
+            "{} steps ({:.2} epochs) in {}, held-out loss {:.4}",
+            summary.steps,
+            summary.epochs,
+            indicatif::HumanDuration(Duration::from_secs_f64(summary.seconds)),
+            summary.held_out_loss.unwrap_or(f64::NAN)
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,108 @@
+//! Every backend of the build does the same: the losses of flex on the same seeds, and checkpoints
+//! that go from one to the other.
+//!
+//! Tested are all devices of the build besides flex, or those that `TEST_DEVICES` names (with commas
+//! between them), which then must be there.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::path::Path;
+
+use support::{config, succeed};
+
+/// A network as small as it can be: a software GPU takes minutes to compile kernels.
+const TINY: &[&str] = &[
+    "--set",
+    "network.block_out_channels=[4, 4]",
+    "--set",
+    "network.norm_num_groups=2",
+    "--set",
+    "network.down_block_attention=[false, false]",
+    "--set",
+    "training.batch_size=2",
+    "--set",
+    "training.warmup_steps=0",
+    "--set",
+    "log.every=1",
+    "--set",
+    "checkpoint.every=1000",
+    "--set",
+    "held_out.examples=5",
+    "--set",
+    "sampling.count=1",
+    "--set",
+    "sampling.num_inference_steps=1",
+];
+
+const STEPS: usize = 3;
+
+fn devices() -> Vec<String> {
+    match std::env::var("TEST_DEVICES") {
+        Ok(names) => names.split(',').map(str::to_owned).collect(),
+        Err(_) => trainer::device::available()
+            .into_iter()
+            .map(|device| device.name)
+            .filter(|name| name != "flex")
+            .collect(),
+    }
+}
+
+fn train_on(folder: &Path, device: &str) -> Vec<f64> {
+    let config = config("smoke.toml");
+    let steps = STEPS.to_string();
+    let out = device.replace(':', "-");
+    let args = [
+        "train", "--config", &config, "--out", &out, "--device", device, "--steps", &steps,
+    ];
+    succeed(folder, &[&args[..], TINY].concat());
+    let metrics = std::fs::read_to_string(folder.join(out).join("metrics.jsonl")).unwrap();
+    let losses: Vec<f64> = metrics
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .flat_map(|record| [record["loss"].as_f64(), record["held_out_loss"].as_f64()])
+        .flatten()
+        .collect();
+    assert_eq!(losses.len(), STEPS + 1, "{metrics}");
+    losses
+}
+
+#[test]
+fn every_device_trains_like_flex_and_reads_its_checkpoints() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let reference = train_on(path, "flex");
+    let sample = |run: &str, device: &str| {
+        succeed(
+            path,
+            &[
+                "sample", run, "--device", device, "--count", "2", "--steps", "2", "--out",
+                "grid.png",
+            ],
+        );
+        image::open(path.join("grid.png")).unwrap().to_luma8()
+    };
+    for device in devices() {
+        let losses = train_on(path, &device);
+        eprintln!("flex {reference:?}\n{device} {losses:?}");
+        for (loss, expected) in losses.iter().zip(&reference) {
+            assert!(
+                (loss - expected).abs() < 1e-4 * expected.max(1.0),
+                "{device}: {losses:?}, flex: {reference:?}"
+            );
+        }
+
+        // Written there and read here, and the other way round.
+        let run = device.replace(':', "-");
+        for run in [run.as_str(), "flex"] {
+            let (here, there) = (sample(run, "flex"), sample(run, &device));
+            let largest = here
+                .pixels()
+                .zip(there.pixels())
+                .map(|(a, b)| a.0[0].abs_diff(b.0[0]))
+                .max();
+            assert!(largest <= Some(1), "{device}: {largest:?}");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! `trainer sample` and `trainer devices`, run as a user runs them.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use support::{fail, succeed, train};
+
+/// A run of a few steps, trained once for all tests of this file.
+fn run() -> &'static str {
+    static RUN: OnceLock<String> = OnceLock::new();
+    RUN.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap().keep();
+        train(&folder, "run", &["--steps", "10"]);
+        folder.join("run").display().to_string()
+    })
+}
+
+fn size(path: &Path) -> (u32, u32) {
+    let picture = image::open(path).unwrap();
+    (picture.width(), picture.height())
+}
+
+/// The size of a grid of MNIST images.
+fn grid(columns: u32, rows: u32) -> (u32, u32) {
+    (2 + columns * 58, 2 + rows * 58)
+}
+
+#[test]
+fn a_grid_shows_ten_of_each_class() {
+    let folder = tempfile::tempdir().unwrap();
+    support::copy_folder(Path::new(run()), &folder.path().join("run"));
+    let ended = succeed(folder.path(), &["sample", "run", "--steps", "2"]);
+    assert!(ended.stdout.contains("wrote run/samples.png"), "{ended:#?}");
+    assert_eq!(size(&folder.path().join("run/samples.png")), grid(10, 10));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_pictures_whatever_the_batch_size() {
+    let folder = tempfile::tempdir().unwrap();
+    for (sampler, eta) in [("ddpm", "0"), ("ddim", "1")] {
+        let sample = |out: &str, seed: &str, batch_size: &str| {
+            succeed(
+                folder.path(),
+                &[
+                    "sample",
+                    run(),
+                    "--sampler",
+                    sampler,
+                    "--eta",
+                    eta,
+                    "--steps",
+                    "4",
+                    "--count",
+                    "7",
+                    "--guidance",
+                    "2",
+                    "--seed",
+                    seed,
+                    "--batch-size",
+                    batch_size,
+                    "--out",
+                    out,
+                ],
+            );
+            image::open(folder.path().join(out)).unwrap().to_luma8()
+        };
+        let all_at_once = sample("a.png", "3", "7");
+        assert_eq!(all_at_once, sample("b.png", "3", "7"));
+        assert_ne!(all_at_once, sample("c.png", "4", "7"));
+        for batch_size in ["1", "2", "5"] {
+            let in_parts = sample("d.png", "3", batch_size);
+            let largest = all_at_once
+                .pixels()
+                .zip(in_parts.pixels())
+                .map(|(a, b)| a.0[0].abs_diff(b.0[0]))
+                .max();
+            // Sums may be taken in another order, which can tip a value over the edge of a byte.
+            assert!(
+                largest <= Some(1),
+                "{sampler}, batches of {batch_size}: {largest:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn classes_and_guidance_change_the_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let sample = |out: &str, more: &[&str]| {
+        succeed(
+            folder.path(),
+            &[
+                &[
+                    "sample",
+                    run(),
+                    "--steps",
+                    "3",
+                    "--count",
+                    "4",
+                    "--out",
+                    out,
+                ],
+                more,
+            ]
+            .concat(),
+        );
+        image::open(folder.path().join(out)).unwrap()
+    };
+    let seven = sample("seven.png", &["--class", "7"]);
+    assert_ne!(seven, sample("one.png", &["--class", "1"]));
+    assert_ne!(seven, sample("none.png", &["--class", "none"]));
+    assert_ne!(
+        seven,
+        sample("guided.png", &["--class", "7", "--guidance", "5"])
+    );
+    // Guidance of 1 is none, and there is nothing to guide without a class.
+    assert_eq!(
+        sample("a.png", &["--class", "none", "--guidance", "5"]),
+        sample("b.png", &["--class", "none", "--guidance", "1"])
+    );
+    assert_eq!(size(&folder.path().join("seven.png")), grid(2, 2));
+}
+
+#[test]
+fn single_images_an_animation_and_a_strip_are_written_too() {
+    let folder = tempfile::tempdir().unwrap();
+    succeed(
+        folder.path(),
+        &[
+            "sample",
+            run(),
+            "--steps",
+            "12",
+            "--class",
+            "0,1,2",
+            "--count",
+            "6",
+            "--batch-size",
+            "4",
+            "--out",
+            "grid.png",
+            "--each",
+            "each",
+            "--gif",
+            "motion.gif",
+            "--trajectory",
+            "strip.png",
+        ],
+    );
+    let labels = fs::read_to_string(folder.path().join("each/labels.csv")).unwrap();
+    let expected = "file,class\n000000.png,0\n000001.png,1\n000002.png,2\n000003.png,0\n000004.png,1\n000005.png,2\n";
+    assert_eq!(labels, expected);
+    let single = image::open(folder.path().join("each/000005.png")).unwrap();
+    assert_eq!(
+        (single.width(), single.height(), single.color()),
+        (28, 28, image::ColorType::L8)
+    );
+    assert_eq!(
+        size(&folder.path().join("motion.gif")),
+        size(&folder.path().join("grid.png"))
+    );
+    // Four images, two rows each, at ten moments.
+    assert_eq!(size(&folder.path().join("strip.png")), grid(10, 8));
+}
+
+#[test]
+fn what_cannot_be_drawn_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = ["--out", "never.png"];
+    for (args, code, parts) in [
+        (vec!["--class", "10"], 2, vec!["--class \"10\"", "0 to 9"]),
+        (vec!["--count", "0"], 2, vec!["--count"]),
+        (vec!["--batch-size", "0"], 2, vec!["--batch-size"]),
+        (vec!["--steps", "0"], 2, vec!["num_inference_steps"]),
+        (
+            vec!["--steps", "1001"],
+            2,
+            vec!["num_inference_steps", "1001"],
+        ),
+        (vec!["--eta", "2"], 2, vec!["sampling.eta"]),
+        (vec!["--sampler", "magic"], 2, vec!["magic", "ddpm"]),
+        (
+            vec!["--device", "quantum"],
+            2,
+            vec!["unknown device", "flex"],
+        ),
+    ] {
+        let args = [&["sample", run()], &args[..], &out].concat();
+        fail(folder.path(), &args, code, &parts);
+    }
+    fail(
+        folder.path(),
+        &["sample", "nowhere"],
+        1,
+        &["nowhere", "no checkpoint"],
+    );
+    fail(
+        folder.path(),
+        &[
+            "sample",
+            run(),
+            "--count",
+            "1",
+            "--steps",
+            "1",
+            "--out",
+            "/dev/null/x.png",
+        ],
+        1,
+        &["/dev/null/x.png"],
+    );
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn devices_are_listed_and_one_is_picked() {
+    let folder = tempfile::tempdir().unwrap();
+    let ended = succeed(folder.path(), &["devices"]);
+    assert!(
+        ended.stdout.contains("* ") && ended.stdout.contains("flex"),
+        "{ended:#?}"
+    );
+}

@@ -1,0 +1,440 @@
+//! `trainer train`, run as a user runs it: what it leaves behind, how it goes on, how it stops.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use support::{checkpoint, command, config, fail, run, succeed, tensors, train};
+
+#[test]
+fn a_run_leaves_everything_behind_that_it_promises() {
+    let folder = tempfile::tempdir().unwrap();
+    let ended = train(folder.path(), "run", &[]);
+    assert!(ended.stdout.contains("trainer sample run"), "{ended:#?}");
+    assert!(ended.stderr.contains("held-out loss"), "{ended:#?}");
+
+    let run = folder.path().join("run");
+    let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let steps = |key: &str| -> Vec<u64> {
+        metrics
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .filter(|record| record[key].is_number())
+            .map(|record| record["step"].as_u64().unwrap())
+            .collect()
+    };
+    assert_eq!(steps("loss"), [5, 10, 15, 20]);
+    assert_eq!(steps("held_out_loss"), [10, 20]);
+    assert_eq!(
+        fs::read_to_string(run.join("metrics.csv"))
+            .unwrap()
+            .lines()
+            .count(),
+        7
+    );
+
+    let grid = image::open(run.join("samples/step-00000020.png")).unwrap();
+    assert_eq!((grid.width(), grid.height()), (2 + 58, 2 + 10 * 58));
+    assert!(image::open(run.join("loss.png")).unwrap().width() > 100);
+    let saved = fs::read_to_string(run.join("config.toml")).unwrap();
+    assert!(saved.contains("num_class_embeds = 11"), "{saved}");
+    let summary = fs::read_to_string(run.join("summary.json")).unwrap();
+    assert!(summary.contains("\"steps\": 20"), "{summary}");
+    assert_eq!(tensors(&checkpoint(&run, 20)).len(), 4);
+}
+
+#[test]
+fn the_network_learns() {
+    let folder = tempfile::tempdir().unwrap();
+    train(
+        folder.path(),
+        "run",
+        &[
+            "--steps",
+            "150",
+            "--set",
+            "checkpoint.every=150",
+            "--set",
+            "log.every=30",
+            "--set",
+            "training.batch_size=16",
+        ],
+    );
+    let metrics = fs::read_to_string(folder.path().join("run/metrics.jsonl")).unwrap();
+    let losses: Vec<f64> = metrics
+        .lines()
+        .filter_map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["loss"].as_f64()
+        })
+        .collect();
+    // A network that predicts nothing has a loss of 1, the variance of the noise.
+    assert!(losses[0] > 0.5 && losses[4] < 0.25, "{losses:?}");
+}
+
+#[test]
+fn going_on_gives_the_bytes_of_an_uninterrupted_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let more: &[&str] = &[
+        "--set",
+        "training.gradient_accumulation=2",
+        "--set",
+        "network.dropout=0.2",
+    ];
+    train(folder.path(), "whole", more);
+    train(folder.path(), "parts", &[&["--steps", "10"], more].concat());
+    succeed(
+        folder.path(),
+        &["train", "--resume", "parts", "--steps", "20"],
+    );
+    assert_eq!(
+        tensors(&checkpoint(&folder.path().join("whole"), 20)),
+        tensors(&checkpoint(&folder.path().join("parts"), 20))
+    );
+    assert_eq!(
+        losses(&folder.path().join("whole")),
+        losses(&folder.path().join("parts"))
+    );
+    // The weights moved at all.
+    assert_ne!(
+        tensors(&checkpoint(&folder.path().join("whole"), 10)),
+        tensors(&checkpoint(&folder.path().join("whole"), 20))
+    );
+}
+
+/// Step and loss of each line of metrics.
+fn losses(run: &Path) -> Vec<(u64, Option<f64>, Option<f64>)> {
+    fs::read_to_string(run.join("metrics.jsonl"))
+        .unwrap()
+        .lines()
+        .map(|line| {
+            let record: serde_json::Value = serde_json::from_str(line).unwrap();
+            (
+                record["step"].as_u64().unwrap(),
+                record["loss"].as_f64(),
+                record["held_out_loss"].as_f64(),
+            )
+        })
+        .collect()
+}
+
+/// Starts a long run with a checkpoint every other step.
+fn start(folder: &Path, args: &[&str]) -> Child {
+    command(folder, args)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn wait_for(path: &Path) {
+    let started = Instant::now();
+    while !path.exists() {
+        assert!(
+            started.elapsed() < Duration::from_secs(120),
+            "no {}",
+            path.display()
+        );
+        sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_killed_run_goes_on_from_a_whole_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config("smoke.toml");
+    let settings = [
+        "--config",
+        &config,
+        "--set",
+        "checkpoint.every=1",
+        "--set",
+        "checkpoint.keep=1",
+        "--set",
+        "held_out.examples=5",
+        "--set",
+        "log.every=1",
+        "--set",
+        "sampling.every=1000",
+    ];
+    let run_path = folder.path().join("killed");
+
+    // Kills at several moments, most of them in the middle of a checkpoint, there being one a step.
+    let mut child = start(
+        folder.path(),
+        &[
+            &["train", "--out", "killed", "--steps", "30"],
+            &settings[..],
+        ]
+        .concat(),
+    );
+    wait_for(&checkpoint(&run_path, 3));
+    for pause in [0, 7, 13, 29, 51] {
+        sleep(Duration::from_millis(pause));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let newest = fs::read_dir(run_path.join("checkpoints"))
+            .unwrap()
+            .filter_map(|entry| entry.unwrap().file_name().into_string().ok())
+            .filter(|name| {
+                name.starts_with("step-")
+                    && run_path
+                        .join("checkpoints")
+                        .join(name)
+                        .join("state.json")
+                        .exists()
+            })
+            .max();
+        let newest = newest.expect("a whole checkpoint at every moment");
+        child = start(
+            folder.path(),
+            &["train", "--resume", "killed", "--steps", "30"],
+        );
+        let step: u64 = newest["step-".len()..].parse().unwrap();
+        if step < 28 {
+            wait_for(&checkpoint(&run_path, step + 1));
+        }
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    succeed(
+        folder.path(),
+        &["train", "--resume", "killed", "--steps", "40"],
+    );
+
+    succeed(
+        folder.path(),
+        &[&["train", "--out", "whole", "--steps", "40"], &settings[..]].concat(),
+    );
+    let whole = folder.path().join("whole");
+    assert_eq!(
+        tensors(&checkpoint(&run_path, 40)),
+        tensors(&checkpoint(&whole, 40))
+    );
+    assert_eq!(losses(&run_path), losses(&whole));
+    let left: Vec<_> = fs::read_dir(run_path.join("checkpoints"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.starts_with("step-"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_and_says_how_to_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config("smoke.toml");
+    let child = start(
+        folder.path(),
+        &[
+            "train", "--config", &config, "--out", "run", "--steps", "100000",
+        ],
+    );
+    wait_for(&checkpoint(&folder.path().join("run"), 10));
+    let interrupted = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(interrupted.unwrap().success());
+    let ended: support::Ended = child.wait_with_output().unwrap().into();
+    assert_eq!(ended.code, Some(130), "{ended:#?}");
+    assert!(
+        ended
+            .stdout
+            .contains("go on with: trainer train --resume run"),
+        "{ended:#?}"
+    );
+
+    let (step, ..) = *losses(&folder.path().join("run")).last().unwrap();
+    assert!(step >= 10);
+    assert_eq!(
+        tensors(&checkpoint(&folder.path().join("run"), step)).len(),
+        4
+    );
+    let steps = (step + 2).to_string();
+    succeed(
+        folder.path(),
+        &["train", "--resume", "run", "--steps", &steps],
+    );
+}
+
+#[test]
+fn a_run_is_never_started_over_unasked() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "run", &["--steps", "2"]);
+    let config = config("smoke.toml");
+    let again = ["train", "--config", &config, "--out", "run", "--steps", "1"];
+    fail(
+        folder.path(),
+        &again,
+        2,
+        &["holds a run already", "--resume run", "--overwrite"],
+    );
+    assert!(checkpoint(&folder.path().join("run"), 2).exists());
+    succeed(folder.path(), &[&again[..], &["--overwrite"]].concat());
+    assert!(!checkpoint(&folder.path().join("run"), 2).exists());
+
+    // A folder of something else is not touched, asked or not.
+    fs::create_dir(folder.path().join("thesis")).unwrap();
+    fs::write(folder.path().join("thesis/config.toml"), "years of work").unwrap();
+    let there = [
+        "train",
+        "--config",
+        &config,
+        "--out",
+        "thesis",
+        "--overwrite",
+    ];
+    fail(folder.path(), &there, 2, &["not empty and not a run"]);
+    assert_eq!(
+        fs::read_to_string(folder.path().join("thesis/config.toml")).unwrap(),
+        "years of work"
+    );
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "run", &["--steps", "10"]);
+    let args = [
+        "train",
+        "--resume",
+        "run",
+        "--steps",
+        "100",
+        "--set",
+        "training.learning_rate=1e30",
+        "--set",
+        "checkpoint.every=1000",
+    ];
+    let good = tensors(&checkpoint(&folder.path().join("run"), 10));
+    fail(
+        folder.path(),
+        &args,
+        1,
+        &["the loss is not finite", "step-00000010", "learning_rate"],
+    );
+    assert_eq!(tensors(&checkpoint(&folder.path().join("run"), 10)), good);
+    assert_eq!(
+        fs::read_dir(folder.path().join("run/checkpoints"))
+            .unwrap()
+            .count(),
+        1
+    );
+    // The run goes on from there.
+    succeed(
+        folder.path(),
+        &[
+            "train",
+            "--resume",
+            "run",
+            "--steps",
+            "12",
+            "--set",
+            "training.learning_rate=1e-4",
+        ],
+    );
+}
+
+#[test]
+fn the_newest_and_the_best_checkpoints_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    train(
+        folder.path(),
+        "run",
+        &[
+            "--steps",
+            "8",
+            "--set",
+            "checkpoint.every=1",
+            "--set",
+            "checkpoint.keep=2",
+        ],
+    );
+    let run = folder.path().join("run");
+    let kept = fs::read_dir(run.join("checkpoints")).unwrap().count();
+    assert!((2..=3).contains(&kept), "{kept}");
+    assert!(checkpoint(&run, 8).exists() && checkpoint(&run, 7).exists());
+    let best = losses(&run)
+        .into_iter()
+        .filter_map(|(step, _, held_out)| Some((held_out?, step)))
+        .min_by(|a, b| a.0.total_cmp(&b.0))
+        .unwrap();
+    assert!(checkpoint(&run, best.1).exists(), "{best:?}");
+}
+
+#[test]
+fn what_a_run_has_learned_with_is_fixed() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "run", &["--steps", "2"]);
+    for set in [
+        "seed=1",
+        "network.layers_per_block=2",
+        "noise.num_train_timesteps=500",
+    ] {
+        let args = ["train", "--resume", "run", "--steps", "4", "--set", set];
+        fail(
+            folder.path(),
+            &args,
+            2,
+            &["cannot change when a run goes on"],
+        );
+    }
+    fail(
+        folder.path(),
+        &["train", "--resume", "run"],
+        2,
+        &["used up", "--steps 4"],
+    );
+    fail(
+        folder.path(),
+        &["train", "--resume", "nowhere"],
+        1,
+        &["nowhere", "no checkpoint"],
+    );
+}
+
+#[test]
+fn a_budget_in_minutes_ends_in_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let started = Instant::now();
+    train(folder.path(), "run", &["--minutes", "0.05"]);
+    let (step, ..) = *losses(&folder.path().join("run")).last().unwrap();
+    assert!(step > 5, "{step}");
+    assert!(started.elapsed() < Duration::from_secs(60));
+}
+
+#[test]
+fn the_default_configuration_is_found_from_below_the_repository() {
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere = run(folder.path(), &["train"]);
+    assert_eq!(nowhere.code, Some(2), "{nowhere:#?}");
+    assert!(
+        nowhere.stderr.contains("configs/mnist.toml"),
+        "{nowhere:#?}"
+    );
+
+    let below = support::repository().join("crates/trainer/src");
+    let out = folder.path().join("run").display().to_string();
+    let ended = command(&below, &["train", "--steps", "1", "--out", &out])
+        .args([
+            "--set",
+            "held_out.examples=10",
+            "--set",
+            "sampling.count=1",
+            "--set",
+            "sampling.num_inference_steps=1",
+        ])
+        .output()
+        .unwrap();
+    assert!(
+        ended.status.success(),
+        "{}",
+        String::from_utf8_lossy(&ended.stderr)
+    );
+}

@@ -1,0 +1,26 @@
+//! The DDPM U-Net, its building blocks and its weights on disk.
+//!
+//! The network of Ho et al. 2020, "Denoising Diffusion Probabilistic Models", appendix B, with the
+//! structure and the parameter names of `UNet2DModel` in Hugging Face diffusers: weights are
+//! exchanged with it tensor by tensor. It knows nothing of schedules, samplers or data: it maps
+//! `x_t`, timesteps and, if asked, class labels to a prediction.
+//!
+//! - [`UNetConfig`] describes a network, checks the description and initialises it.
+//! - [`UNet::forward`] is the prediction.
+//! - [`save_weights`] and [`load_weights`] keep weights in safetensors files.
+
+mod attention;
+mod config;
+mod embedding;
+mod initialization;
+mod resample;
+mod resnet;
+mod unet;
+mod weights;
+
+pub use config::{TimeScaleShift, UNetConfig, UNetConfigError};
+pub use embedding::timestep_embedding;
+pub use unet::UNet;
+pub use weights::{
+    WeightsError, from_safetensors, load_weights, read_metadata, save_weights, to_safetensors,
+};

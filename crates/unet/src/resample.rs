@@ -1,0 +1,54 @@
+//! Between levels: half the resolution by a stride-2 convolution, twice by nearest neighbour and a
+//! convolution (Ho et al. 2020, appendix B).
+//!
+//! The stride-2 convolution pads one pixel on every side, as diffusers does with its default
+//! `downsample_padding=1`. Ho et al.'s own code pads below and on the right only.
+
+use burn::module::Module;
+use burn::nn::conv::Conv2d;
+use burn::tensor::module::interpolate;
+use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
+use burn::tensor::{Device, Tensor};
+
+use crate::resnet::conv3x3;
+
+/// Halves height and width.
+#[derive(Module, Debug)]
+pub(crate) struct Downsample {
+    conv: Conv2d,
+}
+
+impl Downsample {
+    pub(crate) fn new(channels: usize, device: &Device) -> Self {
+        Self {
+            conv: conv3x3([channels, channels], 2, device),
+        }
+    }
+
+    /// `[batch, channels, height, width]` to `[batch, channels, height / 2, width / 2]`.
+    pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        self.conv.forward(x)
+    }
+}
+
+/// Doubles height and width.
+#[derive(Module, Debug)]
+pub(crate) struct Upsample {
+    conv: Conv2d,
+}
+
+impl Upsample {
+    pub(crate) fn new(channels: usize, device: &Device) -> Self {
+        Self {
+            conv: conv3x3([channels, channels], 1, device),
+        }
+    }
+
+    /// `[batch, channels, height, width]` to `[batch, channels, 2 height, 2 width]`.
+    pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let [_, _, height, width] = x.dims();
+        let nearest = InterpolateOptions::new(InterpolateMode::Nearest)
+            .with_output_size([2 * height, 2 * width]);
+        self.conv.forward(interpolate(x, nearest))
+    }
+}

@@ -1,0 +1,118 @@
+//! The residual block: two 3×3 convolutions, each behind GroupNorm and SiLU, with the time embedding
+//! in between.
+//!
+//! ```text
+//! h = conv1(silu(norm1(x)))
+//! h = norm2(h + W silu(e))                              time added
+//! h = norm2(h) · (1 + scale) + shift,  [scale, shift] = W silu(e)    scale and shift
+//! y = shortcut(x) + conv2(dropout(silu(h)))
+//! ```
+//!
+//! Ho et al. 2020, appendix B; scale and shift: Dhariwal and Nichol 2021, section 3.1. The shortcut
+//! is a 1×1 convolution where the number of channels changes, else x itself.
+
+use burn::module::Module;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::{
+    Dropout, DropoutConfig, GroupNorm, GroupNormConfig, Linear, LinearConfig, PaddingConfig2d,
+};
+use burn::tensor::activation::silu;
+use burn::tensor::{Device, Tensor};
+
+use crate::config::{TimeScaleShift, UNetConfig};
+
+/// A residual block.
+#[derive(Module, Debug)]
+pub(crate) struct ResnetBlock {
+    norm1: GroupNorm,
+    conv1: Conv2d,
+    time_emb_proj: Linear,
+    norm2: GroupNorm,
+    dropout: Dropout,
+    conv2: Conv2d,
+    conv_shortcut: Option<Conv2d>,
+    #[module(skip)]
+    time_scale_shift: TimeScaleShift,
+}
+
+impl ResnetBlock {
+    pub(crate) fn new(
+        [in_channels, out_channels]: [usize; 2],
+        config: &UNetConfig,
+        device: &Device,
+    ) -> Self {
+        let projected = match config.resnet_time_scale_shift {
+            TimeScaleShift::Default => out_channels,
+            TimeScaleShift::ScaleShift => 2 * out_channels,
+        };
+        Self {
+            norm1: group_norm(in_channels, config.norm_num_groups, config, device),
+            conv1: conv3x3([in_channels, out_channels], 1, device),
+            time_emb_proj: LinearConfig::new(config.time_embedding_channels(), projected)
+                .init(device),
+            norm2: group_norm(out_channels, config.norm_num_groups, config, device),
+            dropout: DropoutConfig::new(config.dropout).init(),
+            conv2: conv3x3([out_channels, out_channels], 1, device),
+            conv_shortcut: (in_channels != out_channels)
+                .then(|| Conv2dConfig::new([in_channels, out_channels], [1, 1]).init(device)),
+            time_scale_shift: config.resnet_time_scale_shift,
+        }
+    }
+
+    /// - `x`: `[batch, in_channels, height, width]`
+    /// - `activated_embedding`: `[batch, time_embedding_channels]`, behind its SiLU, which is the
+    ///   same in every block
+    /// - output: `[batch, out_channels, height, width]`
+    pub(crate) fn forward(&self, x: Tensor<4>, activated_embedding: Tensor<2>) -> Tensor<4> {
+        let time = self.time_emb_proj.forward(activated_embedding);
+        let [batch, projected] = time.dims();
+        let time = time.reshape([batch, projected, 1, 1]);
+
+        let h = self.conv1.forward(group_norm_silu(&self.norm1, x.clone()));
+        let h = match self.time_scale_shift {
+            TimeScaleShift::Default => group_norm_silu(&self.norm2, h + time),
+            TimeScaleShift::ScaleShift => {
+                let [scale, shift] = halves(time);
+                silu(self.norm2.forward(h) * (scale + 1.0) + shift)
+            }
+        };
+        let h = self.conv2.forward(self.dropout.forward(h));
+
+        let shortcut = match &self.conv_shortcut {
+            Some(conv) => conv.forward(x),
+            None => x,
+        };
+        shortcut + h
+    }
+}
+
+/// GroupNorm, then SiLU: together in one place, for they run over the same memory.
+pub(crate) fn group_norm_silu(norm: &GroupNorm, x: Tensor<4>) -> Tensor<4> {
+    silu(norm.forward(x))
+}
+
+/// A 3×3 convolution, padded by one pixel on every side.
+pub(crate) fn conv3x3(channels: [usize; 2], stride: usize, device: &Device) -> Conv2d {
+    Conv2dConfig::new(channels, [3, 3])
+        .with_stride([stride, stride])
+        .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
+        .init(device)
+}
+
+/// GroupNorm over `channels` in `groups`.
+pub(crate) fn group_norm(
+    channels: usize,
+    groups: usize,
+    config: &UNetConfig,
+    device: &Device,
+) -> GroupNorm {
+    GroupNormConfig::new(groups, channels)
+        .with_epsilon(config.norm_eps)
+        .init(device)
+}
+
+/// The two halves of the channels.
+fn halves(x: Tensor<4>) -> [Tensor<4>; 2] {
+    let half = x.dims()[1] / 2;
+    [x.clone().narrow(1, 0, half), x.narrow(1, half, half)]
+}

@@ -1,0 +1,335 @@
+//! The network: down through the levels, a middle block, and up again with skip connections.
+//!
+//! Ho et al. 2020, appendix B, in the structure of diffusers' `UNet2DModel`: every residual block
+//! and every downsampling on the way down leaves a skip, which the residual blocks on the way up
+//! take in reverse order, concatenated to their input.
+//!
+//! Fields are named as in diffusers, for the path to a parameter is its name on disk. Lists of at
+//! most one element are there for the same reason (`downsamplers.0.conv.weight`).
+
+use burn::module::Module;
+use burn::nn::conv::Conv2d;
+use burn::nn::{Embedding, EmbeddingConfig, GroupNorm};
+use burn::tensor::activation::silu;
+use burn::tensor::{Device, Int, Tensor};
+
+use crate::attention::Attention;
+use crate::config::{TimeScaleShift, UNetConfig};
+use crate::embedding::{TimestepEmbedding, timestep_embedding};
+use crate::resample::{Downsample, Upsample};
+use crate::resnet::{ResnetBlock, conv3x3, group_norm, group_norm_silu};
+
+/// The DDPM U-Net: predicts from `x_t`, the timesteps and, in a class-conditional network, the
+/// class labels. [`UNetConfig::init`] makes one.
+#[derive(Module, Debug)]
+pub struct UNet {
+    conv_in: Conv2d,
+    time_embedding: TimestepEmbedding,
+    class_embedding: Option<Embedding>,
+    down_blocks: Vec<DownBlock>,
+    mid_block: MidBlock,
+    up_blocks: Vec<UpBlock>,
+    conv_norm_out: GroupNorm,
+    conv_out: Conv2d,
+    #[module(skip)]
+    config: UNetConfig,
+}
+
+impl UNet {
+    /// The network of a valid `config`, its weights not drawn yet.
+    pub(crate) fn new(config: &UNetConfig, device: &Device) -> Self {
+        let channels = &config.block_out_channels;
+        let levels = channels.len();
+        let first = channels[0];
+        let embedding = config.time_embedding_channels();
+
+        Self {
+            conv_in: conv3x3([config.in_channels, first], 1, device),
+            time_embedding: TimestepEmbedding::new(first, embedding, device),
+            class_embedding: config
+                .num_class_embeds
+                .map(|classes| EmbeddingConfig::new(classes, embedding).init(device)),
+            down_blocks: (0..levels)
+                .map(|level| DownBlock::new(level, config, device))
+                .collect(),
+            mid_block: MidBlock::new(config, device),
+            up_blocks: (0..levels)
+                .rev()
+                .map(|level| UpBlock::new(level, config, device))
+                .collect(),
+            conv_norm_out: group_norm(first, config.norm_num_groups, config, device),
+            conv_out: conv3x3([first, config.out_channels], 1, device),
+            config: config.clone(),
+        }
+    }
+
+    /// The configuration that the network was built from.
+    #[must_use]
+    pub fn config(&self) -> &UNetConfig {
+        &self.config
+    }
+
+    /// The prediction for a batch.
+    ///
+    /// - `x_t`: `[batch, in_channels, height, width]`, of any size that the levels divide
+    /// - `timesteps`: `[batch]`, each example its own, fractions of a step included
+    /// - `class_labels`: `[batch]`, each below `num_class_embeds` (not checked here, for that would
+    ///   wait for the device); given exactly if the network is class-conditional
+    /// - output: `[batch, out_channels, height, width]`
+    ///
+    /// # Panics
+    ///
+    /// If a shape does not fit the configuration, or labels are missing or not expected.
+    #[must_use]
+    pub fn forward(
+        &self,
+        x_t: Tensor<4>,
+        timesteps: Tensor<1>,
+        class_labels: Option<Tensor<1, Int>>,
+    ) -> Tensor<4> {
+        self.assert_shapes(&x_t, &timesteps, class_labels.as_ref());
+
+        let sinusoid = timestep_embedding(
+            timesteps,
+            self.config.block_out_channels[0],
+            self.config.flip_sin_to_cos,
+            self.config.freq_shift,
+        );
+        let mut embedding = self.time_embedding.forward(sinusoid);
+        if let (Some(classes), Some(labels)) = (&self.class_embedding, class_labels) {
+            embedding = embedding + classes.weight.val().select(0, labels);
+        }
+        // Every residual block begins with this SiLU: computed once.
+        let embedding = silu(embedding);
+
+        let mut x = self.conv_in.forward(x_t);
+        let mut skips = vec![x.clone()];
+        for block in &self.down_blocks {
+            x = block.forward(x, &embedding, &mut skips);
+        }
+        x = self.mid_block.forward(x, &embedding);
+        for block in &self.up_blocks {
+            x = block.forward(x, &embedding, &mut skips);
+        }
+        self.conv_out
+            .forward(group_norm_silu(&self.conv_norm_out, x))
+    }
+
+    /// Panics with what was found and what was expected.
+    fn assert_shapes(
+        &self,
+        x_t: &Tensor<4>,
+        timesteps: &Tensor<1>,
+        class_labels: Option<&Tensor<1, Int>>,
+    ) {
+        let config = &self.config;
+        let [batch, channels, height, width] = x_t.dims();
+        assert!(
+            channels == config.in_channels,
+            "x_t has {channels} channels, the network takes {}",
+            config.in_channels
+        );
+        let shrink = 1 << (config.block_out_channels.len() - 1);
+        assert!(
+            height > 0 && width > 0 && height % shrink == 0 && width % shrink == 0,
+            "x_t is {height}×{width} pixels, the levels need multiples of {shrink}"
+        );
+        let [steps] = timesteps.dims();
+        assert!(
+            steps == batch,
+            "{steps} timesteps for a batch of {batch}, expected one for each example"
+        );
+        match (config.num_class_embeds, class_labels) {
+            (Some(classes), Some(labels)) => {
+                let [labels] = labels.dims();
+                assert!(
+                    labels == batch,
+                    "{labels} class labels for a batch of {batch}, expected one of {classes} classes for each example"
+                );
+            }
+            (Some(classes), None) => panic!(
+                "no class labels, the network is class-conditional and expects one of {classes} classes for each example"
+            ),
+            (None, Some(_)) => panic!("class labels for a network without class embeddings"),
+            (None, None) => {}
+        }
+    }
+}
+
+impl UNetConfig {
+    /// Width of the time embedding behind its linear layers.
+    pub(crate) fn time_embedding_channels(&self) -> usize {
+        4 * self.block_out_channels[0]
+    }
+
+    /// The attention layer of a level, with its normalisation.
+    fn level_attention(&self, channels: usize, device: &Device) -> Attention {
+        let norm = group_norm(channels, self.norm_num_groups, self, device);
+        Attention::new(channels, self.attention_head_dim, Some(norm), device)
+    }
+}
+
+/// One level on the way down.
+#[derive(Module, Debug)]
+struct DownBlock {
+    resnets: Vec<ResnetBlock>,
+    /// One a residual block, or none.
+    attentions: Vec<Attention>,
+    /// One, or none in the last level.
+    downsamplers: Vec<Downsample>,
+}
+
+impl DownBlock {
+    fn new(level: usize, config: &UNetConfig, device: &Device) -> Self {
+        let channels = &config.block_out_channels;
+        let out_channels = channels[level];
+        let before = channels[level.saturating_sub(1)];
+        let layers = config.layers_per_block;
+        let is_last = level + 1 == channels.len();
+
+        Self {
+            resnets: (0..layers)
+                .map(|layer| {
+                    let in_channels = if layer == 0 { before } else { out_channels };
+                    ResnetBlock::new([in_channels, out_channels], config, device)
+                })
+                .collect(),
+            attentions: (0..layers)
+                .filter(|_| config.down_block_attention[level])
+                .map(|_| config.level_attention(out_channels, device))
+                .collect(),
+            downsamplers: (!is_last)
+                .then(|| Downsample::new(out_channels, device))
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    fn forward(
+        &self,
+        mut x: Tensor<4>,
+        embedding: &Tensor<2>,
+        skips: &mut Vec<Tensor<4>>,
+    ) -> Tensor<4> {
+        for (layer, resnet) in self.resnets.iter().enumerate() {
+            x = resnet.forward(x, embedding.clone());
+            if let Some(attention) = self.attentions.get(layer) {
+                x = attention.forward(x);
+            }
+            skips.push(x.clone());
+        }
+        for downsampler in &self.downsamplers {
+            x = downsampler.forward(x);
+            skips.push(x.clone());
+        }
+        x
+    }
+}
+
+/// Two residual blocks at the lowest resolution, with attention between them if asked.
+#[derive(Module, Debug)]
+struct MidBlock {
+    /// One, or none.
+    attentions: Vec<Attention>,
+    resnets: [ResnetBlock; 2],
+}
+
+impl MidBlock {
+    fn new(config: &UNetConfig, device: &Device) -> Self {
+        let channels = config.block_out_channels[config.block_out_channels.len() - 1];
+        let norm_groups = match config.resnet_time_scale_shift {
+            TimeScaleShift::Default => Some(config.norm_num_groups),
+            TimeScaleShift::ScaleShift => None,
+        };
+        let norm = config
+            .attn_norm_num_groups
+            .or(norm_groups)
+            .map(|groups| group_norm(channels, groups, config, device));
+        let resnet = || ResnetBlock::new([channels, channels], config, device);
+
+        Self {
+            attentions: config
+                .mid_block_attention
+                .then(|| Attention::new(channels, config.attention_head_dim, norm, device))
+                .into_iter()
+                .collect(),
+            resnets: [resnet(), resnet()],
+        }
+    }
+
+    fn forward(&self, x: Tensor<4>, embedding: &Tensor<2>) -> Tensor<4> {
+        let [first, second] = &self.resnets;
+        let mut x = first.forward(x, embedding.clone());
+        for attention in &self.attentions {
+            x = attention.forward(x);
+        }
+        second.forward(x, embedding.clone())
+    }
+}
+
+/// One level on the way up.
+#[derive(Module, Debug)]
+struct UpBlock {
+    resnets: Vec<ResnetBlock>,
+    /// One a residual block, or none.
+    attentions: Vec<Attention>,
+    /// One, or none in the first level.
+    upsamplers: Vec<Upsample>,
+}
+
+impl UpBlock {
+    fn new(level: usize, config: &UNetConfig, device: &Device) -> Self {
+        let channels = &config.block_out_channels;
+        let out_channels = channels[level];
+        let before = channels[(level + 1).min(channels.len() - 1)];
+        let last_skip = channels[level.saturating_sub(1)];
+        let layers = config.layers_per_block + 1;
+
+        Self {
+            resnets: (0..layers)
+                .map(|layer| {
+                    let x = if layer == 0 { before } else { out_channels };
+                    // The last skip was left by the level above, or by the first convolution.
+                    let skip = if layer + 1 == layers {
+                        last_skip
+                    } else {
+                        out_channels
+                    };
+                    ResnetBlock::new([x + skip, out_channels], config, device)
+                })
+                .collect(),
+            attentions: (0..layers)
+                .filter(|_| config.down_block_attention[level])
+                .map(|_| config.level_attention(out_channels, device))
+                .collect(),
+            upsamplers: (level > 0)
+                .then(|| Upsample::new(out_channels, device))
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    fn forward(
+        &self,
+        mut x: Tensor<4>,
+        embedding: &Tensor<2>,
+        skips: &mut Vec<Tensor<4>>,
+    ) -> Tensor<4> {
+        let own_skips = skips.split_off(skips.len() - self.resnets.len());
+        for (layer, (resnet, skip)) in self
+            .resnets
+            .iter()
+            .zip(own_skips.into_iter().rev())
+            .enumerate()
+        {
+            x = resnet.forward(Tensor::cat(vec![x, skip], 1), embedding.clone());
+            if let Some(attention) = self.attentions.get(layer) {
+                x = attention.forward(x);
+            }
+        }
+        for upsampler in &self.upsamplers {
+            x = upsampler.forward(x);
+        }
+        x
+    }
+}

@@ -1,0 +1,415 @@
+//! Weights on disk: safetensors files with diffusers' names and layouts.
+//!
+//! A file opens in diffusers' `UNet2DModel` with `load_state_dict` as it is, and the other way
+//! round. Three things differ between burn and torch, and all are settled here: burn's GroupNorm
+//! calls its parameters `gamma` and `beta` rather than `weight` and `bias`, its linear layers hold
+//! `[in, out]` rather than `[out, in]`, and its containers give their own names, which the fields of
+//! [`UNet`] are chosen to match.
+//!
+//! The format (<https://github.com/huggingface/safetensors>) is a little-endian u64, the length of
+//! the header; the header, JSON that says name, type, shape and place of every tensor; and the
+//! tensors. Reading goes through the `safetensors` crate, which checks all of that, and each tensor
+//! is then held against the network. burn-store is not used: it panics on damaged files and reports
+//! unknown tensors late. Writing lays out the header here, with everything sorted by name:
+//! the crate keeps metadata in a hash map, whose order changes from run to run, and here the same
+//! weights always give the same bytes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Tensor, TensorData};
+use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorInfo};
+use serde::Serialize;
+
+use crate::unet::UNet;
+
+/// Bytes of a value on disk.
+const F32_BYTES: usize = size_of::<f32>();
+
+/// Why weights could not be saved or loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// The file could not be read.
+    #[error("cannot read weights from {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file could not be written.
+    #[error("cannot write weights to {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The bytes are no whole safetensors file.
+    #[error("not a safetensors file, or damaged or cut short: {0}")]
+    Format(#[from] SafeTensorError),
+    /// The header could not be laid out.
+    #[error("cannot write the header of the weights: {0}")]
+    Header(#[from] serde_json::Error),
+    /// A tensor of the network is not in the file.
+    #[error(
+        "tensor `{tensor}` is missing, expected shape {expected:?}; the weights belong to another network"
+    )]
+    Missing {
+        /// Its name.
+        tensor: String,
+        /// The shape that the network needs.
+        expected: Vec<usize>,
+    },
+    /// A tensor of the file is not in the network.
+    #[error("unknown tensor `{tensor}`; the weights belong to another network")]
+    Unknown {
+        /// Its name.
+        tensor: String,
+    },
+    /// A tensor has another shape than in the network.
+    #[error(
+        "tensor `{tensor}` has shape {found:?}, expected {expected:?}; the weights belong to another network"
+    )]
+    Shape {
+        /// Its name.
+        tensor: String,
+        /// The shape in the file.
+        found: Vec<usize>,
+        /// The shape in the network.
+        expected: Vec<usize>,
+    },
+    /// A tensor does not hold 32-bit floats.
+    #[error("tensor `{tensor}` has type {found}, expected F32; convert the weights first")]
+    Dtype {
+        /// Its name.
+        tensor: String,
+        /// The type found.
+        found: String,
+    },
+    /// A tensor holds an infinity or not a number.
+    #[error("tensor `{tensor}` holds {found} at position {index}, expected finite numbers")]
+    NotFinite {
+        /// Its name.
+        tensor: String,
+        /// The position, in the order of the file.
+        index: usize,
+        /// The value.
+        found: f32,
+    },
+}
+
+/// Saves the weights of `unet` to `path`, with `metadata` in the header.
+///
+/// The file is written beside `path` under a temporary name, synced and renamed: what was there
+/// before stays until the new file is whole.
+///
+/// # Errors
+///
+/// [`WeightsError::Write`], [`WeightsError::NotFinite`] or [`WeightsError::Dtype`]; nothing is left
+/// behind.
+pub fn save_weights(
+    unet: &UNet,
+    path: &Path,
+    metadata: &BTreeMap<String, String>,
+) -> Result<(), WeightsError> {
+    let bytes = to_safetensors(unet, metadata)?;
+    replace_file(path, &bytes).map_err(|source| WeightsError::Write {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Loads the weights in the file at `path` into `unet`, whose weights they replace.
+///
+/// # Errors
+///
+/// [`WeightsError::Read`], or what [`from_safetensors`] finds.
+pub fn load_weights(unet: UNet, path: &Path) -> Result<UNet, WeightsError> {
+    let bytes = fs::read(path).map_err(|source| WeightsError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    from_safetensors(unet, &bytes)
+}
+
+/// The weights of `unet` as a safetensors file, with `metadata` in the header. The same weights and
+/// metadata give the same bytes.
+///
+/// # Errors
+///
+/// [`WeightsError::NotFinite`] or [`WeightsError::Dtype`] for a tensor that cannot be saved.
+pub fn to_safetensors(
+    unet: &UNet,
+    metadata: &BTreeMap<String, String>,
+) -> Result<Vec<u8>, WeightsError> {
+    let mut collector = Collector {
+        path: ParameterPath::default(),
+        tensors: BTreeMap::new(),
+        error: None,
+    };
+    unet.visit(&mut collector);
+    if let Some(error) = collector.error {
+        return Err(error);
+    }
+
+    let mut end = 0;
+    let mut infos = BTreeMap::new();
+    for (name, (shape, values)) in &collector.tensors {
+        let start = end;
+        end += values.len() * F32_BYTES;
+        let info = TensorInfo {
+            dtype: Dtype::F32,
+            shape: shape.clone(),
+            data_offsets: (start, end),
+        };
+        infos.insert(name.as_str(), info);
+    }
+    let mut header = serde_json::to_vec(&Header {
+        metadata,
+        tensors: infos,
+    })?;
+    // Spaces align the tensors to 8 bytes, as the format recommends.
+    header.resize(header.len().next_multiple_of(size_of::<u64>()), b' ');
+
+    let mut bytes = Vec::with_capacity(size_of::<u64>() + header.len() + end);
+    bytes.extend((header.len() as u64).to_le_bytes());
+    bytes.extend(header);
+    for (_, values) in collector.tensors.into_values() {
+        bytes.extend(values.into_iter().flat_map(f32::to_le_bytes));
+    }
+    Ok(bytes)
+}
+
+/// Loads the weights of a safetensors file into `unet`, whose weights they replace. Device,
+/// gradient tracking and parameter identities stay as they are in `unet`.
+///
+/// # Errors
+///
+/// [`WeightsError::Format`] if the bytes are no whole file; else the first tensor that does not fit.
+pub fn from_safetensors(unet: UNet, bytes: &[u8]) -> Result<UNet, WeightsError> {
+    let file = SafeTensors::deserialize(bytes)?;
+    let mut loader = Loader {
+        path: ParameterPath::default(),
+        unused: file.names().into_iter().collect(),
+        file: &file,
+        error: None,
+    };
+    let unet = unet.map(&mut loader);
+    if let Some(error) = loader.error {
+        return Err(error);
+    }
+    match loader.unused.first() {
+        Some(tensor) => Err(WeightsError::Unknown {
+            tensor: (*tensor).to_owned(),
+        }),
+        None => Ok(unet),
+    }
+}
+
+/// The metadata in the header of a safetensors file.
+///
+/// # Errors
+///
+/// [`WeightsError::Format`] if the bytes are no whole file.
+pub fn read_metadata(bytes: &[u8]) -> Result<BTreeMap<String, String>, WeightsError> {
+    let (_, header) = SafeTensors::read_metadata(bytes)?;
+    Ok(header
+        .metadata()
+        .iter()
+        .flatten()
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect())
+}
+
+/// The header of a safetensors file, sorted by name.
+#[derive(Serialize)]
+struct Header<'a> {
+    #[serde(rename = "__metadata__")]
+    metadata: &'a BTreeMap<String, String>,
+    #[serde(flatten)]
+    tensors: BTreeMap<&'a str, TensorInfo>,
+}
+
+/// Where a visit of the network is, in diffusers' names.
+#[derive(Default)]
+pub(crate) struct ParameterPath {
+    parts: Vec<String>,
+    containers: Vec<String>,
+}
+
+impl ParameterPath {
+    pub(crate) fn enter(&mut self, name: &str, container_type: &str) {
+        let name = match (container_type, name) {
+            ("Struct:GroupNorm", "gamma") => "weight",
+            ("Struct:GroupNorm", "beta") => "bias",
+            _ => name,
+        };
+        self.parts.push(name.to_owned());
+        self.containers.push(container_type.to_owned());
+    }
+
+    pub(crate) fn exit(&mut self) {
+        self.parts.pop();
+        self.containers.pop();
+    }
+
+    /// The name of the parameter here.
+    pub(crate) fn name(&self) -> String {
+        self.parts.join(".")
+    }
+
+    /// Whether burn holds the parameter here transposed.
+    fn is_transposed(&self) -> bool {
+        let linear = self.containers.last().is_some_and(|c| c == "Struct:Linear");
+        linear && self.parts.last().is_some_and(|part| part == "weight")
+    }
+}
+
+/// Collects the parameters in diffusers' layout.
+struct Collector {
+    path: ParameterPath,
+    tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    error: Option<WeightsError>,
+}
+
+impl ModuleVisitor for Collector {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if self.error.is_some() {
+            return;
+        }
+        let tensor = self.path.name();
+        let data = param.val().into_data();
+        let mut shape = data.shape().to_vec();
+        let dtype = data.dtype();
+        let Ok(mut values) = data.try_into_vec::<f32>() else {
+            let found = format!("{dtype:?}");
+            self.error = Some(WeightsError::Dtype { tensor, found });
+            return;
+        };
+        if self.path.is_transposed() {
+            values = transpose(&values, shape[1]);
+            shape.reverse();
+        }
+        self.error = not_finite(&tensor, &values);
+        self.tensors.insert(tensor, (shape, values));
+    }
+}
+
+/// Puts the tensors of a file into the network.
+struct Loader<'a> {
+    path: ParameterPath,
+    file: &'a SafeTensors<'a>,
+    unused: BTreeSet<&'a str>,
+    error: Option<WeightsError>,
+}
+
+impl ModuleMapper for Loader<'_> {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if self.error.is_some() {
+            return param;
+        }
+        match self.read(&param.lazy_shape()) {
+            Ok(data) => param.map(|replaced| {
+                Tensor::from_data(data, &replaced.device())
+                    .set_require_grad(replaced.is_require_grad())
+            }),
+            Err(error) => {
+                self.error = Some(error);
+                param
+            }
+        }
+    }
+}
+
+impl Loader<'_> {
+    /// The tensor of the file for the parameter here, in burn's layout of the given shape.
+    fn read(&mut self, shape: &[usize]) -> Result<TensorData, WeightsError> {
+        let tensor = self.path.name();
+        let is_transposed = self.path.is_transposed();
+        let mut expected = shape.to_vec();
+        if is_transposed {
+            expected.reverse();
+        }
+
+        let Ok(view) = self.file.tensor(&tensor) else {
+            return Err(WeightsError::Missing { tensor, expected });
+        };
+        self.unused.remove(tensor.as_str());
+        if view.dtype() != Dtype::F32 {
+            let found = view.dtype().to_string();
+            return Err(WeightsError::Dtype { tensor, found });
+        }
+        if view.shape() != expected {
+            let found = view.shape().to_vec();
+            return Err(WeightsError::Shape {
+                tensor,
+                found,
+                expected,
+            });
+        }
+
+        let (values, _) = view.data().as_chunks::<F32_BYTES>();
+        let mut values: Vec<f32> = values.iter().map(|&b| f32::from_le_bytes(b)).collect();
+        if let Some(error) = not_finite(&tensor, &values) {
+            return Err(error);
+        }
+        if is_transposed {
+            values = transpose(&values, expected[1]);
+        }
+        Ok(TensorData::new(values, shape.to_vec()))
+    }
+}
+
+/// The error for the first value that is not finite.
+fn not_finite(tensor: &str, values: &[f32]) -> Option<WeightsError> {
+    let index = values.iter().position(|value| !value.is_finite())?;
+    Some(WeightsError::NotFinite {
+        tensor: tensor.to_owned(),
+        index,
+        found: values[index],
+    })
+}
+
+/// The transpose of a row-major matrix with the given number of columns.
+fn transpose(values: &[f32], columns: usize) -> Vec<f32> {
+    (0..columns)
+        .flat_map(|column| values.iter().skip(column).step_by(columns))
+        .copied()
+        .collect()
+}
+
+/// Writes a file under a temporary name, syncs it and renames it.
+fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".tmp");
+    let temporary = PathBuf::from(name);
+
+    let written = File::create(&temporary)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // The first error is the one to report.
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}

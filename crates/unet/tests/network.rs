@@ -1,0 +1,312 @@
+//! The network itself: shapes, gradients, fresh weights, dropout.
+
+#![allow(clippy::unwrap_used)]
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use unet::{TimeScaleShift, UNet, UNetConfig, timestep_embedding};
+
+fn config() -> UNetConfig {
+    UNetConfig {
+        sample_size: 8,
+        in_channels: 2,
+        out_channels: 3,
+        block_out_channels: vec![4, 8, 8],
+        layers_per_block: 2,
+        down_block_attention: vec![false, true, false],
+        norm_num_groups: 2,
+        num_class_embeds: Some(2),
+        ..UNetConfig::default()
+    }
+}
+
+fn init(config: &UNetConfig, device: &Device) -> UNet {
+    config
+        .init(device, &mut ChaCha8Rng::seed_from_u64(0))
+        .unwrap()
+}
+
+/// Numbers in (-0.5, 0.5), none zero.
+fn values(len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    (0..len)
+        .map(|_| (f64::from(rng.next_u32()) + 0.5) / f64::from(u32::MAX) - 0.5)
+        .map(|value| value as f32)
+        .collect()
+}
+
+fn images(shape: [usize; 4], device: &Device) -> Tensor<4> {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let data = TensorData::new(values(shape.iter().product(), &mut rng), shape);
+    Tensor::from_data(data, device)
+}
+
+/// Puts a random number into every parameter.
+struct Randomise(ChaCha8Rng);
+
+impl ModuleMapper for Randomise {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let shape = param.lazy_shape();
+        let data = TensorData::new(values(shape.iter().product(), &mut self.0), shape);
+        Param::from_data(data, &param.lazy_device())
+    }
+}
+
+/// Counts the parameters that a gradient reaches.
+struct CheckGradients<'a> {
+    gradients: &'a Gradients,
+    path: Vec<String>,
+    reached: usize,
+}
+
+impl ModuleVisitor for CheckGradients<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let name = self.path.join(".");
+        let gradient = param.val().grad(self.gradients);
+        let gradient = gradient.unwrap_or_else(|| panic!("{name} has no gradient"));
+        assert_eq!(gradient.dims(), param.val().dims(), "{name}");
+        let gradient = gradient.into_data().try_into_vec::<f32>().unwrap();
+        assert!(
+            gradient.iter().all(|g| g.is_finite()),
+            "{name} {gradient:?}"
+        );
+        // A key's bias shifts all scores of a query alike, which softmax does not see.
+        if !name.ends_with("to_k.bias") {
+            assert!(
+                gradient.iter().any(|g| g.abs() > 1e-9),
+                "{name}: every gradient is zero"
+            );
+        }
+        self.reached += 1;
+    }
+}
+
+#[test]
+fn gradients_reach_every_parameter() {
+    let device = Device::flex().autodiff();
+    for time_scale_shift in [TimeScaleShift::Default, TimeScaleShift::ScaleShift] {
+        let config = UNetConfig {
+            resnet_time_scale_shift: time_scale_shift,
+            attention_head_dim: Some(4),
+            attn_norm_num_groups: Some(4),
+            ..config()
+        };
+        let unet = init(&config, &device).map(&mut Randomise(ChaCha8Rng::seed_from_u64(2)));
+        let prediction = unet.forward(
+            images([2, 2, 8, 8], &device),
+            Tensor::from_floats([3.0, 700.0], &device),
+            Some(Tensor::from_ints([0, 1], &device)),
+        );
+        let gradients = prediction.square().mean().backward();
+        let mut check = CheckGradients {
+            gradients: &gradients,
+            path: Vec::new(),
+            reached: 0,
+        };
+        unet.visit(&mut check);
+        // 2 + 4 + 1 outside the blocks, then the blocks.
+        assert!(check.reached > 200, "{} parameters", check.reached);
+    }
+}
+
+#[test]
+fn a_fresh_network_predicts_all_but_zero_and_each_block_is_the_identity() {
+    let device = Device::flex();
+    let unet = init(&config(), &device);
+    let prediction = unet.forward(
+        images([2, 2, 8, 8], &device),
+        Tensor::from_floats([3.0, 700.0], &device),
+        Some(Tensor::from_ints([0, 1], &device)),
+    );
+    let largest = prediction.abs().max().into_scalar::<f32>();
+    assert!(largest > 0.0 && largest < 1e-3, "{largest}");
+}
+
+/// Standard deviation of each parameter, by burn's path.
+#[derive(Default)]
+struct Deviations {
+    path: Vec<String>,
+    found: Vec<(String, Vec<usize>, f64, f64)>,
+}
+
+impl ModuleVisitor for Deviations {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let shape = param.val().dims().to_vec();
+        let values = param.val().into_data().try_into_vec::<f32>().unwrap();
+        let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / values.len() as f64;
+        let square = values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>();
+        let deviation = (square / values.len() as f64 - mean * mean).max(0.0).sqrt();
+        self.found
+            .push((self.path.join("."), shape, mean, deviation));
+    }
+}
+
+#[test]
+fn fresh_weights_have_ho_et_al_s_variances() {
+    let config = UNetConfig {
+        block_out_channels: vec![32, 64],
+        down_block_attention: vec![false, true],
+        norm_num_groups: 8,
+        num_class_embeds: Some(100),
+        ..config()
+    };
+    let mut deviations = Deviations::default();
+    init(&config, &Device::flex()).visit(&mut deviations);
+
+    for (name, shape, mean, deviation) in deviations.found {
+        let (expected_mean, expected) = if name.ends_with("gamma") {
+            (1.0, 0.0)
+        } else if shape.len() == 1 {
+            (0.0, 0.0)
+        } else if name == "class_embedding.weight" {
+            (0.0, 1.0)
+        } else {
+            let zero = name.ends_with("conv2.weight")
+                || name.ends_with("to_out.0.weight")
+                || name == "conv_out.weight";
+            let scale: f64 = if zero { 1e-10 } else { 1.0 };
+            let kernel: usize = shape[2..].iter().product();
+            let fan_avg = ((shape[0] + shape[1]) * kernel) as f64 / 2.0;
+            (0.0, (scale / fan_avg).sqrt())
+        };
+        // The smallest weight has 576 values: 5 deviations of the estimates.
+        let slack = 0.2 * expected + 1e-12;
+        assert!((mean - expected_mean).abs() <= slack, "{name} mean {mean}");
+        assert!(
+            (deviation - expected).abs() <= slack,
+            "{name} deviation {deviation}, expected {expected}"
+        );
+    }
+}
+
+#[test]
+fn any_size_that_the_levels_divide_works() {
+    let device = Device::flex();
+    let unet = init(&config(), &device);
+    for (height, width) in [(4, 4), (28, 28), (12, 20)] {
+        let prediction = unet.forward(
+            images([3, 2, height, width], &device),
+            Tensor::from_floats([0.0, 1.0, 2.0], &device),
+            Some(Tensor::from_ints([0, 1, 0], &device)),
+        );
+        assert_eq!(prediction.dims(), [3, 3, height, width]);
+    }
+}
+
+/// Runs a network on a batch of two of the given shape.
+fn forward(config: &UNetConfig, shape: [usize; 4], steps: usize, labels: Option<usize>) {
+    let device = Device::flex();
+    let labels = labels.map(|labels| Tensor::<1, Int>::zeros([labels], &device));
+    let _ = init(config, &device).forward(
+        images(shape, &device),
+        Tensor::zeros([steps], &device),
+        labels,
+    );
+}
+
+#[test]
+#[should_panic(expected = "x_t has 1 channels, the network takes 2")]
+fn other_channels_are_refused() {
+    forward(&config(), [2, 1, 8, 8], 2, Some(2));
+}
+
+#[test]
+#[should_panic(expected = "x_t is 8×10 pixels, the levels need multiples of 4")]
+fn a_size_that_the_levels_do_not_divide_is_refused() {
+    forward(&config(), [2, 2, 8, 10], 2, Some(2));
+}
+
+#[test]
+#[should_panic(expected = "1 timesteps for a batch of 2, expected one for each example")]
+fn too_few_timesteps_are_refused() {
+    forward(&config(), [2, 2, 8, 8], 1, Some(2));
+}
+
+#[test]
+#[should_panic(expected = "3 class labels for a batch of 2, expected one of 2 classes")]
+fn too_many_labels_are_refused() {
+    forward(&config(), [2, 2, 8, 8], 2, Some(3));
+}
+
+#[test]
+#[should_panic(expected = "no class labels, the network is class-conditional")]
+fn missing_labels_are_refused() {
+    forward(&config(), [2, 2, 8, 8], 2, None);
+}
+
+#[test]
+#[should_panic(expected = "class labels for a network without class embeddings")]
+fn unexpected_labels_are_refused() {
+    let config = UNetConfig {
+        num_class_embeds: None,
+        ..config()
+    };
+    forward(&config, [2, 2, 8, 8], 2, Some(2));
+}
+
+#[test]
+fn a_configuration_that_makes_no_network_is_refused() {
+    let config = UNetConfig {
+        norm_num_groups: 3,
+        ..config()
+    };
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let error = config.init(&Device::flex(), &mut rng).unwrap_err();
+    assert_eq!(error.key, "norm_num_groups");
+}
+
+#[test]
+fn dropout_acts_in_training_only() {
+    let device = Device::flex().autodiff();
+    let config = UNetConfig {
+        dropout: 0.5,
+        ..config()
+    };
+    let unet = init(&config, &device).map(&mut Randomise(ChaCha8Rng::seed_from_u64(2)));
+    let predict = |unet: &UNet, device: &Device| {
+        unet.forward(
+            images([1, 2, 8, 8], device),
+            Tensor::from_floats([5.0], device),
+            Some(Tensor::from_ints([1], device)),
+        )
+        .into_data()
+    };
+    assert_ne!(predict(&unet, &device), predict(&unet, &device));
+    let valid = unet.valid();
+    let plain = Device::flex();
+    assert_eq!(predict(&valid, &plain), predict(&valid, &plain));
+}
+
+#[test]
+fn the_time_embedding_is_the_formula_s() {
+    let device = Device::flex();
+    let t = 12.5_f64;
+    for (flip, shift) in [(false, 0), (true, 1)] {
+        let timesteps = Tensor::from_floats([t as f32], &device);
+        let embedding = timestep_embedding(timesteps, 6, flip, shift);
+        let embedding = embedding.into_data().try_into_vec::<f32>().unwrap();
+        let angle = |i: usize| t * 10_000_f64.powf(-(i as f64) / (3 - shift) as f64);
+        let (sines, cosines) = if flip { (3, 0) } else { (0, 3) };
+        for i in 0..3 {
+            assert!((f64::from(embedding[sines + i]) - angle(i).sin()).abs() < 1e-5);
+            assert!((f64::from(embedding[cosines + i]) - angle(i).cos()).abs() < 1e-5);
+        }
+    }
+}
