@@ -89,7 +89,7 @@ pub struct Checkpoint {
 #[derive(Debug, Error)]
 pub enum CheckpointError {
     /// A file or folder could not be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -107,7 +107,7 @@ pub enum CheckpointError {
         path: PathBuf,
     },
     /// The state of the checkpoint cannot be understood.
-    #[error("{}: not the state of a checkpoint: {source}", path.display())]
+    #[error("{}: not the state of a checkpoint", path.display())]
     BadState {
         /// The file.
         path: PathBuf,
@@ -142,7 +142,7 @@ pub enum CheckpointError {
         expected: String,
     },
     /// The weights do not fit the network of the configuration.
-    #[error("{}: {source}", path.display())]
+    #[error("{}", path.display())]
     Weights {
         /// The file.
         path: PathBuf,
@@ -317,10 +317,11 @@ pub fn prune(checkpoints: &Path, keep: usize) -> Result<(), CheckpointError> {
     let best = best_of(&newest_first)?;
     for folder in newest_first.iter().skip(keep) {
         if Some(folder) != best.as_ref() {
-            // Without its state it is no checkpoint any more, so that a kill in the middle leaves
-            // nothing that looks like one.
-            fs::remove_file(folder.join(STATE)).map_err(io_error(folder))?;
-            fs::remove_dir_all(folder).map_err(io_error(folder))?;
+            // Renamed first, so that a kill in the middle leaves nothing that looks like a
+            // checkpoint.
+            let unfinished = atomic_file::temporary_sibling(folder);
+            fs::rename(folder, &unfinished).map_err(io_error(folder))?;
+            fs::remove_dir_all(&unfinished).map_err(io_error(folder))?;
         }
     }
     let entries = fs::read_dir(checkpoints).map_err(io_error(checkpoints))?;

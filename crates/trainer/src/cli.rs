@@ -153,7 +153,7 @@ pub struct NoiseArgs {
     /// around the working folder].
     #[arg(long, value_name = "DIR", conflicts_with = "input")]
     pub data_dir: Option<PathBuf>,
-    /// Number of images, or of points [default: 10 images, 5000 points].
+    /// Number of images, or of points [default: 10 images, 2000 points].
     #[arg(long, value_name = "N")]
     pub count: Option<usize>,
     /// Moments that are drawn side by side, x_0 being the first.

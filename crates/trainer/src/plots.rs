@@ -222,6 +222,7 @@ where
         .axis_desc_style((FONT, 16))
         .x_desc(labels.x)
         .y_desc(labels.y)
+        .x_label_formatter(&|x| tick(*x))
         .draw()
         .map_err(|e| failed(&e))?;
     for (curve, colour) in curves.iter().zip(COLOURS.iter().cycle()) {
@@ -246,6 +247,12 @@ where
         .label_font((FONT, 14))
         .draw()
         .map_err(|e| failed(&e))
+}
+
+/// A number at a tick, without the zeros that say nothing.
+fn tick(value: f64) -> String {
+    let text = format!("{value:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// The least and the greatest of some values, apart even where they are one or none.

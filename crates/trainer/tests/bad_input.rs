@@ -261,8 +261,8 @@ fn a_wrong_configuration_is_refused() {
         ),
         ("seed = 0", "seed = ", vec!["bad.toml:"]),
         (
-            "seed = 0",
-            "network.num_class_embeds = 5",
+            "layers_per_block = 1",
+            "layers_per_block = 1\nnum_class_embeds = 5",
             vec!["num_class_embeds"],
         ),
     ] {

@@ -9,10 +9,10 @@
 //! The format (<https://github.com/huggingface/safetensors>) is a little-endian u64, the length of
 //! the header; the header, JSON that says name, type, shape and place of every tensor; and the
 //! tensors. Reading goes through the `safetensors` crate, which checks all of that, and each tensor
-//! is then held against the network. burn-store is not used: it panics on damaged files and reports
-//! unknown tensors late. Writing lays out the header here, with everything sorted by name:
-//! the crate keeps metadata in a hash map, whose order changes from run to run, and here the same
-//! weights always give the same bytes.
+//! is then held against the network. burn-store is not used: these checks would have to come before
+//! it all the same, and what is left for it to do is little. Writing lays out the header here, with
+//! everything sorted by name: the crate keeps metadata in a hash map, whose order changes from run
+//! to run, and here the same weights always give the same bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};

@@ -46,7 +46,7 @@ use captions::captioned;
 
 /// Images and points that are noised when no number is given.
 const IMAGES: usize = 10;
-const POINTS: usize = 5000;
+const POINTS: usize = 2000;
 
 /// The longest side that images are brought to when no size is given.
 const COMFORTABLE_SIZE: usize = 128;
@@ -257,11 +257,12 @@ struct Forward {
     out: PathBuf,
 }
 
-/// The names of the two strips.
+/// The names of the two strips, and what their titles say besides the formula.
 #[derive(Debug, Clone, Copy)]
-struct StripNames {
+struct Strips {
     closed_form: &'static str,
     step_by_step: &'static str,
+    note: &'static str,
 }
 
 impl Forward {
@@ -295,16 +296,17 @@ impl Forward {
         }
         let shape = [channels, height, width];
         let mut rngs: Vec<ChaCha8Rng> = (0..count).map(|index| self.rng(index)).collect();
-        let names = StripNames {
+        let strips = Strips {
             closed_form: "closed-form.png",
             step_by_step: "step-by-step.png",
+            note: "",
         };
         self.show(
             x_0,
             || per_image_noise(shape, &mut rngs, &self.device),
             pictures::from_tensor,
             |images| pictures::grid(&pictures::from_tensor(images)?, frame_columns(count)),
-            names,
+            strips,
         )
     }
 
@@ -316,7 +318,7 @@ impl Forward {
         mut noise: impl FnMut() -> Tensor<D>,
         column: impl Fn(Tensor<D>) -> Result<Vec<DynamicImage>>,
         frame: impl Fn(Tensor<D>) -> Result<DynamicImage>,
-        names: StripNames,
+        strips: Strips,
     ) -> Result<()> {
         self.make_folder()?;
         let mean_square = mean_square(&values(x_0.clone())?);
@@ -330,8 +332,9 @@ impl Forward {
                 &[t],
             ))?);
         }
-        let title = "Closed form: xₜ = √ᾱₜ x₀ + √(1 − ᾱₜ) ε with one ε a row";
-        self.save(&self.strip(&columns, title)?, names.closed_form)?;
+        let note = strips.note;
+        let title = format!("Closed form, one ε for all t: xₜ = √ᾱₜ x₀ + √(1 − ᾱₜ) ε{note}");
+        self.save(&self.strip(&columns, &title)?, strips.closed_form)?;
 
         columns.truncate(1);
         let mut frames = vec![frame(x_0.clone())?];
@@ -346,8 +349,8 @@ impl Forward {
             bar.inc(1);
         }
         bar.finish_and_clear();
-        let title = "Step by step: xₜ = √(1 − βₜ) xₜ₋₁ + √βₜ ε with a fresh ε in each step";
-        self.save(&self.strip(&columns, title)?, names.step_by_step)?;
+        let title = format!("Step by step, a fresh ε each: xₜ = √(1 − βₜ) xₜ₋₁ + √βₜ ε{note}");
+        self.save(&self.strip(&columns, &title)?, strips.step_by_step)?;
         self.save_animation(&frames)?;
         self.finish(mean_square)
     }
@@ -366,13 +369,13 @@ impl Forward {
 
     /// Writes frames, x_0 first, each with its timestep above it.
     fn save_animation(&self, frames: &[DynamicImage]) -> Result<()> {
-        let alphas_cumprod = self.chain.schedule().alphas_cumprod();
+        let title = |t: usize| {
+            let alpha_cumprod = self.chain.schedule().alphas_cumprod()[t];
+            let (signal, noise) = (alpha_cumprod.sqrt(), (1.0 - alpha_cumprod).sqrt());
+            format!("t = {t}: {signal:.2} x₀ + {noise:.2} ε")
+        };
         let titles: Vec<String> = std::iter::once("x₀: the data".to_owned())
-            .chain(
-                self.frames
-                    .iter()
-                    .map(|&t| format!("t = {t}: {:.0} % signal", 100.0 * alphas_cumprod[t].sqrt())),
-            )
+            .chain(self.frames.iter().copied().map(title))
             .collect();
         let width = titles
             .iter()

@@ -6,17 +6,16 @@ use datasets::Points;
 use image::DynamicImage;
 use plotters::element::{Circle, PathElement, Rectangle};
 use plotters::prelude::ChartBuilder;
-use plotters::series::LineSeries;
-use plotters::style::{BLACK, Color, ShapeStyle};
+use plotters::style::{Color, ShapeStyle};
 use rand::seq::index;
 use tracing::info;
 
-use super::{Forward, StripNames, values};
+use super::{Forward, Strips, values};
 use crate::plots::{COLOURS, canvas};
 use crate::streams;
 
 /// The side of a panel in pixels, in a strip and in an animation.
-const SMALL: u32 = 150;
+const SMALL: u32 = 180;
 const LARGE: u32 = 420;
 
 /// What the axes reach at least and at most, in standard deviations of the noise.
@@ -51,14 +50,16 @@ pub(super) fn show(forward: &Forward, points: &Points, count: usize) -> Result<(
         1 => histogram(&values(x)?, reach, side),
         _ => scatter(&values(x)?, reach, side),
     };
-    let names = match dimensions {
-        1 => StripNames {
+    let strips = match dimensions {
+        1 => Strips {
             closed_form: "histogram-closed-form.png",
             step_by_step: "histogram-step-by-step.png",
+            note: " (orange: N(0, 1), pure noise)",
         },
-        _ => StripNames {
+        _ => Strips {
             closed_form: "scatter-closed-form.png",
             step_by_step: "scatter-step-by-step.png",
+            note: " (orange: where pure noise N(0, I) has 39 % and 86 % of its points)",
         },
     };
     forward.show(
@@ -66,7 +67,7 @@ pub(super) fn show(forward: &Forward, points: &Points, count: usize) -> Result<(
         || streams::noise(shape, &mut rng, &forward.device),
         |x| Ok(vec![panel(x, SMALL)?]),
         |x| panel(x, LARGE),
-        names,
+        strips,
     )
 }
 
@@ -84,27 +85,28 @@ fn some_of(points: Tensor<2>, count: usize, forward: &Forward) -> Tensor<2> {
     points.select(0, Tensor::from_data(chosen.as_slice(), &forward.device))
 }
 
-/// The points x, y, x, y, … on axes from −`reach` to `reach`, over the circles that hold 39 % and
-/// 86 % of N(0, I): those of one and two standard deviations.
+/// The points x, y, x, y, … on axes from −`reach` to `reach`, under the circles of one and two
+/// standard deviations of N(0, I), which hold 1 − e^(−½) = 39 % and 1 − e^(−2) = 86 % of it.
 fn scatter(coordinates: &[f32], reach: f64, side: u32) -> Result<DynamicImage> {
     canvas((side, side), |area| {
         let mut chart = ChartBuilder::on(area).build_cartesian_2d(-reach..reach, -reach..reach)?;
-        for radius in [1.0, 2.0] {
-            let circle = (0..=90)
-                .map(|i| f64::from(i) * std::f64::consts::TAU / 90.0)
-                .map(|angle| (radius * angle.cos(), radius * angle.sin()));
-            chart.draw_series(LineSeries::new(circle, BLACK.mix(0.25)))?;
-        }
         // Few points are drawn larger.
         let size = if coordinates.len() < 1000 { 2 } else { 1 };
         let size = size + i32::from(side == LARGE);
-        let style = ShapeStyle::from(COLOURS[0].mix(0.6)).filled();
+        let style = ShapeStyle::from(COLOURS[0].mix(0.5)).filled();
         let (points, _) = coordinates.as_chunks::<2>();
         let points = points
             .iter()
             .map(|&[x, y]| (f64::from(x), f64::from(y)))
             .filter(|(x, y)| x.abs() < reach && y.abs() < reach);
         chart.draw_series(points.map(|point| Circle::new(point, size, style)))?;
+        for radius in [1.0, 2.0] {
+            let circle: Vec<(f64, f64)> = (0..=90)
+                .map(|i| f64::from(i) * std::f64::consts::TAU / 90.0)
+                .map(|angle| (radius * angle.cos(), radius * angle.sin()))
+                .collect();
+            chart.draw_series(std::iter::once(PathElement::new(circle, COLOURS[1])))?;
+        }
         Ok(())
     })
 }

@@ -7,7 +7,7 @@ use image::DynamicImage;
 use plotters::element::{PathElement, Text};
 use plotters::prelude::ChartBuilder;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{BLACK, Color, IntoFont, TextStyle};
+use plotters::style::{Color, IntoFont, TextStyle};
 use tracing::info;
 
 use super::{Forward, captions::captioned, mean_square, values};
@@ -18,7 +18,9 @@ use crate::streams;
 
 /// The width of a waveform in pixels, and the height of that of one channel.
 const WIDTH: u32 = 900;
-const LANE: u32 = 64;
+const LANE: u32 = 80;
+/// Room for the timestep beside the waveforms.
+const MARGIN: u32 = 90;
 
 /// The most channels that are drawn; the files hold all.
 const MAX_LANES: usize = 2;
@@ -26,8 +28,14 @@ const MAX_LANES: usize = 2;
 /// What the vertical axis reaches, in standard deviations of the noise; sound lies in [-1, 1].
 const REACH: f64 = 3.0;
 
-/// The least and the greatest sample of a channel in each of a number of equal spans of time.
-type Envelope = Vec<(f32, f32)>;
+/// The samples of a channel in one of a number of equal spans of time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Span {
+    least: f32,
+    greatest: f32,
+    /// The root of their mean square: how loud they are.
+    rms: f32,
+}
 
 /// Shows a sound on its way, in closed form: minutes of sound have millions of samples, too many to
 /// take a thousand steps with each.
@@ -45,33 +53,37 @@ pub(super) fn show(forward: &Forward, audio: &Audio) -> Result<()> {
         let x_t = forward.chain.q_sample(x_0.clone(), noise.clone(), &[t]);
         values(x_t)
     };
-    let envelopes = |samples: &[f32]| -> Vec<Envelope> {
-        samples
+    let panel = |samples: &[f32], name: &str| {
+        let channels: Vec<Vec<Span>> = samples
             .chunks(audio.frames())
             .take(MAX_LANES)
-            .map(envelope)
-            .collect()
+            .map(spans)
+            .collect();
+        panel(&channels, name)
     };
 
     let bar = progress::bar(forward.columns.len() + forward.frames.len(), "noising");
-    let mut panels = vec![panel(&envelopes(audio.samples()), "x₀")?];
+    let mut panels = vec![panel(audio.samples(), "x₀")?];
     for &t in &forward.columns {
         let samples = x_t(t)?;
-        panels.push(panel(&envelopes(&samples), &format!("t = {t}"))?);
+        panels.push(panel(&samples, &format!("t = {t}"))?);
         save_sound(forward, audio, samples, t)?;
         bar.inc(1);
     }
-    let title = match audio.channels() {
-        1 => "Waveforms: xₜ = √ᾱₜ x₀ + √(1 − ᾱₜ) ε".to_owned(),
-        2 => "Waveforms of both channels: xₜ = √ᾱₜ x₀ + √(1 − ᾱₜ) ε".to_owned(),
-        n => format!("Waveforms of channels 1 and 2 of {n}: xₜ = √ᾱₜ x₀ + √(1 − ᾱₜ) ε"),
+    let channels = match audio.channels() {
+        1 => String::new(),
+        2 => " of both channels".to_owned(),
+        n => format!(" of the first {MAX_LANES} of {n} channels"),
     };
+    let title = format!(
+        "Waveforms{channels}: xₜ = √ᾱₜ x₀ + √(1 − ᾱₜ) ε (light: all samples, dark: how loud)"
+    );
     let waveforms = captioned(&pictures::grid(&panels, 1)?, &title, &[], 0)?;
     forward.save(&waveforms, "waveforms.png")?;
 
-    let mut frames = vec![panel(&envelopes(audio.samples()), "")?];
+    let mut frames = vec![panel(audio.samples(), "")?];
     for &t in &forward.frames {
-        frames.push(panel(&envelopes(&x_t(t)?), "")?);
+        frames.push(panel(&x_t(t)?, "")?);
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -101,45 +113,62 @@ fn turn_down(samples: &mut [f32]) -> f32 {
     1.0 / peak
 }
 
-/// The envelope of a channel, at most a span for each pixel.
-fn envelope(samples: &[f32]) -> Envelope {
-    let spans = samples.len().min(WIDTH as usize);
-    let edge = |span: usize| span * samples.len() / spans;
-    (0..spans)
+/// The spans of a channel, at most one for each pixel.
+fn spans(samples: &[f32]) -> Vec<Span> {
+    let count = samples.len().min(WIDTH as usize);
+    let edge = |span: usize| span * samples.len() / count;
+    (0..count)
         .map(|span| {
             let samples = &samples[edge(span)..edge(span + 1)];
-            samples.iter().fold(
-                (f32::INFINITY, f32::NEG_INFINITY),
-                |(least, greatest), &s| (least.min(s), greatest.max(s)),
-            )
+            Span {
+                least: samples.iter().copied().fold(f32::INFINITY, f32::min),
+                greatest: samples.iter().copied().fold(f32::NEG_INFINITY, f32::max),
+                rms: mean_square(samples).sqrt() as f32,
+            }
         })
         .collect()
 }
 
-/// The waveforms of one moment, a channel below the other, with its name in the corner.
-fn panel(channels: &[Envelope], name: &str) -> Result<DynamicImage> {
-    canvas((WIDTH, LANE * channels.len() as u32), |area| {
-        for (lane, envelope) in area.split_evenly((channels.len(), 1)).iter().zip(channels) {
-            waveform(lane, envelope)?;
+/// The waveforms of one moment, a channel below the other, with its name beside them.
+fn panel(channels: &[Vec<Span>], name: &str) -> Result<DynamicImage> {
+    let margin = if name.is_empty() { 0 } else { MARGIN };
+    let height = LANE * channels.len() as u32;
+    canvas((margin + WIDTH, height), |area| {
+        let (left, right) = area.split_horizontally(margin);
+        for (lane, spans) in right.split_evenly((channels.len(), 1)).iter().zip(channels) {
+            waveform(lane, spans)?;
         }
-        let style = TextStyle::from((FONT, 14).into_font()).pos(Pos::new(HPos::Left, VPos::Top));
-        area.draw(&Text::new(name, (6, 4), style))?;
+        if !name.is_empty() {
+            let style =
+                TextStyle::from((FONT, 14).into_font()).pos(Pos::new(HPos::Left, VPos::Center));
+            left.draw(&Text::new(name, (10, height as i32 / 2), style))?;
+        }
         Ok(())
     })
 }
 
-fn waveform(area: &Area<'_>, envelope: &Envelope) -> Result<()> {
-    let end = (envelope.len() as f64 - 1.0).max(1.0);
-    let mut chart = ChartBuilder::on(area).build_cartesian_2d(0.0..end, -REACH..REACH)?;
-    let zero = PathElement::new([(0.0, 0.0), (end, 0.0)], BLACK.mix(0.3));
-    chart.draw_series(std::iter::once(zero))?;
-    let line: Vec<(f64, f64)> = envelope
-        .iter()
-        .enumerate()
-        .flat_map(|(x, &(least, greatest))| [least, greatest].map(|y| (x as f64, f64::from(y))))
-        .map(|(x, y)| (x, y.clamp(-REACH, REACH)))
-        .collect();
-    chart.draw_series(std::iter::once(PathElement::new(line, COLOURS[0])))?;
+fn waveform(area: &Area<'_>, spans: &[Span]) -> Result<()> {
+    let end = (spans.len() as f64 - 1.0).max(1.0);
+    let mut chart = ChartBuilder::on(area)
+        .margin_top(2)
+        .margin_bottom(2)
+        .build_cartesian_2d(0.0..end, -REACH..REACH)?;
+    // Up and down between the two values of each span.
+    let band = |ends: &dyn Fn(&Span) -> [f32; 2]| -> Vec<(f64, f64)> {
+        spans
+            .iter()
+            .enumerate()
+            .flat_map(|(x, span)| ends(span).map(|y| (x as f64, f64::from(y))))
+            .map(|(x, y)| (x, y.clamp(-REACH, REACH)))
+            .collect()
+    };
+    let all = band(&|span| [span.least, span.greatest]);
+    chart.draw_series(std::iter::once(PathElement::new(all, COLOURS[0].mix(0.4))))?;
+    // Where a span is a single sample, the line above is the waveform itself.
+    if spans.iter().any(|span| span.least < span.greatest) {
+        let loud = band(&|span| [-span.rms, span.rms]);
+        chart.draw_series(std::iter::once(PathElement::new(loud, COLOURS[0])))?;
+    }
     Ok(())
 }
 
@@ -148,15 +177,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_envelope_holds_every_sample() {
-        assert_eq!(envelope(&[0.5, -0.5]), [(0.5, 0.5), (-0.5, -0.5)]);
+    fn spans_hold_every_sample() {
+        let span = |s: f32| Span {
+            least: s,
+            greatest: s,
+            rms: s.abs(),
+        };
+        assert_eq!(spans(&[0.5, -0.5]), [span(0.5), span(-0.5)]);
         let mut samples = vec![0.0; 100_000];
         samples[77_777] = 0.9;
         samples[12_345] = -0.8;
-        let envelope = envelope(&samples);
-        assert_eq!(envelope.len(), WIDTH as usize);
-        let greatest = envelope.iter().map(|span| span.1).fold(0.0, f32::max);
-        let least = envelope.iter().map(|span| span.0).fold(0.0, f32::min);
+        let spans = spans(&samples);
+        assert_eq!(spans.len(), WIDTH as usize);
+        let greatest = spans.iter().map(|span| span.greatest).fold(0.0, f32::max);
+        let least = spans.iter().map(|span| span.least).fold(0.0, f32::min);
         assert_eq!((least, greatest), (-0.8, 0.9));
     }
 
