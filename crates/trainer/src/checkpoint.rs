@@ -152,6 +152,9 @@ pub enum CheckpointError {
     /// The saved configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The configuration cannot be written.
+    #[error("cannot write the configuration as TOML")]
+    ConfigToToml(#[from] toml::ser::Error),
 }
 
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> CheckpointError + '_ {
@@ -372,7 +375,7 @@ fn write_files(folder: &Path, snapshot: &Snapshot<'_>) -> Result<(), CheckpointE
     let mut files = vec![
         (MODEL, weights(MODEL, &unet)?),
         (EMA, weights(EMA, &with(&snapshot.ema.parameters))?),
-        (CONFIG, snapshot.config.to_toml().into_bytes()),
+        (CONFIG, snapshot.config.to_toml()?.into_bytes()),
     ];
     if let Some(moments) = &snapshot.optimizer.moments {
         files.push((FIRST_MOMENT, weights(FIRST_MOMENT, &with(&moments.first))?));

@@ -7,7 +7,7 @@
 //!
 //! - [`UNetConfig`] describes a network, checks the description and initialises it.
 //! - [`UNet::forward`] is the prediction.
-//! - [`save_weights`] and [`load_weights`] keep weights in safetensors files.
+//! - [`to_safetensors`] and [`from_safetensors`] turn weights into the bytes of a file and back.
 
 mod attention;
 mod config;
@@ -21,6 +21,4 @@ mod weights;
 pub use config::{TimeScaleShift, UNetConfig, UNetConfigError};
 pub use embedding::timestep_embedding;
 pub use unet::UNet;
-pub use weights::{
-    WeightsError, from_safetensors, load_weights, read_metadata, save_weights, to_safetensors,
-};
+pub use weights::{WeightsError, from_safetensors, to_safetensors};

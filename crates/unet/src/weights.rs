@@ -1,4 +1,4 @@
-//! Weights on disk: safetensors files with diffusers' names and layouts.
+//! Weights as safetensors files, with diffusers' names and layouts.
 //!
 //! A file opens in diffusers' `UNet2DModel` with `load_state_dict` as it is, and the other way
 //! round. Three things differ between burn and torch, and all are settled here: burn's GroupNorm
@@ -15,9 +15,6 @@
 //! to run, and here the same weights always give the same bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
@@ -32,27 +29,11 @@ const F32_BYTES: usize = size_of::<f32>();
 /// Why weights could not be saved or loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
-    /// The file could not be read.
-    #[error("cannot read weights from {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The file could not be written.
-    #[error("cannot write weights to {}: {source}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
     /// The bytes are no whole safetensors file.
-    #[error("not a safetensors file, or damaged or cut short: {0}")]
+    #[error("not a safetensors file, or damaged or cut short")]
     Format(#[from] SafeTensorError),
     /// The header could not be laid out.
-    #[error("cannot write the header of the weights: {0}")]
+    #[error("cannot write the header of the weights")]
     Header(#[from] serde_json::Error),
     /// A tensor of the network is not in the file.
     #[error(
@@ -100,40 +81,6 @@ pub enum WeightsError {
         /// The value.
         found: f32,
     },
-}
-
-/// Saves the weights of `unet` to `path`, with `metadata` in the header.
-///
-/// The file is written beside `path` under a temporary name, synced and renamed: what was there
-/// before stays until the new file is whole.
-///
-/// # Errors
-///
-/// [`WeightsError::Write`], [`WeightsError::NotFinite`] or [`WeightsError::Dtype`]; nothing is left
-/// behind.
-pub fn save_weights(
-    unet: &UNet,
-    path: &Path,
-    metadata: &BTreeMap<String, String>,
-) -> Result<(), WeightsError> {
-    let bytes = to_safetensors(unet, metadata)?;
-    replace_file(path, &bytes).map_err(|source| WeightsError::Write {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-/// Loads the weights in the file at `path` into `unet`, whose weights they replace.
-///
-/// # Errors
-///
-/// [`WeightsError::Read`], or what [`from_safetensors`] finds.
-pub fn load_weights(unet: UNet, path: &Path) -> Result<UNet, WeightsError> {
-    let bytes = fs::read(path).map_err(|source| WeightsError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    from_safetensors(unet, &bytes)
 }
 
 /// The weights of `unet` as a safetensors file, with `metadata` in the header. The same weights and
@@ -208,21 +155,6 @@ pub fn from_safetensors(unet: UNet, bytes: &[u8]) -> Result<UNet, WeightsError> 
         }),
         None => Ok(unet),
     }
-}
-
-/// The metadata in the header of a safetensors file.
-///
-/// # Errors
-///
-/// [`WeightsError::Format`] if the bytes are no whole file.
-pub fn read_metadata(bytes: &[u8]) -> Result<BTreeMap<String, String>, WeightsError> {
-    let (_, header) = SafeTensors::read_metadata(bytes)?;
-    Ok(header
-        .metadata()
-        .iter()
-        .flatten()
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect())
 }
 
 /// The header of a safetensors file, sorted by name.
@@ -396,20 +328,4 @@ fn transpose(values: &[f32], columns: usize) -> Vec<f32> {
         .flat_map(|column| values.iter().skip(column).step_by(columns))
         .copied()
         .collect()
-}
-
-/// Writes a file under a temporary name, syncs it and renames it.
-fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".tmp");
-    let temporary = PathBuf::from(name);
-
-    let written = File::create(&temporary)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        // The first error is the one to report.
-        let _ = fs::remove_file(&temporary);
-    }
-    written
 }

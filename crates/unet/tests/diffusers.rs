@@ -14,7 +14,7 @@ use rand_chacha::rand_core::SeedableRng;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::Deserialize;
-use unet::{UNet, UNetConfig, from_safetensors, read_metadata, to_safetensors};
+use unet::{UNet, UNetConfig, from_safetensors, to_safetensors};
 
 /// The difference allowed in any output element.
 const TOLERANCE: f32 = 1e-4;
@@ -117,7 +117,9 @@ fn check(name: &str) {
         .collect();
     let saved = to_safetensors(&unet, &metadata).unwrap();
     assert_eq!(layout(&saved), layout(&weights));
-    assert_eq!(read_metadata(&saved).unwrap(), metadata);
+    let (_, header) = SafeTensors::read_metadata(&saved).unwrap();
+    let read: BTreeMap<_, _> = header.metadata().clone().unwrap().into_iter().collect();
+    assert_eq!(read, metadata);
     let saved_file = SafeTensors::deserialize(&saved).unwrap();
     for (tensor, view) in saved_file.iter() {
         assert!(

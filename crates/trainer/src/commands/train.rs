@@ -38,7 +38,7 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
         Some(_) => RunFolder::open(&out)?,
         None => RunFolder::create(&out, args.overwrite)?,
     };
-    atomic_file::write(&folder.config(), config.to_toml().as_bytes())
+    atomic_file::write(&folder.config(), config.to_toml()?.as_bytes())
         .with_context(|| format!("cannot write {}", folder.config().display()))?;
     let mut training = Training::new(
         &config,

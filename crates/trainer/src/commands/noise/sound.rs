@@ -163,9 +163,11 @@ fn waveform(area: &Area<'_>, spans: &[Span]) -> Result<()> {
             .collect()
     };
     let all = band(&|span| [span.least, span.greatest]);
-    chart.draw_series(std::iter::once(PathElement::new(all, COLOURS[0].mix(0.4))))?;
-    // Where a span is a single sample, the line above is the waveform itself.
-    if spans.iter().any(|span| span.least < span.greatest) {
+    // Where each span is a single sample, the line is the waveform itself.
+    let is_line = spans.iter().all(|span| span.least == span.greatest);
+    let colour = COLOURS[0].mix(if is_line { 1.0 } else { 0.4 });
+    chart.draw_series(std::iter::once(PathElement::new(all, colour)))?;
+    if !is_line {
         let loud = band(&|span| [-span.rms, span.rms]);
         chart.draw_series(std::iter::once(PathElement::new(loud, COLOURS[0])))?;
     }
