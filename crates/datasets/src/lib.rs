@@ -26,4 +26,4 @@ pub use error::{DatasetError, PartsError};
 pub use image_dataset::ImageDataset;
 pub use image_file::{Channels, ImageFileError, Picture, read_folder, read_image};
 pub use points::{CsvError, Points, PointsError, read_points};
-pub use wav::{Audio, AudioError, WavError, read_wav, write_wav};
+pub use wav::{Audio, AudioError, WavError, read_wav};

@@ -5,7 +5,6 @@
 //! has 16 bits: x becomes 2^15 x, rounded and clipped, so that a 16-bit file survives reading and
 //! writing bit by bit.
 
-use std::fs::{self, File};
 use std::io::{self, BufReader, Cursor};
 use std::path::{Path, PathBuf};
 
@@ -106,14 +105,6 @@ pub enum WavError {
         /// What is wrong.
         source: AudioError,
     },
-    /// The file cannot be written.
-    #[error("cannot write {}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
 }
 
 /// Why a rate, a number of channels and samples do not make a sound.
@@ -202,9 +193,13 @@ impl Audio {
         Tensor::from_data(TensorData::new(self.samples.clone(), shape), device)
     }
 
-    /// The sound as a 16-bit WAV file; samples outside [-1, 1] are clipped, what is not a number
-    /// becomes 0.
-    fn to_wav(&self) -> Result<Vec<u8>, hound::Error> {
+    /// The sound as the bytes of a 16-bit WAV file; samples outside [-1, 1] are clipped, what is not
+    /// a number becomes 0.
+    ///
+    /// # Errors
+    ///
+    /// What hound says, as of a sound of more than the 4 GiB that the format can hold.
+    pub fn to_wav(&self) -> Result<Vec<u8>, hound::Error> {
         let spec = WavSpec {
             channels: self.channels as u16,
             sample_rate: self.sample_rate,
@@ -318,40 +313,11 @@ fn collect<S>(
     Ok(samples)
 }
 
-/// Writes a 16-bit WAV file. Samples outside [-1, 1] are clipped, what is not a number becomes 0.
-/// The file appears whole or not at all.
-///
-/// # Errors
-///
-/// [`WavError::Write`].
-pub fn write_wav(path: &Path, audio: &Audio) -> Result<(), WavError> {
-    let write_error = |source| WavError::Write {
-        path: path.to_owned(),
-        source,
-    };
-    let bytes = audio.to_wav().map_err(|error| {
-        write_error(match error {
-            hound::Error::IoError(source) => source,
-            other => io::Error::other(other),
-        })
-    })?;
-    // Written beside its place under another name, then renamed.
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(".part");
-    let unfinished = PathBuf::from(unfinished);
-    let written = File::create(&unfinished)
-        .and_then(|mut file| io::Write::write_all(&mut file, &bytes))
-        .and_then(|()| fs::rename(&unfinished, path));
-    written.map_err(|source| {
-        // The first error is the one to report; there may be nothing to remove.
-        let _ = fs::remove_file(&unfinished);
-        write_error(source)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use std::fs;
 
     use burn::tensor::Device;
     use proptest::prelude::*;
@@ -432,43 +398,20 @@ mod tests {
     fn every_16_bit_value_survives_reading_and_writing() {
         let samples: Vec<i16> = (i16::MIN..=i16::MAX).collect();
         let bytes = wav(spec(2, 16, SampleFormat::Int), &samples);
-        let (dir, path) = file(&bytes);
-        let copy = dir.path().join("copy.wav");
-        write_wav(&copy, &read_wav(&path).unwrap()).unwrap();
-        assert_eq!(fs::read(copy).unwrap(), bytes);
+        let (_dir, path) = file(&bytes);
+        assert_eq!(read_wav(&path).unwrap().to_wav().unwrap(), bytes);
     }
 
     #[test]
     fn writing_clips() {
         let samples = vec![2.0, -2.0, 1.0, f32::NAN, f32::INFINITY];
         let audio = Audio::new(100, 1, samples).unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.wav");
-        write_wav(&path, &audio).unwrap();
+        let (_dir, path) = file(&audio.to_wav().unwrap());
         let top = 32_767.0 / 32_768.0;
         assert_eq!(
             read_wav(&path).unwrap().samples(),
             [top, -1.0, top, 0.0, top]
         );
-    }
-
-    #[test]
-    fn a_failed_write_leaves_nothing_behind() {
-        let audio = Audio::new(100, 1, vec![0.0]).unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let none = dir.path().join("none/a.wav");
-        assert!(matches!(
-            write_wav(&none, &audio),
-            Err(WavError::Write { .. })
-        ));
-        // A folder in the file's place.
-        let folder = dir.path().join("a.wav");
-        fs::create_dir(&folder).unwrap();
-        assert!(matches!(
-            write_wav(&folder, &audio),
-            Err(WavError::Write { .. })
-        ));
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

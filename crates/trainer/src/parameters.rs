@@ -64,13 +64,13 @@ pub fn unflatten<M: Module>(module: M, flat: Tensor<1>) -> M {
     impl ModuleMapper for Unflatten {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
             let (id, old, mapper) = param.consume();
-            let end = self.position + old.dims().iter().product::<usize>();
+            let length = old.dims().iter().product();
             let new = self
                 .flat
                 .clone()
-                .slice([self.position..end])
+                .narrow(0, self.position, length)
                 .reshape(old.dims());
-            self.position = end;
+            self.position += length;
             let new = if old.is_autodiff() {
                 Tensor::from_inner(new).set_require_grad(old.is_require_grad())
             } else {

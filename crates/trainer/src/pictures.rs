@@ -81,7 +81,7 @@ pub fn grid(pictures: &[DynamicImage], columns: usize) -> Result<DynamicImage> {
 /// (`null_label` being the number of classes), else as square as can be.
 pub fn columns(count: usize, null_label: Option<usize>) -> usize {
     match null_label {
-        Some(classes) if count % classes == 0 => count / classes,
+        Some(classes) if count.is_multiple_of(classes) => count / classes,
         _ => count.isqrt().max(1),
     }
 }

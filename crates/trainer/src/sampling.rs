@@ -71,7 +71,7 @@ impl Model {
             let mut rngs: Vec<ChaCha8Rng> = (first..first + classes.len())
                 .map(|index| streams.at(Purpose::Sampling, index as u64))
                 .collect();
-            let mut noise = || per_image_noise(shape, &mut rngs, &self.device);
+            let mut noise = || streams::per_image_noise(shape, &mut rngs, &self.device);
             let initial_noise = noise();
             let predict = |x_t, t| self.predict(x_t, t, classes, request.sampling.guidance_scale);
             let sampler = self.sampler(&request.sampling)?;
@@ -164,19 +164,6 @@ fn halves(tensor: Tensor<4>) -> [Tensor<4>; 2] {
         tensor.clone().narrow(0, 0, half),
         tensor.narrow(0, half, half),
     ]
-}
-
-/// Noise of which each image has its own stream: `[B, C, H, W]`.
-pub(crate) fn per_image_noise(
-    shape: [usize; 3],
-    rngs: &mut [ChaCha8Rng],
-    device: &Device,
-) -> Tensor<4> {
-    let images = rngs
-        .iter_mut()
-        .map(|rng| streams::noise(shape, rng, device).unsqueeze())
-        .collect();
-    Tensor::cat(images, 0)
 }
 
 #[cfg(test)]

@@ -78,6 +78,15 @@ pub fn timesteps(count: usize, num_train_timesteps: usize, rng: &mut ChaCha8Rng)
         .collect()
 }
 
+/// Noise of which each image has its own stream: `[B, C, H, W]`.
+pub fn per_image_noise(shape: [usize; 3], rngs: &mut [ChaCha8Rng], device: &Device) -> Tensor<4> {
+    let images = rngs
+        .iter_mut()
+        .map(|rng| noise(shape, rng, device).unsqueeze())
+        .collect();
+    Tensor::cat(images, 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

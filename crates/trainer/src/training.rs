@@ -201,7 +201,7 @@ impl<'a> Training<'a> {
             tick.steps += 1;
             tick.examples += (accumulation * self.config.training.batch_size) as u64;
             let step = self.counters.step;
-            let due = |every: u64| step % every == 0;
+            let due = |every: u64| step.is_multiple_of(every);
             progress.step(self.progress(), step);
             if due(self.config.log.every) {
                 let record = self.log(&tick, learning_rate)?;

@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use datasets::{Audio, DatasetName, ImageDataset, Split, read_wav, write_wav};
+use datasets::{Audio, DatasetName, ImageDataset, Split, read_wav};
 use image::{DynamicImage, GrayImage, RgbImage};
 use noising::{BetaSchedule, NoiseSchedule};
 use support::{Ended, config, fail, repository, succeed};
@@ -226,11 +226,8 @@ fn a_sound_drowns() {
     let folder = tempfile::tempdir().unwrap();
     let sine = |period: f32| (0..FRAMES).map(move |i| 0.8 * (i as f32 / period).sin());
     let samples: Vec<f32> = sine(7.0).chain(sine(23.0)).collect();
-    write_wav(
-        &folder.path().join("tone.wav"),
-        &Audio::new(22_050, 2, samples.clone()).unwrap(),
-    )
-    .unwrap();
+    let tone = Audio::new(22_050, 2, samples.clone()).unwrap();
+    fs::write(folder.path().join("tone.wav"), tone.to_wav().unwrap()).unwrap();
     noise(
         folder.path(),
         &["tone.wav", "--out", "out", "--columns", "4"],

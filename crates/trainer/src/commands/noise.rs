@@ -40,8 +40,7 @@ use crate::device;
 use crate::pictures;
 use crate::plots;
 use crate::progress;
-use crate::sampling::per_image_noise;
-use crate::streams::{Purpose, Streams};
+use crate::streams::{Purpose, Streams, per_image_noise};
 use captions::captioned;
 
 /// Images and points that are noised when no number is given.

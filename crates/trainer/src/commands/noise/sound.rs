@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use burn::tensor::Tensor;
-use datasets::{Audio, write_wav};
+use datasets::Audio;
 use image::DynamicImage;
 use plotters::element::{PathElement, Text};
 use plotters::prelude::ChartBuilder;
@@ -11,6 +11,7 @@ use plotters::style::{Color, IntoFont, TextStyle};
 use tracing::info;
 
 use super::{Forward, captions::captioned, mean_square, values};
+use crate::atomic_file;
 use crate::pictures;
 use crate::plots::{Area, COLOURS, FONT, canvas};
 use crate::progress;
@@ -98,7 +99,11 @@ fn save_sound(forward: &Forward, audio: &Audio, mut samples: Vec<f32>, t: usize)
     let noised = Audio::new(audio.sample_rate(), audio.channels(), samples)
         .context("the noised sound cannot be written")?;
     let path = forward.out.join(format!("x-t-{t:04}.wav"));
-    write_wav(&path, &noised)?;
+    let bytes = noised
+        .to_wav()
+        .context("the noised sound cannot be written")?;
+    atomic_file::write(&path, &bytes)
+        .with_context(|| format!("cannot write {}", path.display()))?;
     println!("wrote {} (volume {:.0} %)", path.display(), 100.0 * volume);
     Ok(())
 }
