@@ -17,8 +17,8 @@ fn bars() -> &'static MultiProgress {
     BARS.get_or_init(MultiProgress::new)
 }
 
-/// Starts the log on standard error: warnings and events; more with each `-v`; or as `RUST_LOG`
-/// says.
+/// Starts the log on standard error, with the seconds since the start: warnings and events; more
+/// with each `-v`; or as `RUST_LOG` says.
 pub fn start_log(verbosity: u8) {
     let level = match verbosity {
         0 => "warn,trainer=info",
@@ -29,6 +29,7 @@ pub fn start_log(verbosity: u8) {
     // A second start, as in tests, changes nothing.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_timer(tracing_subscriber::fmt::time::uptime())
         .with_target(verbosity > 0)
         .with_ansi(io::stderr().is_terminal())
         .with_writer(AboveBars)

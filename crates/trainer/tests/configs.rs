@@ -1,0 +1,73 @@
+//! The configurations of the repository are whole and mean what they say.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use burn::module::Module;
+use burn::tensor::Device;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use trainer::config::RunConfig;
+
+fn configs() -> Vec<(String, RunConfig)> {
+    let mut configs: Vec<_> = std::fs::read_dir(support::repository().join("configs"))
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            (name, RunConfig::load(&path, &[]).unwrap())
+        })
+        .collect();
+    configs.sort_by(|a, b| a.0.cmp(&b.0));
+    configs
+}
+
+#[test]
+fn every_configuration_can_be_used() {
+    let configs = configs();
+    let names: Vec<&str> = configs.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["cifar10", "fashion-mnist", "mnist", "smoke"]);
+    for (name, config) in &configs {
+        let dataset = config.data.dataset.to_string();
+        assert!(
+            *name == dataset || name == "smoke",
+            "{name} trains on {dataset}"
+        );
+    }
+}
+
+#[test]
+fn the_cifar10_network_is_the_one_of_the_paper() {
+    let (_, config) = configs().swap_remove(0);
+    // Weights are only drawn when they are needed: counting them is quick.
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let unet = config.network.init(&Device::flex(), &mut rng).unwrap();
+    assert_eq!(unet.num_params(), 35_746_307);
+}
+
+/// `configs/mnist.toml` explains every key: a key of the resolved configuration that it does not
+/// name is not documented.
+#[test]
+fn the_mnist_configuration_names_every_key() {
+    let text = std::fs::read_to_string(support::config("mnist.toml")).unwrap();
+    let (_, config) = configs().swap_remove(2);
+    let resolved: toml::Table = config.to_toml().unwrap().parse().unwrap();
+    fn keys(table: &toml::Table, found: &mut Vec<String>) {
+        for (key, value) in table {
+            found.push(key.clone());
+            if let toml::Value::Table(inner) = value {
+                keys(inner, found);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    keys(&resolved, &mut found);
+    assert!(found.len() > 50, "{found:?}");
+    for key in found {
+        let is_named = text
+            .lines()
+            .any(|line| line.contains(&format!("{key} = ")) || line.trim() == format!("[{key}]"));
+        assert!(is_named, "{key} is not in configs/mnist.toml");
+    }
+}
