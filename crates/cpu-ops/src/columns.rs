@@ -12,7 +12,7 @@
 use rayon::prelude::*;
 
 use crate::gemm::{Product, product};
-use crate::memory::{Aligned, filled, pieces, with_scratch};
+use crate::memory::{Buffer, filled, pieces, with_scratch};
 use crate::simd::{Kernel, Simd, run};
 use crate::winograd::Addends;
 
@@ -80,14 +80,14 @@ impl Shape {
 }
 
 /// The weights `[out, in, tap]` as `[out, tap, in]`, or, `by_tap`, as `[tap, in, out]`.
-fn arrange(weight: &[f32], shape: &Shape, by_tap: bool) -> Aligned {
+fn arrange(weight: &[f32], shape: &Shape, by_tap: bool) -> Buffer {
     let (out, channels, taps) = (
         shape.out_channels,
         shape.channels,
         shape.kernel * shape.kernel,
     );
-    let mut arranged = Aligned::zeros(weight.len());
-    let to = arranged.as_mut_slice();
+    let mut arranged = Buffer::new(weight.len());
+    let to = &mut arranged[..];
     for o in 0..out {
         for i in 0..channels {
             for tap in 0..taps {
@@ -173,7 +173,7 @@ pub(crate) fn convolve(
     x: &[f32],
     weight: &[f32],
     addends: Addends<'_>,
-) -> Vec<f32> {
+) -> Buffer {
     let (out, window) = (shape.out_channels, shape.window());
     let weight = arrange(weight, shape, true);
     let pixels = shape.batch * shape.output_pixels();
@@ -187,7 +187,7 @@ pub(crate) fn convolve(
                     run(Multiply {
                         a,
                         a_strides: [window, 1],
-                        b: weight.as_slice(),
+                        b: &weight,
                         c: y,
                         size: [count, out, window],
                         accumulate: false,
@@ -204,8 +204,7 @@ pub(crate) fn convolve(
                 add(shape, addends, first, y);
             });
     };
-    // SAFETY: each chunk is written by its product before it is read.
-    unsafe { filled(pixels * out, fill) }
+    filled(pixels * out, fill)
 }
 
 /// Adds to the outputs of the pixels from `first` on, counted through all images.
@@ -229,7 +228,7 @@ fn add(shape: &Shape, addends: Addends<'_>, first: usize, y: &mut [f32]) {
 }
 
 /// The gradient of the input, `[batch, input height, input width, channels]`.
-pub(crate) fn input_gradient(shape: &Shape, dy: &[f32], weight: &[f32]) -> Vec<f32> {
+pub(crate) fn input_gradient(shape: &Shape, dy: &[f32], weight: &[f32]) -> Buffer {
     let (out, window) = (shape.out_channels, shape.window());
     let weight = arrange(weight, shape, false);
     if shape.kernel == 1 && !shape.upsampled && shape.stride == 1 {
@@ -240,19 +239,18 @@ pub(crate) fn input_gradient(shape: &Shape, dy: &[f32], weight: &[f32]) -> Vec<f
                     run(Multiply {
                         a: dy,
                         a_strides: [out, 1],
-                        b: weight.as_slice(),
+                        b: &weight,
                         size: [dy.len() / out, window, out],
                         c: dx,
                         accumulate: false,
                     });
                 });
         };
-        // SAFETY: each chunk is written by its product.
-        return unsafe { filled(shape.input_len(), fill) };
+        return filled(shape.input_len(), fill);
     }
 
     // Windows overlap within an image, not between images.
-    let mut dx = vec![0.0; shape.input_len()];
+    let mut dx = Buffer::zeros(shape.input_len());
     let [_, width] = shape.output();
     dx.par_chunks_mut(shape.input_len() / shape.batch)
         .zip(dy.par_chunks(shape.output_pixels() * out))
@@ -264,7 +262,7 @@ pub(crate) fn input_gradient(shape: &Shape, dy: &[f32], weight: &[f32]) -> Vec<f
                     run(Multiply {
                         a: dy,
                         a_strides: [out, 1],
-                        b: weight.as_slice(),
+                        b: &weight,
                         size: [count, window, out],
                         c: columns,
                         accumulate: false,
@@ -290,14 +288,14 @@ pub(crate) fn input_gradient(shape: &Shape, dy: &[f32], weight: &[f32]) -> Vec<f
 
 /// The gradients of the weights, `[out, in, tap]`, and of what was added to each example's channels,
 /// `[batch, out]`.
-pub(crate) fn weight_gradient(shape: &Shape, x: &[f32], dy: &[f32]) -> (Vec<f32>, Vec<f32>) {
+pub(crate) fn weight_gradient(shape: &Shape, x: &[f32], dy: &[f32]) -> (Buffer, Buffer) {
     let (out, window) = (shape.out_channels, shape.window());
     let pixels = shape.output_pixels();
     // Parts are summed at the end, in their order. Their number depends on the shape alone.
     let parts = shape.batch.min(8);
     let images = shape.batch.div_ceil(parts);
-    let mut sums = Aligned::zeros(shape.batch.div_ceil(images) * out * window);
-    let mut per_example = vec![0.0; shape.batch * out];
+    let mut sums = Buffer::zeros(shape.batch.div_ceil(images) * out * window);
+    let mut per_example = Buffer::zeros(shape.batch * out);
     let lengths = per_example.len();
     let lengths = (0..lengths)
         .step_by(images * out)
@@ -305,7 +303,7 @@ pub(crate) fn weight_gradient(shape: &Shape, x: &[f32], dy: &[f32]) -> (Vec<f32>
         .collect::<Vec<_>>();
     pieces(&mut per_example, lengths)
         .into_par_iter()
-        .zip(sums.as_mut_slice().par_chunks_mut(out * window))
+        .zip(sums.par_chunks_mut(out * window))
         .enumerate()
         .for_each(|(part, (per_example, sums))| {
             let first = part * images * pixels;
@@ -345,10 +343,8 @@ pub(crate) fn weight_gradient(shape: &Shape, x: &[f32], dy: &[f32]) -> (Vec<f32>
         });
 
     let taps = shape.kernel * shape.kernel;
-    let mut dw = vec![0.0; out * window];
-    for sums in sums.as_slice()[..shape.batch.div_ceil(images) * out * window]
-        .chunks_exact(out * window)
-    {
+    let mut dw = Buffer::zeros(out * window);
+    for sums in sums.chunks_exact(out * window) {
         for (dw, sums) in dw.chunks_exact_mut(window).zip(sums.chunks_exact(window)) {
             for tap in 0..taps {
                 for i in 0..shape.channels {

@@ -3,7 +3,7 @@
 use burn::backend::tensor::FloatTensor;
 
 use crate::columns::{self, Shape};
-use crate::host::{Host, Numbers, dims4, from_channels_last, tensor};
+use crate::host::{Host, Numbers, dims4, from_channels_last, small_tensor, tensor};
 use crate::winograd::{self, Addends, CHANNELS, Direction, Images};
 
 /// The convolution that a caller asks for; its lengths come from the tensors.
@@ -159,7 +159,7 @@ pub(crate) fn parameter_gradients<B: Host>(
     }
     ParameterGradients {
         weight: tensor::<B>(dw, [out, shape.channels, kernel, kernel], device),
-        bias: tensor::<B>(bias, [out], device),
+        bias: small_tensor::<B>(bias, [out], device),
         per_example: tensor::<B>(per_example, [shape.batch, out], device),
     }
 }

@@ -8,9 +8,10 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, TensorMetadata, backend_extension};
 
 use crate::columns::Shape;
+use crate::concat;
 use crate::convolution::{self, Window};
 use crate::group_norm::{self, Affine, Norm};
-use crate::host::{Host, Numbers, dims4, from_channels_last, tensor};
+use crate::host::{Host, Numbers, dims4, from_channels_last, small_tensor, tensor};
 
 /// The choices of a normalisation.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +60,9 @@ pub(crate) trait CpuOps: Backend {
         scale_shift: FloatTensor<Self>,
         options: NormOptions,
     ) -> FloatTensor<Self>;
+
+    /// The channels of both side by side.
+    fn concatenation(first: FloatTensor<Self>, second: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 macro_rules! host_operations {
@@ -94,6 +98,13 @@ macro_rules! host_operations {
                 options: NormOptions,
             ) -> FloatTensor<Self> {
                 normalise::<Self>(x, gamma, beta, scale_shift, options).0
+            }
+
+            fn concatenation(
+                first: FloatTensor<Self>,
+                second: FloatTensor<Self>,
+            ) -> FloatTensor<Self> {
+                concatenate::<Self>(first, second)
             }
         }
     };
@@ -242,14 +253,14 @@ impl<B: Host> Backward<B, 4> for NormBackward {
             grads.register::<B>(node.id, dx);
         }
         if let Some(node) = to_gamma {
-            grads.register::<B>(node.id, tensor::<B>(found.gamma, [norm.channels], device));
+            grads.register::<B>(node.id, small_tensor::<B>(found.gamma, [norm.channels], device));
         }
         if let Some(node) = to_beta {
-            grads.register::<B>(node.id, tensor::<B>(found.beta, [norm.channels], device));
+            grads.register::<B>(node.id, small_tensor::<B>(found.beta, [norm.channels], device));
         }
         if let Some(node) = to_scale_shift {
             let shape = [norm.batch, 2 * norm.channels];
-            grads.register::<B>(node.id, tensor::<B>(found.scale_shift, shape, device));
+            grads.register::<B>(node.id, small_tensor::<B>(found.scale_shift, shape, device));
         }
     }
 }
@@ -319,6 +330,62 @@ impl<B: Host, C: CheckpointStrategy> CpuOps for Autodiff<B, C> {
         match prepared.compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(state, y),
             OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn concatenation(first: FloatTensor<Self>, second: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (first, to_first) = first.into_parts();
+        let (second, to_second) = second.into_parts();
+        let (first_dims, second_dims) = (dims4::<B>(&first), dims4::<B>(&second));
+        let device = first.device();
+        let joined = concatenate::<B>(first, second);
+        let prepared =
+            Backward::<B, 2>::prepare::<C>(ConcatenationBackward, [to_first, to_second]);
+        match prepared.compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((first_dims, second_dims, device), joined),
+            OpsKind::UnTracked(prep) => prep.finish(joined),
+        }
+    }
+}
+
+/// The channels of both side by side.
+fn concatenate<B: Host>(first: FloatTensor<B>, second: FloatTensor<B>) -> FloatTensor<B> {
+    let device = first.device();
+    let ([batch, a, height, width], [_, b, ..]) = (dims4::<B>(&first), dims4::<B>(&second));
+    let (first, second) = (
+        Numbers::<B>::channels_last(first),
+        Numbers::<B>::channels_last(second),
+    );
+    let joined = concat::join(first.get(), second.get(), [a, b]);
+    from_channels_last::<B>(joined, [batch, a + b, height, width], &device)
+}
+
+/// The gradient of a concatenation: its parts.
+#[derive(Debug)]
+struct ConcatenationBackward;
+
+impl<B: Host> Backward<B, 2> for ConcatenationBackward {
+    type State = ([usize; 4], [usize; 4], B::Device);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 2>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let (first, second, device) = ops.state;
+        let gradient = Numbers::<B>::channels_last(grads.consume::<B>(&ops.node));
+        let channels = first[1] + second[1];
+        for (node, dims, start) in ops
+            .parents
+            .into_iter()
+            .zip([(first, 0), (second, first[1])])
+            .map(|(node, (dims, start))| (node, dims, start))
+        {
+            if let Some(node) = node {
+                let part = concat::part(gradient.get(), channels, start, dims[1]);
+                grads.register::<B>(node.id, from_channels_last::<B>(part, dims, &device));
+            }
         }
     }
 }

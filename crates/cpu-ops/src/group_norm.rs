@@ -20,7 +20,7 @@
 
 use rayon::prelude::*;
 
-use crate::memory::filled;
+use crate::memory::{Buffer, filled};
 use crate::simd::{Kernel, Simd, run};
 
 /// Lengths and choices of a normalisation.
@@ -68,8 +68,8 @@ impl Affine<'_> {
 }
 
 /// y, and μ and r of each group, `[batch, groups, 2]`.
-pub(crate) fn forward(norm: &Norm, x: &[f32], affine: Affine<'_>) -> (Vec<f32>, Vec<f32>) {
-    let mut moments = vec![0.0; 2 * norm.batch * norm.groups];
+pub(crate) fn forward(norm: &Norm, x: &[f32], affine: Affine<'_>) -> (Buffer, Buffer) {
+    let mut moments = Buffer::new(2 * norm.batch * norm.groups);
     let image_len = norm.pixels * norm.channels;
     let fill = |y: &mut [f32]| {
         y.par_chunks_mut(image_len)
@@ -96,8 +96,7 @@ pub(crate) fn forward(norm: &Norm, x: &[f32], affine: Affine<'_>) -> (Vec<f32>, 
                 });
             });
     };
-    // SAFETY: each image is written whole, and y not read.
-    let y = unsafe { filled(norm.batch * image_len, fill) };
+    let y = filled(norm.batch * image_len, fill);
     (y, moments)
 }
 
@@ -252,7 +251,7 @@ impl Kernel for Apply<'_> {
 /// The gradients of a normalisation.
 pub(crate) struct Gradients {
     /// ∂L/∂x
-    pub(crate) x: Vec<f32>,
+    pub(crate) x: Buffer,
     /// ∂L/∂γ
     pub(crate) gamma: Vec<f32>,
     /// ∂L/∂β
@@ -323,8 +322,7 @@ pub(crate) fn backward(
                 });
             });
     };
-    // SAFETY: the first kernel writes each image whole before the second reads it.
-    let dx = unsafe { filled(norm.batch * image_len, fill) };
+    let dx = filled(norm.batch * image_len, fill);
 
     let mut gamma = vec![0.0f64; channels];
     let mut beta = vec![0.0f64; channels];

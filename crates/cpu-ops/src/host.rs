@@ -7,7 +7,9 @@
 use burn::backend::Backend;
 use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
-use burn::tensor::{Shape, TensorData};
+use burn::tensor::{DType, Shape, TensorData};
+
+use crate::memory::Buffer;
 
 /// A backend whose tensors lie in the program's own memory.
 pub(crate) trait Host: Backend {
@@ -45,16 +47,26 @@ impl<B: Host> Numbers<B> {
 
 /// A tensor of a shape.
 pub(crate) fn tensor<B: Backend>(
+    values: Buffer,
+    shape: impl Into<Shape>,
+    device: &B::Device,
+) -> FloatTensor<B> {
+    let data = TensorData::from_bytes(values.into_bytes(), shape, DType::F32);
+    B::float_from_data(data, device)
+}
+
+/// A small tensor of a shape.
+pub(crate) fn small_tensor<B: Backend>(
     values: Vec<f32>,
     shape: impl Into<Shape>,
     device: &B::Device,
 ) -> FloatTensor<B> {
-    B::float_from_data(TensorData::new(values, shape.into()), device)
+    B::float_from_data(TensorData::new(values, shape), device)
 }
 
 /// A tensor `[batch, channels, height, width]` from numbers that are channels-last.
 pub(crate) fn from_channels_last<B: Backend>(
-    values: Vec<f32>,
+    values: Buffer,
     [batch, channels, height, width]: [usize; 4],
     device: &B::Device,
 ) -> FloatTensor<B> {

@@ -8,6 +8,7 @@
 //!   nearest-neighbour upsampling before it ([`Sampling`]). Winograd's F(4×4, 3×3) for stride 1, a
 //!   matrix product over unrolled windows else.
 //! - [`group_norm`], [`group_norm_silu`]: GroupNorm, scale and shift, SiLU, in one pass.
+//! - [`concat_channels`]: the skip connections.
 //!
 //! # Memory
 //!
@@ -25,6 +26,7 @@
 #![allow(clippy::needless_range_loop)]
 
 mod columns;
+mod concat;
 mod convolution;
 mod gemm;
 mod gradients;
@@ -152,6 +154,30 @@ pub fn group_norm_silu(
         silu: true,
     };
     normalise(x, gamma, beta, scale_shift, options)
+}
+
+/// The channels of both side by side: `[batch, channels of first + channels of second, ..]`.
+///
+/// # Panics
+///
+/// If batch, height or width differ.
+#[must_use]
+pub fn concat_channels(first: Tensor<4>, second: Tensor<4>) -> Tensor<4> {
+    let ([batch, a, height, width], [batch_2, b, height_2, width_2]) =
+        (first.dims(), second.dims());
+    assert!(
+        [batch, height, width] == [batch_2, height_2, width_2],
+        "channels of {:?} beside {:?}",
+        first.dims(),
+        second.dims()
+    );
+    if has_kernels(&first) && batch * a * b * height * width > 0 {
+        return Tensor::from_dispatch(Dispatch::concatenation(
+            first.into_dispatch(),
+            second.into_dispatch(),
+        ));
+    }
+    Tensor::cat(vec![first, second], 1)
 }
 
 /// Whether the kernels of this crate take the tensor.

@@ -22,7 +22,7 @@
 use rayon::prelude::*;
 
 use crate::gemm::{Product, product};
-use crate::memory::{Aligned, filled, pieces, with_scratch};
+use crate::memory::{Buffer, filled, pieces, with_scratch};
 use crate::simd::{Kernel, Simd, run};
 
 /// What channels must be multiples of: the longest vector.
@@ -93,11 +93,11 @@ pub(crate) fn transform_weights(
     weight: &[f32],
     [out, in_]: [usize; 2],
     direction: Direction,
-) -> Aligned {
+) -> Buffer {
     let pairs = out * in_;
     // The nine taps one by one, in the order of the matrix that is wanted.
-    let mut taps = Aligned::zeros(9 * pairs);
-    let planes = taps.as_mut_slice();
+    let mut taps = Buffer::new(9 * pairs);
+    let planes = &mut taps[..];
     match direction {
         Direction::Forward => {
             for o in 0..out {
@@ -116,10 +116,10 @@ pub(crate) fn transform_weights(
             }
         }
     }
-    let mut transformed = Aligned::zeros(POINTS * pairs);
+    let mut transformed = Buffer::new(POINTS * pairs);
     run(TransformWeights {
-        taps: taps.as_slice(),
-        transformed: transformed.as_mut_slice(),
+        taps: &taps,
+        transformed: &mut transformed,
         pairs,
     });
     transformed
@@ -185,11 +185,11 @@ fn rows_in_cache(images: &Images<'_>, out_channels: usize) -> usize {
 /// `weights` are those of [`transform_weights`].
 pub(crate) fn convolve(
     images: Images<'_>,
-    weights: &Aligned,
+    weights: &Buffer,
     out_channels: usize,
     addends: Addends<'_>,
     pool: bool,
-) -> Vec<f32> {
+) -> Buffer {
     let total = images.batch * images.tile_rows();
     // Enough pieces for every thread. The result does not depend on it.
     let fair = total.div_ceil(2 * rayon::current_num_threads()).max(1);
@@ -216,7 +216,7 @@ pub(crate) fn convolve(
                     let (v, m) = scratch.split_at_mut(v);
                     run(Convolve {
                         images,
-                        weights: weights.as_slice(),
+                        weights,
                         out_channels,
                         addends,
                         pool,
@@ -229,8 +229,8 @@ pub(crate) fn convolve(
                 });
             });
     };
-    // SAFETY: the pieces cover y, and each piece writes all its tiles.
-    unsafe { filled(len, fill) }
+    // The pieces cover y, and each writes all its tiles.
+    filled(len, fill)
 }
 
 /// From one point of the transformed tiles to the next. One cache line more than the tiles take, so
@@ -424,22 +424,22 @@ pub(crate) fn weight_gradient(
     images: Images<'_>,
     dy: &[f32],
     out_channels: usize,
-) -> (Vec<f32>, Vec<f32>) {
+) -> (Buffer, Buffer) {
     let pairs = out_channels * images.channels;
     let total = images.batch * images.tile_rows();
     // Parts are summed at the end, in their order. Their number depends on the shape alone.
     let tiles = total * images.tile_columns();
-    let parts = (tiles / 64).clamp(1, 8).min(total);
+    let parts = (tiles / 256).clamp(2, 8).min(total);
     let rows = total.div_ceil(parts);
     let parts = total.div_ceil(rows);
     let block = rows_in_cache(&images, out_channels).min(rows);
 
-    let mut sums = Aligned::zeros(parts * POINTS * pairs);
-    let mut row_sums = vec![0.0; total * out_channels];
+    let mut sums = Buffer::new(parts * POINTS * pairs);
+    let mut row_sums = Buffer::zeros(total * out_channels);
     let lengths = || (0..parts).map(|part| (total - part * rows).min(rows) * out_channels);
     pieces(&mut row_sums, lengths())
         .into_par_iter()
-        .zip(sums.as_mut_slice().par_chunks_mut(POINTS * pairs))
+        .zip(sums.par_chunks_mut(POINTS * pairs))
         .enumerate()
         .for_each(|(part, (row_sums, sums))| {
             let tiles = block * images.tile_columns();
@@ -463,9 +463,9 @@ pub(crate) fn weight_gradient(
         });
 
     // A chunk of pairs is a contiguous chunk of the weights.
-    let mut dw = vec![0.0; 9 * pairs];
+    let mut dw = Buffer::new(9 * pairs);
     let chunk = 32 * CHANNELS;
-    let sums = sums.as_slice();
+    let sums = &sums[..];
     dw.par_chunks_mut(9 * chunk)
         .enumerate()
         .for_each(|(index, dw)| {
@@ -478,7 +478,7 @@ pub(crate) fn weight_gradient(
             });
         });
 
-    let mut per_example = vec![0.0; images.batch * out_channels];
+    let mut per_example = Buffer::zeros(images.batch * out_channels);
     let tile_rows = images.tile_rows();
     for (sum, rows) in per_example
         .chunks_exact_mut(out_channels)
@@ -502,7 +502,7 @@ struct WeightGradient<'a> {
     block: usize,
     v: &'a mut [f32],
     z: &'a mut [f32],
-    /// `[point][out][in]`, zero.
+    /// `[point][out][in]`, of any value.
     sums: &'a mut [f32],
     /// `[row of tiles][out]`, zero.
     row_sums: &'a mut [f32],
@@ -553,7 +553,7 @@ impl Kernel for WeightGradient<'_> {
                             m: out,
                             n: channels,
                             k: tiles,
-                            accumulate: true,
+                            accumulate: done > 0,
                         },
                     );
                 }

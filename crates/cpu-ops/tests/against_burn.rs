@@ -307,3 +307,19 @@ fn gradients_are_slopes() {
         assert!((along_weight / 2.0 - expected).abs() < 1e-3 * expected.abs().max(10.0));
     }
 }
+
+#[test]
+fn channels_side_by_side_are_burns() {
+    let mut draw = Draw::new(3);
+    let (a, b) = (draw.leaf([2, 3, 5, 4]), draw.leaf([2, 7, 5, 4]));
+    let direction = draw.leaf([2, 10, 5, 4]).detach();
+    let ours = cpu_ops::concat_channels(a.clone(), b.clone());
+    let burns = Tensor::cat(vec![a.clone(), b.clone()], 1);
+    assert_eq!(numbers(ours.clone()), numbers(burns.clone()));
+    let ours = (ours * direction.clone()).sum().backward();
+    let burns = (burns * direction).sum().backward();
+    for leaf in [a, b] {
+        let (ours, burns) = (leaf.grad(&ours).unwrap(), leaf.grad(&burns).unwrap());
+        assert_eq!(numbers(ours), numbers(burns));
+    }
+}

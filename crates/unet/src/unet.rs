@@ -323,7 +323,7 @@ impl UpBlock {
             .zip(own_skips.into_iter().rev())
             .enumerate()
         {
-            x = resnet.forward(Tensor::cat(vec![x, skip], 1), embedding.clone());
+            x = resnet.forward(cpu_ops::concat_channels(x, skip), embedding.clone());
             if let Some(attention) = self.attentions.get(layer) {
                 x = attention.forward(x);
             }
