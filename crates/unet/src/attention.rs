@@ -12,6 +12,8 @@ use burn::nn::{GroupNorm, Linear, LinearConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor};
 
+use crate::resnet::normalise;
+
 /// Self-attention with its normalisation and residual connection.
 #[derive(Module, Debug)]
 pub(crate) struct Attention {
@@ -49,7 +51,7 @@ impl Attention {
         let (pixels, head_dim) = (height * width, channels / self.heads);
 
         let normalised = match &self.group_norm {
-            Some(norm) => norm.forward(x.clone()),
+            Some(norm) => normalise(norm, x.clone()),
             None => x.clone(),
         };
         let sequence = normalised

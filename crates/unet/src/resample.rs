@@ -6,11 +6,10 @@
 
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
-use burn::tensor::module::interpolate;
-use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 use burn::tensor::{Device, Tensor};
+use cpu_ops::Sampling;
 
-use crate::resnet::conv3x3;
+use crate::resnet::{conv3x3, convolve};
 
 /// Halves height and width.
 #[derive(Module, Debug)]
@@ -27,7 +26,7 @@ impl Downsample {
 
     /// `[batch, channels, height, width]` to `[batch, channels, height / 2, width / 2]`.
     pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        self.conv.forward(x)
+        convolve(&self.conv, x, Sampling::Down)
     }
 }
 
@@ -46,9 +45,6 @@ impl Upsample {
 
     /// `[batch, channels, height, width]` to `[batch, channels, 2 height, 2 width]`.
     pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [_, _, height, width] = x.dims();
-        let nearest = InterpolateOptions::new(InterpolateMode::Nearest)
-            .with_output_size([2 * height, 2 * width]);
-        self.conv.forward(interpolate(x, nearest))
+        convolve(&self.conv, x, Sampling::Up)
     }
 }

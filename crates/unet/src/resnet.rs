@@ -16,8 +16,8 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{
     Dropout, DropoutConfig, GroupNorm, GroupNormConfig, Linear, LinearConfig, PaddingConfig2d,
 };
-use burn::tensor::activation::silu;
 use burn::tensor::{Device, Tensor};
+use cpu_ops::{Plus, Sampling};
 
 use crate::config::{TimeScaleShift, UNetConfig};
 
@@ -65,30 +65,67 @@ impl ResnetBlock {
     /// - output: `[batch, out_channels, height, width]`
     pub(crate) fn forward(&self, x: Tensor<4>, activated_embedding: Tensor<2>) -> Tensor<4> {
         let time = self.time_emb_proj.forward(activated_embedding);
-        let [batch, projected] = time.dims();
-        let time = time.reshape([batch, projected, 1, 1]);
-
-        let h = self.conv1.forward(group_norm_silu(&self.norm1, x.clone()));
-        let h = match self.time_scale_shift {
-            TimeScaleShift::Default => group_norm_silu(&self.norm2, h + time),
-            TimeScaleShift::ScaleShift => {
-                let [scale, shift] = halves(time);
-                silu(self.norm2.forward(h) * (scale + 1.0) + shift)
-            }
+        let (added, scale_shift) = match self.time_scale_shift {
+            TimeScaleShift::Default => (Some(time), None),
+            TimeScaleShift::ScaleShift => (None, Some(time)),
         };
-        let h = self.conv2.forward(self.dropout.forward(h));
+
+        let h = group_norm_silu(&self.norm1, x.clone(), None);
+        let plus = Plus {
+            per_example: added,
+            ..bias(&self.conv1)
+        };
+        let h = cpu_ops::conv2d_3x3(h, self.conv1.weight.val(), plus, Sampling::Same);
+        let h = group_norm_silu(&self.norm2, h, scale_shift);
+        let h = self.dropout.forward(h);
 
         let shortcut = match &self.conv_shortcut {
-            Some(conv) => conv.forward(x),
+            Some(conv) => cpu_ops::conv2d_1x1(x, conv.weight.val(), bias(conv)),
             None => x,
         };
-        shortcut + h
+        let plus = Plus {
+            residual: Some(shortcut),
+            ..bias(&self.conv2)
+        };
+        cpu_ops::conv2d_3x3(h, self.conv2.weight.val(), plus, Sampling::Same)
     }
 }
 
-/// GroupNorm, then SiLU: together in one place, for they run over the same memory.
-pub(crate) fn group_norm_silu(norm: &GroupNorm, x: Tensor<4>) -> Tensor<4> {
-    silu(norm.forward(x))
+/// The bias of a convolution, to be added to its output.
+pub(crate) fn bias(conv: &Conv2d) -> Plus {
+    Plus {
+        bias: conv.bias.as_ref().map(|bias| bias.val()),
+        ..Plus::default()
+    }
+}
+
+/// A 3×3 convolution made by [`conv3x3`]. Its stride is the one of `sampling`.
+pub(crate) fn convolve(conv: &Conv2d, x: Tensor<4>, sampling: Sampling) -> Tensor<4> {
+    cpu_ops::conv2d_3x3(x, conv.weight.val(), bias(conv), sampling)
+}
+
+/// GroupNorm, scale and shift, then SiLU: together in one place, for they run over the same memory.
+pub(crate) fn group_norm_silu(
+    norm: &GroupNorm,
+    x: Tensor<4>,
+    scale_shift: Option<Tensor<2>>,
+) -> Tensor<4> {
+    let (gamma, beta) = affine(norm);
+    cpu_ops::group_norm_silu(x, gamma, beta, scale_shift, norm.num_groups, norm.epsilon)
+}
+
+/// GroupNorm alone.
+pub(crate) fn normalise(norm: &GroupNorm, x: Tensor<4>) -> Tensor<4> {
+    let (gamma, beta) = affine(norm);
+    cpu_ops::group_norm(x, gamma, beta, norm.num_groups, norm.epsilon)
+}
+
+/// γ and β, which every norm made by [`group_norm`] has.
+fn affine(norm: &GroupNorm) -> (Tensor<1>, Tensor<1>) {
+    match (&norm.gamma, &norm.beta) {
+        (Some(gamma), Some(beta)) => (gamma.val(), beta.val()),
+        _ => unreachable!("every group normalisation of the network is affine"),
+    }
 }
 
 /// A 3×3 convolution, padded by one pixel on every side.
@@ -109,10 +146,4 @@ pub(crate) fn group_norm(
     GroupNormConfig::new(groups, channels)
         .with_epsilon(config.norm_eps)
         .init(device)
-}
-
-/// The two halves of the channels.
-fn halves(x: Tensor<4>) -> [Tensor<4>; 2] {
-    let half = x.dims()[1] / 2;
-    [x.clone().narrow(1, 0, half), x.narrow(1, half, half)]
 }

@@ -12,12 +12,13 @@ use burn::nn::conv::Conv2d;
 use burn::nn::{Embedding, EmbeddingConfig, GroupNorm};
 use burn::tensor::activation::silu;
 use burn::tensor::{Device, Int, Tensor};
+use cpu_ops::Sampling;
 
 use crate::attention::Attention;
 use crate::config::{TimeScaleShift, UNetConfig};
 use crate::embedding::{TimestepEmbedding, timestep_embedding};
 use crate::resample::{Downsample, Upsample};
-use crate::resnet::{ResnetBlock, conv3x3, group_norm, group_norm_silu};
+use crate::resnet::{ResnetBlock, conv3x3, convolve, group_norm, group_norm_silu};
 
 /// The DDPM U-Net: predicts from `x_t`, the timesteps and, in a class-conditional network, the
 /// class labels. [`UNetConfig::init`] makes one.
@@ -102,7 +103,7 @@ impl UNet {
         // Every residual block begins with this SiLU: computed once.
         let embedding = silu(embedding);
 
-        let mut x = self.conv_in.forward(x_t);
+        let mut x = convolve(&self.conv_in, x_t, Sampling::Same);
         let mut skips = vec![x.clone()];
         for block in &self.down_blocks {
             x = block.forward(x, &embedding, &mut skips);
@@ -111,8 +112,8 @@ impl UNet {
         for block in &self.up_blocks {
             x = block.forward(x, &embedding, &mut skips);
         }
-        self.conv_out
-            .forward(group_norm_silu(&self.conv_norm_out, x))
+        let x = group_norm_silu(&self.conv_norm_out, x, None);
+        convolve(&self.conv_out, x, Sampling::Same)
     }
 
     /// Panics with what was found and what was expected.
@@ -322,7 +323,7 @@ impl UpBlock {
             .zip(own_skips.into_iter().rev())
             .enumerate()
         {
-            x = resnet.forward(Tensor::cat(vec![x, skip], 1), embedding.clone());
+            x = resnet.forward(cpu_ops::concat_channels(x, skip), embedding.clone());
             if let Some(attention) = self.attentions.get(layer) {
                 x = attention.forward(x);
             }

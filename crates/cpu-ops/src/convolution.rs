@@ -1,0 +1,174 @@
+//! 2D convolution over host tensors: forward and gradients, each by the faster algorithm.
+
+use burn::backend::tensor::FloatTensor;
+
+use crate::columns::{self, Shape};
+use crate::host::{Host, Numbers, dims4, from_channels_last, small_tensor, tensor};
+use crate::winograd::{self, Addends, CHANNELS, Direction, Images};
+
+/// The convolution that a caller asks for; its lengths come from the tensors.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    /// Height and width of the kernel, 1 or 3; 3 comes with one pixel of padding.
+    pub(crate) kernel: usize,
+    /// Pixels from one window to the next.
+    pub(crate) stride: usize,
+    /// Whether the image is first doubled by nearest neighbour.
+    pub(crate) upsampled: bool,
+}
+
+impl Window {
+    /// The shape of a convolution of `x` `[batch, in, height, width]` by `weight` `[out, in, k, k]`.
+    pub(crate) fn shape(self, x: [usize; 4], weight: [usize; 4]) -> Shape {
+        Shape {
+            batch: x[0],
+            input: [x[2], x[3]],
+            channels: x[1],
+            out_channels: weight[0],
+            kernel: self.kernel,
+            stride: self.stride,
+            upsampled: self.upsampled,
+        }
+    }
+}
+
+/// Whether Winograd's algorithm covers the shape.
+fn is_winograd(shape: &Shape) -> bool {
+    shape.kernel == 3
+        && shape.stride == 1
+        && shape.channels.is_multiple_of(CHANNELS)
+        && shape.out_channels.is_multiple_of(CHANNELS)
+}
+
+/// The images that a shape convolves.
+fn inputs<'a>(shape: &Shape, values: &'a [f32]) -> Images<'a> {
+    let [height, width] = shape.convolved();
+    Images {
+        values,
+        batch: shape.batch,
+        height,
+        width,
+        channels: shape.channels,
+        upsampled: shape.upsampled,
+    }
+}
+
+/// The convolution, plus what is added to its outputs: a number a channel (`bias`), a number an
+/// example and channel (`per_example`), and a tensor of its shape (`residual`).
+pub(crate) fn forward<B: Host>(
+    x: &Numbers<B>,
+    weight: &Numbers<B>,
+    bias: Option<FloatTensor<B>>,
+    per_example: Option<FloatTensor<B>>,
+    residual: Option<FloatTensor<B>>,
+    shape: &Shape,
+    device: &B::Device,
+) -> FloatTensor<B> {
+    let bias = bias.map(Numbers::<B>::plain);
+    let per_example = per_example.map(Numbers::<B>::plain);
+    let residual = residual.map(Numbers::<B>::channels_last);
+    let channels = match (&bias, &per_example) {
+        (None, None) => Vec::new(),
+        (Some(bias), None) => bias.get().to_vec(),
+        (None, Some(per_example)) => per_example.get().to_vec(),
+        (Some(bias), Some(per_example)) => per_example
+            .get()
+            .chunks_exact(shape.out_channels)
+            .flat_map(|row| row.iter().zip(bias.get()).map(|(x, b)| x + b))
+            .collect(),
+    };
+    let addends = Addends {
+        channels: &channels,
+        residual: residual.as_ref().map_or(&[], |residual| residual.get()),
+    };
+
+    let out = shape.out_channels;
+    let y = if is_winograd(shape) {
+        let weights =
+            winograd::transform_weights(weight.get(), [out, shape.channels], Direction::Forward);
+        winograd::convolve(inputs(shape, x.get()), &weights, out, addends, false)
+    } else {
+        columns::convolve(shape, x.get(), weight.get(), addends)
+    };
+    let [height, width] = shape.output();
+    from_channels_last::<B>(y, [shape.batch, out, height, width], device)
+}
+
+/// ∂L/∂x from ∂L/∂y.
+pub(crate) fn input_gradient<B: Host>(
+    dy: &Numbers<B>,
+    weight: &Numbers<B>,
+    shape: &Shape,
+    device: &B::Device,
+) -> FloatTensor<B> {
+    let dx = if is_winograd(shape) {
+        let weights = winograd::transform_weights(
+            weight.get(),
+            [shape.out_channels, shape.channels],
+            Direction::Backward,
+        );
+        let [height, width] = shape.convolved();
+        let images = Images {
+            values: dy.get(),
+            batch: shape.batch,
+            height,
+            width,
+            channels: shape.out_channels,
+            upsampled: false,
+        };
+        let none = Addends {
+            channels: &[],
+            residual: &[],
+        };
+        winograd::convolve(images, &weights, shape.channels, none, shape.upsampled)
+    } else {
+        columns::input_gradient(shape, dy.get(), weight.get())
+    };
+    let [height, width] = shape.input;
+    from_channels_last::<B>(dx, [shape.batch, shape.channels, height, width], device)
+}
+
+/// The gradients of the parameters and of what is added a channel.
+pub(crate) struct ParameterGradients<B: Host> {
+    /// `[out, in, k, k]`
+    pub(crate) weight: FloatTensor<B>,
+    /// `[out]`
+    pub(crate) bias: FloatTensor<B>,
+    /// `[batch, out]`
+    pub(crate) per_example: FloatTensor<B>,
+}
+
+/// ∂L/∂W, ∂L/∂b and the gradient of `per_example` from x and ∂L/∂y.
+pub(crate) fn parameter_gradients<B: Host>(
+    x: &Numbers<B>,
+    dy: &Numbers<B>,
+    shape: &Shape,
+    device: &B::Device,
+) -> ParameterGradients<B> {
+    let (dw, per_example) = if is_winograd(shape) {
+        winograd::weight_gradient(inputs(shape, x.get()), dy.get(), shape.out_channels)
+    } else {
+        columns::weight_gradient(shape, x.get(), dy.get())
+    };
+    let (out, kernel) = (shape.out_channels, shape.kernel);
+    let mut bias = vec![0.0; out];
+    for row in per_example.chunks_exact(out) {
+        for (sum, x) in bias.iter_mut().zip(row) {
+            *sum += x;
+        }
+    }
+    ParameterGradients {
+        weight: tensor::<B>(dw, [out, shape.channels, kernel, kernel], device),
+        bias: small_tensor::<B>(bias, [out], device),
+        per_example: tensor::<B>(per_example, [shape.batch, out], device),
+    }
+}
+
+/// The shape of a convolution of these tensors.
+pub(crate) fn shape_of<B: Host>(
+    x: &FloatTensor<B>,
+    weight: &FloatTensor<B>,
+    window: Window,
+) -> Shape {
+    window.shape(dims4::<B>(x), dims4::<B>(weight))
+}

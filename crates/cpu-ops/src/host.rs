@@ -1,0 +1,96 @@
+//! Tensors of burn's CPU backends as slices, channels-last.
+//!
+//! `[batch, channels, height, width]` is the shape, `[batch, height, width, channels]` the order in
+//! memory: vectors of the processor run over channels, and a 1×1 convolution is a matrix product.
+//! Tensors that come from elsewhere in another order are copied once, at the border.
+
+use burn::backend::Backend;
+use burn::backend::TensorMetadata;
+use burn::backend::tensor::FloatTensor;
+use burn::tensor::{DType, Shape, TensorData};
+
+use crate::memory::Buffer;
+
+/// A backend whose tensors lie in the program's own memory.
+pub(crate) trait Host: Backend {
+    /// The tensor with its numbers in the order of its axes, without gaps.
+    fn contiguous(tensor: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// The numbers of a contiguous tensor of f32.
+    fn numbers(tensor: &FloatTensor<Self>) -> &[f32];
+}
+
+/// A tensor `[batch, channels, height, width]`, or of another rank, whose numbers can be read
+/// channels-last, or in the order of its axes.
+#[derive(Clone, Debug)]
+pub(crate) struct Numbers<B: Backend> {
+    tensor: FloatTensor<B>,
+}
+
+impl<B: Host> Numbers<B> {
+    /// A tensor in the order of its axes.
+    pub(crate) fn plain(tensor: FloatTensor<B>) -> Self {
+        Self {
+            tensor: B::contiguous(tensor),
+        }
+    }
+
+    /// A tensor `[batch, channels, height, width]`, channels-last.
+    pub(crate) fn channels_last(tensor: FloatTensor<B>) -> Self {
+        Self::plain(B::float_permute(tensor, &[0, 2, 3, 1]))
+    }
+
+    /// The numbers.
+    pub(crate) fn get(&self) -> &[f32] {
+        B::numbers(&self.tensor)
+    }
+}
+
+/// A tensor of a shape.
+pub(crate) fn tensor<B: Backend>(
+    values: Buffer,
+    shape: impl Into<Shape>,
+    device: &B::Device,
+) -> FloatTensor<B> {
+    let data = TensorData::from_bytes(values.into_bytes(), shape, DType::F32);
+    B::float_from_data(data, device)
+}
+
+/// A small tensor of a shape.
+pub(crate) fn small_tensor<B: Backend>(
+    values: Vec<f32>,
+    shape: impl Into<Shape>,
+    device: &B::Device,
+) -> FloatTensor<B> {
+    B::float_from_data(TensorData::new(values, shape), device)
+}
+
+/// A tensor `[batch, channels, height, width]` from numbers that are channels-last.
+pub(crate) fn from_channels_last<B: Backend>(
+    values: Buffer,
+    [batch, channels, height, width]: [usize; 4],
+    device: &B::Device,
+) -> FloatTensor<B> {
+    let tensor = tensor::<B>(values, [batch, height, width, channels], device);
+    B::float_permute(tensor, &[0, 3, 1, 2])
+}
+
+/// The four lengths of a tensor's axes.
+pub(crate) fn dims4<B: Backend>(tensor: &FloatTensor<B>) -> [usize; 4] {
+    let shape = tensor.shape();
+    [shape[0], shape[1], shape[2], shape[3]]
+}
+
+#[cfg(feature = "flex")]
+impl Host for burn::backend::Flex {
+    fn contiguous(tensor: FloatTensor<Self>) -> FloatTensor<Self> {
+        if tensor.is_contiguous() {
+            tensor
+        } else {
+            tensor.to_contiguous()
+        }
+    }
+
+    fn numbers(tensor: &FloatTensor<Self>) -> &[f32] {
+        tensor.as_slice().unwrap_or_default()
+    }
+}

@@ -1,0 +1,319 @@
+//! The few CPU kernels that training time hangs on, with hand-written gradients.
+//!
+//! Plain functions of `Tensor`. On burn's CPU backends (cargo features `flex` and `ndarray`) and for
+//! f32, forward and backward are kernels of this crate; on every other backend, and for every other
+//! type, the same function is burn's own operations.
+//!
+//! - [`conv2d_3x3`], [`conv2d_1x1`]: convolution, with what follows it folded in ([`Plus`]) and
+//!   nearest-neighbour upsampling before it ([`Sampling`]). Winograd's F(4×4, 3×3) for stride 1, a
+//!   matrix product over unrolled windows else.
+//! - [`group_norm`], [`group_norm_silu`]: GroupNorm, scale and shift, SiLU, in one pass.
+//! - [`concat_channels`]: the skip connections.
+//!
+//! # Memory
+//!
+//! The kernels keep images channels-last: a result has the shape `[batch, channels, height, width]`
+//! with strides in which channels lie side by side. burn's operations take such a tensor as any
+//! other; kernels that follow each other copy nothing.
+//!
+//! # Threads
+//!
+//! Kernels run in the rayon pool that they are called from. Results do not depend on its size: sums
+//! are cut into parts by shape alone and added in a fixed order.
+
+// Kernels index several arrays in step, and fill small arrays of registers by index: with iterators
+// they read worse, and closures are not compiled for the vectors of `simd::run`.
+#![allow(clippy::needless_range_loop)]
+
+mod columns;
+mod concat;
+mod convolution;
+mod gemm;
+mod gradients;
+mod group_norm;
+mod host;
+mod memory;
+mod simd;
+mod winograd;
+
+use burn::backend::{Dispatch, DispatchDevice};
+use burn::tensor::activation::silu;
+use burn::tensor::module::{conv2d, interpolate};
+use burn::tensor::ops::{ConvOptions, InterpolateMode, InterpolateOptions};
+use burn::tensor::{DType, Tensor};
+
+use crate::convolution::Window;
+use crate::gradients::{CpuOps, NormOptions};
+
+/// The resolution of a 3×3 convolution's output beside that of its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sampling {
+    /// The same.
+    Same,
+    /// Half: every second window, rounded up for odd lengths.
+    Down,
+    /// Twice: the input is first doubled by nearest neighbour.
+    Up,
+}
+
+/// What is added to the output of a convolution, in the pass that writes it.
+#[derive(Clone, Debug, Default)]
+pub struct Plus {
+    /// `[out_channels]`: the bias.
+    pub bias: Option<Tensor<1>>,
+    /// `[batch, out_channels]`: a number an example and channel, such as a time embedding.
+    pub per_example: Option<Tensor<2>>,
+    /// `[batch, out_channels, height, width]` of the output: a residual connection.
+    pub residual: Option<Tensor<4>>,
+}
+
+/// A 3×3 convolution, padded by one pixel on every side.
+///
+/// - `x`: `[batch, in_channels, height, width]`
+/// - `weight`: `[out_channels, in_channels, 3, 3]`
+/// - output: `[batch, out_channels, ..]`, at the resolution that `sampling` says
+///
+/// # Panics
+///
+/// If the shapes do not fit each other.
+#[must_use]
+pub fn conv2d_3x3(x: Tensor<4>, weight: Tensor<4>, plus: Plus, sampling: Sampling) -> Tensor<4> {
+    let window = Window {
+        kernel: 3,
+        stride: if sampling == Sampling::Down { 2 } else { 1 },
+        upsampled: sampling == Sampling::Up,
+    };
+    convolve(x, weight, plus, window)
+}
+
+/// A 1×1 convolution: a linear map of the channels of each pixel.
+///
+/// - `x`: `[batch, in_channels, height, width]`
+/// - `weight`: `[out_channels, in_channels, 1, 1]`
+/// - output: `[batch, out_channels, height, width]`
+///
+/// # Panics
+///
+/// If the shapes do not fit each other.
+#[must_use]
+pub fn conv2d_1x1(x: Tensor<4>, weight: Tensor<4>, plus: Plus) -> Tensor<4> {
+    let window = Window {
+        kernel: 1,
+        stride: 1,
+        upsampled: false,
+    };
+    convolve(x, weight, plus, window)
+}
+
+/// GroupNorm: each group of channels of each example to mean 0 and variance 1, then times `gamma`
+/// plus `beta`.
+///
+/// - `x`: `[batch, channels, height, width]`
+/// - `gamma`, `beta`: `[channels]`
+/// - `groups`: must divide the channels
+/// - `epsilon`: is added to the variance
+///
+/// # Panics
+///
+/// If the shapes do not fit each other.
+#[must_use]
+pub fn group_norm(
+    x: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    groups: usize,
+    epsilon: f64,
+) -> Tensor<4> {
+    let options = NormOptions {
+        groups,
+        epsilon,
+        silu: false,
+    };
+    normalise(x, gamma, beta, None, options)
+}
+
+/// [`group_norm`], then, where given, times (1 + scale) plus shift, then SiLU.
+///
+/// `scale_shift`: `[batch, 2 channels]`, the scales of an example before its shifts.
+///
+/// # Panics
+///
+/// If the shapes do not fit each other.
+#[must_use]
+pub fn group_norm_silu(
+    x: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    scale_shift: Option<Tensor<2>>,
+    groups: usize,
+    epsilon: f64,
+) -> Tensor<4> {
+    let options = NormOptions {
+        groups,
+        epsilon,
+        silu: true,
+    };
+    normalise(x, gamma, beta, scale_shift, options)
+}
+
+/// The channels of both side by side: `[batch, channels of first + channels of second, ..]`.
+///
+/// # Panics
+///
+/// If batch, height or width differ.
+#[must_use]
+pub fn concat_channels(first: Tensor<4>, second: Tensor<4>) -> Tensor<4> {
+    let ([batch, a, height, width], [batch_2, b, height_2, width_2]) =
+        (first.dims(), second.dims());
+    assert!(
+        [batch, height, width] == [batch_2, height_2, width_2],
+        "channels of {:?} beside {:?}",
+        first.dims(),
+        second.dims()
+    );
+    if has_kernels(&first) && batch * a * b * height * width > 0 {
+        return Tensor::from_dispatch(Dispatch::concatenation(
+            first.into_dispatch(),
+            second.into_dispatch(),
+        ));
+    }
+    Tensor::cat(vec![first, second], 1)
+}
+
+/// Whether the kernels of this crate take the tensor.
+fn has_kernels<const D: usize>(x: &Tensor<D>) -> bool {
+    fn is_host(device: &DispatchDevice) -> bool {
+        match device {
+            #[cfg(feature = "flex")]
+            DispatchDevice::Flex(_) => true,
+            #[cfg(feature = "ndarray")]
+            DispatchDevice::NdArray(_) => true,
+            DispatchDevice::Autodiff(device) => is_host(&device.clone().inner()),
+            #[allow(unreachable_patterns)]
+            _ => false,
+        }
+    }
+    x.dtype() == DType::F32 && is_host(x.device().as_dispatch())
+}
+
+fn convolve(x: Tensor<4>, weight: Tensor<4>, plus: Plus, window: Window) -> Tensor<4> {
+    let [batch, channels, height, width] = x.dims();
+    let [out, in_channels, kernel_height, kernel_width] = weight.dims();
+    assert!(
+        in_channels == channels && [kernel_height, kernel_width] == [window.kernel; 2],
+        "a weight of {:?} does not fit an input of {:?}",
+        weight.dims(),
+        x.dims()
+    );
+    let shape = window.shape(x.dims(), weight.dims());
+    let [out_height, out_width] = shape.output();
+    if let Some(bias) = &plus.bias {
+        assert!(bias.dims() == [out], "a bias of {:?}", bias.dims());
+    }
+    if let Some(per_example) = &plus.per_example {
+        let dims = per_example.dims();
+        assert!(dims == [batch, out], "per_example of {dims:?}");
+    }
+    if let Some(residual) = &plus.residual {
+        let dims = residual.dims();
+        assert!(
+            dims == [batch, out, out_height, out_width],
+            "a residual of {dims:?}"
+        );
+    }
+
+    if has_kernels(&x) && batch * channels * height * width > 0 {
+        let none = || Tensor::<1>::empty([0], &x.device()).into_dispatch();
+        let bias = plus.bias.map_or_else(none, Tensor::into_dispatch);
+        let per_example = plus.per_example.map_or_else(none, Tensor::into_dispatch);
+        let residual = plus.residual.map_or_else(none, Tensor::into_dispatch);
+        return Tensor::from_dispatch(Dispatch::convolution(
+            x.into_dispatch(),
+            weight.into_dispatch(),
+            bias,
+            per_example,
+            residual,
+            window,
+        ));
+    }
+
+    let x = if window.upsampled {
+        let nearest = InterpolateOptions::new(InterpolateMode::Nearest)
+            .with_output_size([2 * height, 2 * width]);
+        interpolate(x, nearest)
+    } else {
+        x
+    };
+    let padding = window.kernel / 2;
+    let options = ConvOptions::new([window.stride; 2], [padding; 2], [1, 1], 1);
+    let mut y = conv2d(x, weight, plus.bias, options);
+    if let Some(per_example) = plus.per_example {
+        y = y + per_example.reshape([batch, out, 1, 1]);
+    }
+    if let Some(residual) = plus.residual {
+        y = residual + y;
+    }
+    y
+}
+
+fn normalise(
+    x: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    scale_shift: Option<Tensor<2>>,
+    options: NormOptions,
+) -> Tensor<4> {
+    let [batch, channels, height, width] = x.dims();
+    assert!(
+        options.groups > 0 && channels % options.groups == 0,
+        "{} groups do not divide {channels} channels",
+        options.groups
+    );
+    assert!(
+        gamma.dims() == [channels] && beta.dims() == [channels],
+        "gamma of {:?} and beta of {:?} for {channels} channels",
+        gamma.dims(),
+        beta.dims()
+    );
+    if let Some(scale_shift) = &scale_shift {
+        let dims = scale_shift.dims();
+        assert!(
+            dims == [batch, 2 * channels],
+            "scale_shift of {dims:?} for {batch} examples of {channels} channels"
+        );
+    }
+
+    if has_kernels(&x) && batch * channels * height * width > 0 {
+        let none = || Tensor::<1>::empty([0], &x.device()).into_dispatch();
+        let scale_shift = scale_shift.map_or_else(none, Tensor::into_dispatch);
+        return Tensor::from_dispatch(Dispatch::normalisation(
+            x.into_dispatch(),
+            gamma.into_dispatch(),
+            beta.into_dispatch(),
+            scale_shift,
+            options,
+        ));
+    }
+
+    let [per_channel, per_group] = [
+        [1, channels, 1, 1],
+        [batch, options.groups, channels / options.groups, height * width],
+    ];
+    let grouped = x.reshape(per_group);
+    let centred = grouped.clone() - grouped.mean_dim(2).mean_dim(3);
+    let variance = centred.clone().square().mean_dim(2).mean_dim(3);
+    let normal = (centred / (variance + options.epsilon).sqrt()).reshape([
+        batch, channels, height, width,
+    ]);
+    let mut z = normal * gamma.reshape(per_channel) + beta.reshape(per_channel);
+    if let Some(scale_shift) = scale_shift {
+        let part = |start| {
+            scale_shift
+                .clone()
+                .narrow(1, start, channels)
+                .reshape([batch, channels, 1, 1])
+        };
+        z = z * (part(0) + 1.0) + part(channels);
+    }
+    if options.silu { silu(z) } else { z }
+}

@@ -1,0 +1,428 @@
+//! Vectors of f32, chosen for the processor at run time.
+//!
+//! A kernel is written once, over [`Simd`], and compiled for AVX-512, for AVX2 with FMA and for the
+//! plain instructions of the target; [`run`] picks the widest that the processor has. Everything
+//! that a kernel calls must be `#[inline(always)]`, for only then is it compiled with the
+//! instructions of the chosen level.
+
+/// A vector type of `LANES` f32 and its operations.
+///
+/// Methods are unsafe where they follow a pointer. The others are safe because a value of an
+/// implementing type exists only where the processor was found to have its instructions.
+pub(crate) trait Simd: Copy {
+    /// The vector.
+    type V: Copy;
+    /// Numbers in a vector.
+    const LANES: usize;
+    /// Vectors in a row of the block of the matrix product that registers hold.
+    const BLOCK: usize;
+
+    /// All lanes `x`.
+    fn splat(self, x: f32) -> Self::V;
+    /// Reads `LANES` numbers.
+    ///
+    /// # Safety
+    ///
+    /// They must be readable.
+    unsafe fn load(self, from: *const f32) -> Self::V;
+    /// Writes `LANES` numbers.
+    ///
+    /// # Safety
+    ///
+    /// They must be writable.
+    unsafe fn store(self, to: *mut f32, x: Self::V);
+    /// Reads the first `count < LANES` numbers; the others are 0.
+    ///
+    /// # Safety
+    ///
+    /// They must be readable.
+    unsafe fn load_first(self, from: *const f32, count: usize) -> Self::V;
+    /// Writes the first `count < LANES` numbers.
+    ///
+    /// # Safety
+    ///
+    /// They must be writable.
+    unsafe fn store_first(self, to: *mut f32, count: usize, x: Self::V);
+    /// a + b
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a - b
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a · b
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a / b
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a · b + c
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The smaller of each pair.
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The larger of each pair.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// 2^n of whole numbers n between -126 and 127.
+    fn exp2_whole(self, n: Self::V) -> Self::V;
+
+    /// e^x, to about 2 units in the last place; x is clamped to [-87, 88].
+    ///
+    /// x = n ln 2 + r with n whole; e^r by the polynomial of degree 5 of Cephes' `expf`.
+    #[inline(always)]
+    fn exp(self, x: Self::V) -> Self::V {
+        // Added and taken away again, it leaves the nearest whole number.
+        const ROUND: f32 = 12_582_912.0;
+        let x = self.max(self.min(x, self.splat(88.0)), self.splat(-87.0));
+        let shifted = self.mul_add(
+            x,
+            self.splat(core::f32::consts::LOG2_E),
+            self.splat(ROUND),
+        );
+        let n = self.sub(shifted, self.splat(ROUND));
+        // ln 2 in two parts, the first of which n multiplies without rounding.
+        let r = self.mul_add(n, self.splat(-0.693_359_4), x);
+        let r = self.mul_add(n, self.splat(2.121_944_4e-4), r);
+        let mut p = self.splat(1.987_569_1e-4);
+        p = self.mul_add(p, r, self.splat(1.398_199_9e-3));
+        p = self.mul_add(p, r, self.splat(8.333_452e-3));
+        p = self.mul_add(p, r, self.splat(4.166_579_6e-2));
+        p = self.mul_add(p, r, self.splat(1.666_666_5e-1));
+        p = self.mul_add(p, r, self.splat(5e-1));
+        let e_r = self.add(self.mul_add(self.mul(r, r), p, r), self.splat(1.0));
+        self.mul(e_r, self.exp2_whole(n))
+    }
+
+    /// σ(x) = 1 / (1 + e^-x)
+    #[inline(always)]
+    fn sigmoid(self, x: Self::V) -> Self::V {
+        let one = self.splat(1.0);
+        let e = self.exp(self.sub(self.splat(0.0), x));
+        self.div(one, self.add(one, e))
+    }
+}
+
+/// A kernel that [`run`] compiles for every level.
+pub(crate) trait Kernel {
+    /// What it gives back.
+    type Output;
+    /// Its work; `#[inline(always)]`.
+    fn with<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// Runs a kernel with the widest vectors that the processor has.
+pub(crate) fn run<K: Kernel>(kernel: K) -> K::Output {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::arch::is_x86_feature_detected!("avx512f") {
+            // SAFETY: the processor has AVX-512F.
+            return unsafe { x86::with_avx512(kernel) };
+        }
+        if std::arch::is_x86_feature_detected!("avx2")
+            && std::arch::is_x86_feature_detected!("fma")
+        {
+            // SAFETY: the processor has AVX2 and FMA.
+            return unsafe { x86::with_avx2(kernel) };
+        }
+    }
+    kernel.with(plain::Plain)
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use core::arch::x86_64::*;
+
+    use super::{Kernel, Simd};
+
+    /// # Safety
+    ///
+    /// The processor must have AVX-512F.
+    #[target_feature(enable = "avx512f,avx2,fma")]
+    pub(super) unsafe fn with_avx512<K: Kernel>(kernel: K) -> K::Output {
+        kernel.with(Avx512(()))
+    }
+
+    /// # Safety
+    ///
+    /// The processor must have AVX2 and FMA.
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) unsafe fn with_avx2<K: Kernel>(kernel: K) -> K::Output {
+        kernel.with(Avx2(()))
+    }
+
+    /// Made by `with_avx512` only.
+    #[derive(Clone, Copy)]
+    pub(super) struct Avx512(());
+
+    // SAFETY of every call below: a value of `Avx512` exists only where the processor has
+    // AVX-512F; pointers are the caller's promise.
+    impl Simd for Avx512 {
+        type V = __m512;
+        const LANES: usize = 16;
+        const BLOCK: usize = 4;
+
+        #[inline(always)]
+        fn splat(self, x: f32) -> __m512 {
+            unsafe { _mm512_set1_ps(x) }
+        }
+        #[inline(always)]
+        unsafe fn load(self, from: *const f32) -> __m512 {
+            unsafe { _mm512_loadu_ps(from) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32, x: __m512) {
+            unsafe { _mm512_storeu_ps(to, x) }
+        }
+        #[inline(always)]
+        unsafe fn load_first(self, from: *const f32, count: usize) -> __m512 {
+            unsafe { _mm512_maskz_loadu_ps((1u16 << count) - 1, from) }
+        }
+        #[inline(always)]
+        unsafe fn store_first(self, to: *mut f32, count: usize, x: __m512) {
+            unsafe { _mm512_mask_storeu_ps(to, (1u16 << count) - 1, x) }
+        }
+        #[inline(always)]
+        fn add(self, a: __m512, b: __m512) -> __m512 {
+            unsafe { _mm512_add_ps(a, b) }
+        }
+        #[inline(always)]
+        fn sub(self, a: __m512, b: __m512) -> __m512 {
+            unsafe { _mm512_sub_ps(a, b) }
+        }
+        #[inline(always)]
+        fn mul(self, a: __m512, b: __m512) -> __m512 {
+            unsafe { _mm512_mul_ps(a, b) }
+        }
+        #[inline(always)]
+        fn div(self, a: __m512, b: __m512) -> __m512 {
+            unsafe { _mm512_div_ps(a, b) }
+        }
+        #[inline(always)]
+        fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+            unsafe { _mm512_fmadd_ps(a, b, c) }
+        }
+        #[inline(always)]
+        fn min(self, a: __m512, b: __m512) -> __m512 {
+            unsafe { _mm512_min_ps(a, b) }
+        }
+        #[inline(always)]
+        fn max(self, a: __m512, b: __m512) -> __m512 {
+            unsafe { _mm512_max_ps(a, b) }
+        }
+        #[inline(always)]
+        fn exp2_whole(self, n: __m512) -> __m512 {
+            unsafe { _mm512_scalef_ps(_mm512_set1_ps(1.0), n) }
+        }
+    }
+
+    /// Made by `with_avx2` only.
+    #[derive(Clone, Copy)]
+    pub(super) struct Avx2(());
+
+    impl Avx2 {
+        /// All bits set in the first `count` lanes.
+        #[inline(always)]
+        fn first(self, count: usize) -> __m256i {
+            // SAFETY: as for the trait's methods.
+            unsafe {
+                let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+                _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), lanes)
+            }
+        }
+    }
+
+    // SAFETY of every call below: a value of `Avx2` exists only where the processor has AVX2 and
+    // FMA; pointers are the caller's promise.
+    impl Simd for Avx2 {
+        type V = __m256;
+        const LANES: usize = 8;
+        const BLOCK: usize = 2;
+
+        #[inline(always)]
+        fn splat(self, x: f32) -> __m256 {
+            unsafe { _mm256_set1_ps(x) }
+        }
+        #[inline(always)]
+        unsafe fn load(self, from: *const f32) -> __m256 {
+            unsafe { _mm256_loadu_ps(from) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32, x: __m256) {
+            unsafe { _mm256_storeu_ps(to, x) }
+        }
+        #[inline(always)]
+        unsafe fn load_first(self, from: *const f32, count: usize) -> __m256 {
+            unsafe { _mm256_maskload_ps(from, self.first(count)) }
+        }
+        #[inline(always)]
+        unsafe fn store_first(self, to: *mut f32, count: usize, x: __m256) {
+            unsafe { _mm256_maskstore_ps(to, self.first(count), x) }
+        }
+        #[inline(always)]
+        fn add(self, a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_add_ps(a, b) }
+        }
+        #[inline(always)]
+        fn sub(self, a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_sub_ps(a, b) }
+        }
+        #[inline(always)]
+        fn mul(self, a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_mul_ps(a, b) }
+        }
+        #[inline(always)]
+        fn div(self, a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_div_ps(a, b) }
+        }
+        #[inline(always)]
+        fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+            unsafe { _mm256_fmadd_ps(a, b, c) }
+        }
+        #[inline(always)]
+        fn min(self, a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_min_ps(a, b) }
+        }
+        #[inline(always)]
+        fn max(self, a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_max_ps(a, b) }
+        }
+        #[inline(always)]
+        fn exp2_whole(self, n: __m256) -> __m256 {
+            unsafe {
+                let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
+            }
+        }
+    }
+}
+
+mod plain {
+    use super::Simd;
+
+    /// Four lanes in plain Rust, which the compiler turns into SSE2 or NEON.
+    #[derive(Clone, Copy)]
+    pub(super) struct Plain;
+
+    #[inline(always)]
+    fn zip(a: [f32; 4], b: [f32; 4], f: impl Fn(f32, f32) -> f32) -> [f32; 4] {
+        [
+            f(a[0], b[0]),
+            f(a[1], b[1]),
+            f(a[2], b[2]),
+            f(a[3], b[3]),
+        ]
+    }
+
+    impl Simd for Plain {
+        type V = [f32; 4];
+        const LANES: usize = 4;
+        const BLOCK: usize = 2;
+
+        #[inline(always)]
+        fn splat(self, x: f32) -> [f32; 4] {
+            [x; 4]
+        }
+        #[inline(always)]
+        unsafe fn load(self, from: *const f32) -> [f32; 4] {
+            // SAFETY: readable by the caller's promise.
+            unsafe { from.cast::<[f32; 4]>().read_unaligned() }
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32, x: [f32; 4]) {
+            // SAFETY: writable by the caller's promise.
+            unsafe { to.cast::<[f32; 4]>().write_unaligned(x) }
+        }
+        #[inline(always)]
+        unsafe fn load_first(self, from: *const f32, count: usize) -> [f32; 4] {
+            let mut x = [0.0; 4];
+            for (i, x) in x.iter_mut().enumerate().take(count) {
+                // SAFETY: readable by the caller's promise.
+                *x = unsafe { *from.add(i) };
+            }
+            x
+        }
+        #[inline(always)]
+        unsafe fn store_first(self, to: *mut f32, count: usize, x: [f32; 4]) {
+            for (i, x) in x.iter().enumerate().take(count) {
+                // SAFETY: writable by the caller's promise.
+                unsafe { *to.add(i) = *x };
+            }
+        }
+        #[inline(always)]
+        fn add(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+            zip(a, b, |a, b| a + b)
+        }
+        #[inline(always)]
+        fn sub(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+            zip(a, b, |a, b| a - b)
+        }
+        #[inline(always)]
+        fn mul(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+            zip(a, b, |a, b| a * b)
+        }
+        #[inline(always)]
+        fn div(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+            zip(a, b, |a, b| a / b)
+        }
+        #[inline(always)]
+        fn mul_add(self, a: [f32; 4], b: [f32; 4], c: [f32; 4]) -> [f32; 4] {
+            // Without the instruction, `f32::mul_add` is a slow call.
+            if cfg!(target_arch = "aarch64") {
+                [
+                    a[0].mul_add(b[0], c[0]),
+                    a[1].mul_add(b[1], c[1]),
+                    a[2].mul_add(b[2], c[2]),
+                    a[3].mul_add(b[3], c[3]),
+                ]
+            } else {
+                self.add(self.mul(a, b), c)
+            }
+        }
+        #[inline(always)]
+        fn min(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+            zip(a, b, |a, b| if a < b { a } else { b })
+        }
+        #[inline(always)]
+        fn max(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+            zip(a, b, |a, b| if a > b { a } else { b })
+        }
+        #[inline(always)]
+        fn exp2_whole(self, n: [f32; 4]) -> [f32; 4] {
+            let pow = |n: f32| f32::from_bits(((n as i32 + 127) as u32) << 23);
+            [pow(n[0]), pow(n[1]), pow(n[2]), pow(n[3])]
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Exp<'a>(&'a mut [f32]);
+
+    impl Kernel for Exp<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn with<S: Simd>(self, simd: S) {
+            for x in self.0.chunks_exact_mut(S::LANES) {
+                // SAFETY: the chunk has `LANES` numbers.
+                unsafe {
+                    let e = simd.exp(simd.load(x.as_ptr()));
+                    simd.store(x.as_mut_ptr(), e);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn exp_is_right_to_two_units_in_the_last_place() {
+        let x: Vec<f32> = (0..160_000).map(|i| -80.0 + i as f32 * 1e-3).collect();
+        for level in 0..2 {
+            let mut y = x.clone();
+            if level == 0 {
+                run(Exp(&mut y));
+            } else {
+                Exp(&mut y).with(plain::Plain);
+            }
+            for (x, y) in x.iter().zip(y) {
+                let exact = f64::from(*x).exp();
+                let error = (f64::from(y) - exact).abs() / exact;
+                assert!(error < 2.5e-7, "e^{x} is {exact}, not {y}");
+            }
+        }
+    }
+}
