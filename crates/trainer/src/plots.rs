@@ -223,6 +223,7 @@ where
         .x_desc(labels.x)
         .y_desc(labels.y)
         .x_label_formatter(&|x| tick(*x))
+        .y_label_formatter(&|y| tick(*y))
         .draw()
         .map_err(|e| failed(&e))?;
     for (curve, colour) in curves.iter().zip(COLOURS.iter().cycle()) {
