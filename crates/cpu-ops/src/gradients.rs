@@ -7,6 +7,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, TensorMetadata, backend_extension};
 
+use crate::attention::{self, Heads};
 use crate::columns::Shape;
 use crate::concat;
 use crate::convolution::{self, Window};
@@ -63,6 +64,14 @@ pub(crate) trait CpuOps: Backend {
 
     /// The channels of both side by side.
     fn concatenation(first: FloatTensor<Self>, second: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// Attention between pixels; see [`attention`].
+    fn pixel_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        heads: usize,
+    ) -> FloatTensor<Self>;
 }
 
 macro_rules! host_operations {
@@ -105,6 +114,15 @@ macro_rules! host_operations {
                 second: FloatTensor<Self>,
             ) -> FloatTensor<Self> {
                 concatenate::<Self>(first, second)
+            }
+
+            fn pixel_attention(
+                q: FloatTensor<Self>,
+                k: FloatTensor<Self>,
+                v: FloatTensor<Self>,
+                heads: usize,
+            ) -> FloatTensor<Self> {
+                attend::<Self>([q, k, v], heads).0
             }
         }
     };
@@ -346,6 +364,23 @@ impl<B: Host, C: CheckpointStrategy> CpuOps for Autodiff<B, C> {
             OpsKind::UnTracked(prep) => prep.finish(joined),
         }
     }
+
+    fn pixel_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        heads: usize,
+    ) -> FloatTensor<Self> {
+        let (q, to_q) = q.into_parts();
+        let (k, to_k) = k.into_parts();
+        let (v, to_v) = v.into_parts();
+        let (o, state) = attend::<B>([q, k, v], heads);
+        let prepared = Backward::<B, 3>::prepare::<C>(AttentionBackward, [to_q, to_k, to_v]);
+        match prepared.compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(state, o),
+            OpsKind::UnTracked(prep) => prep.finish(o),
+        }
+    }
 }
 
 /// The channels of both side by side.
@@ -385,6 +420,77 @@ impl<B: Host> Backward<B, 2> for ConcatenationBackward {
             if let Some(node) = node {
                 let part = concat::part(gradient.get(), channels, start, dims[1]);
                 grads.register::<B>(node.id, from_channels_last::<B>(part, dims, &device));
+            }
+        }
+    }
+}
+
+/// What the gradient of an attention needs.
+#[derive(Clone, Debug)]
+struct AttentionState<B: Host> {
+    inputs: [Numbers<B>; 3],
+    o: Numbers<B>,
+    logs: Numbers<B>,
+    heads: Heads,
+    dims: [usize; 4],
+    device: B::Device,
+}
+
+/// The attention, and what its gradient needs.
+fn attend<B: Host>(
+    inputs: [FloatTensor<B>; 3],
+    heads: usize,
+) -> (FloatTensor<B>, AttentionState<B>) {
+    let device = inputs[0].device();
+    let dims = dims4::<B>(&inputs[0]);
+    let [batch, channels, height, width] = dims;
+    let heads = Heads {
+        batch,
+        pixels: height * width,
+        channels,
+        heads,
+    };
+    let inputs = inputs.map(Numbers::<B>::channels_last);
+    let (o, logs) = attention::forward(&heads, inputs.each_ref().map(Numbers::get));
+    let o = from_channels_last::<B>(o, dims, &device);
+    let logs = tensor::<B>(logs, [batch, heads.heads, heads.pixels], &device);
+    let state = AttentionState {
+        inputs,
+        o: Numbers::channels_last(o.clone()),
+        logs: Numbers::plain(logs),
+        heads,
+        dims,
+        device,
+    };
+    (o, state)
+}
+
+/// The gradient of an attention. Parents: q, k, v.
+#[derive(Debug)]
+struct AttentionBackward;
+
+impl<B: Host> Backward<B, 3> for AttentionBackward {
+    type State = AttentionState<B>;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 3>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let state = ops.state;
+        let gradient = Numbers::<B>::channels_last(grads.consume::<B>(&ops.node));
+        let [q, k, v] = state.inputs.each_ref().map(Numbers::get);
+        let found = attention::backward(
+            &state.heads,
+            [q, k, v, state.o.get()],
+            state.logs.get(),
+            gradient.get(),
+        );
+        for (node, found) in ops.parents.into_iter().zip(found) {
+            if let Some(node) = node {
+                let found = from_channels_last::<B>(found, state.dims, &state.device);
+                grads.register::<B>(node.id, found);
             }
         }
     }

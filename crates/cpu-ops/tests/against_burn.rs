@@ -1,7 +1,7 @@
 //! Every operation against burn's own on the flex backend: values and all gradients, over drawn
 //! shapes; and the same bits whatever the number of threads.
 
-use burn::tensor::activation::silu;
+use burn::tensor::activation::{silu, softmax};
 use burn::tensor::module::{conv2d, interpolate};
 use burn::tensor::ops::{ConvOptions, InterpolateMode, InterpolateOptions};
 use burn::tensor::{Device, Tensor};
@@ -321,5 +321,36 @@ fn channels_side_by_side_are_burns() {
     for leaf in [a, b] {
         let (ours, burns) = (leaf.grad(&ours).unwrap(), leaf.grad(&burns).unwrap());
         assert_eq!(numbers(ours), numbers(burns));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn attention_is_burns(
+        (batch, heads, head) in (1..=5usize, 1..=4usize, 1..=24usize),
+        (height, width) in (1..=9usize, 1..=9usize),
+        seed in any::<u64>(),
+    ) {
+        let mut draw = Draw::new(seed);
+        let (channels, pixels) = (heads * head, height * width);
+        let dims = [batch, channels, height, width];
+        let leaves = [draw.leaf(dims), draw.leaf(dims), draw.leaf(dims)];
+        let direction = draw.leaf(dims).detach();
+        let [q, k, v] = leaves.clone();
+        let ours = cpu_ops::attention(q, k, v, heads);
+        let [q, k, v] = leaves
+            .clone()
+            .map(|x| x.reshape([batch, heads, head, pixels]).swap_dims(2, 3));
+        let scores = q.matmul(k.transpose()) / (head as f64).sqrt();
+        let burns = softmax(scores, 3).matmul(v).swap_dims(2, 3).reshape(dims);
+        assert_close("o", &numbers(ours.clone()), &numbers(burns.clone()));
+        let ours = (ours * direction.clone()).sum().backward();
+        let burns = (burns * direction).sum().backward();
+        for (what, leaf) in ["q", "k", "v"].iter().zip(leaves) {
+            let (ours, burns) = (leaf.grad(&ours).unwrap(), leaf.grad(&burns).unwrap());
+            assert_close(what, &numbers(ours), &numbers(burns));
+        }
     }
 }
