@@ -7,6 +7,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, TensorMetadata, backend_extension};
 
+use crate::accumulate;
 use crate::attention::{self, Heads};
 use crate::columns::Shape;
 use crate::concat;
@@ -131,6 +132,16 @@ macro_rules! host_operations {
 host_operations!("flex", Flex);
 host_operations!("ndarray", NdArray);
 
+/// Registers the gradient of an image. A macro, for the type of a node has no public name.
+macro_rules! register_image {
+    ($backend:ident, $grads:expr, $node:expr, $gradient:expr) => {{
+        let (node, gradient) = ($node, $gradient);
+        accumulate::register::<$backend>($grads, node.id, gradient, |grads| {
+            grads.consume::<$backend>(&node)
+        });
+    }};
+}
+
 /// What the gradient of a convolution needs.
 #[derive(Clone, Debug)]
 struct ConvolutionState<B: Host> {
@@ -160,9 +171,10 @@ impl<B: Host> Backward<B, 5> for ConvolutionBackward {
             device,
         } = ops.state;
         let gradient = grads.consume::<B>(&ops.node);
+        accumulate::taken(ops.node.id);
         let [to_x, to_weight, to_bias, to_per_example, to_residual] = ops.parents;
         if let Some(node) = to_residual {
-            grads.register::<B>(node.id, gradient.clone());
+            register_image!(B, grads, node, gradient.clone());
         }
         let dy = Numbers::<B>::channels_last(gradient);
         if to_weight.is_some() || to_bias.is_some() || to_per_example.is_some() {
@@ -179,7 +191,7 @@ impl<B: Host> Backward<B, 5> for ConvolutionBackward {
         }
         if let Some(node) = to_x {
             let dx = convolution::input_gradient::<B>(&dy, &weight, &shape, &device);
-            grads.register::<B>(node.id, dx);
+            register_image!(B, grads, node, dx);
         }
     }
 }
@@ -257,6 +269,7 @@ impl<B: Host> Backward<B, 4> for NormBackward {
     ) {
         let state = ops.state;
         let dy = Numbers::<B>::channels_last(grads.consume::<B>(&ops.node));
+        accumulate::taken(ops.node.id);
         let (norm, device) = (state.norm, &state.device);
         let found = group_norm::backward(
             &norm,
@@ -268,7 +281,7 @@ impl<B: Host> Backward<B, 4> for NormBackward {
         let [to_x, to_gamma, to_beta, to_scale_shift] = ops.parents;
         if let Some(node) = to_x {
             let dx = from_channels_last::<B>(found.x, state.dims, device);
-            grads.register::<B>(node.id, dx);
+            register_image!(B, grads, node, dx);
         }
         if let Some(node) = to_gamma {
             grads.register::<B>(node.id, small_tensor::<B>(found.gamma, [norm.channels], device));
@@ -281,6 +294,14 @@ impl<B: Host> Backward<B, 4> for NormBackward {
             grads.register::<B>(node.id, small_tensor::<B>(found.scale_shift, shape, device));
         }
     }
+}
+
+/// A result whose backward pass is one of this file.
+fn tracked<B: Host, C: CheckpointStrategy>(
+    y: FloatTensor<Autodiff<B, C>>,
+) -> FloatTensor<Autodiff<B, C>> {
+    accumulate::expect(y.id());
+    y
 }
 
 /// An input, unless it is left out.
@@ -325,7 +346,7 @@ impl<B: Host, C: CheckpointStrategy> CpuOps for Autodiff<B, C> {
                     shape,
                     device,
                 };
-                prep.finish(state, y)
+                tracked::<B, C>(prep.finish(state, y))
             }
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
@@ -346,7 +367,7 @@ impl<B: Host, C: CheckpointStrategy> CpuOps for Autodiff<B, C> {
         let parents = [to_x, to_gamma, to_beta, to_scale_shift];
         let prepared = Backward::<B, 4>::prepare::<C>(NormBackward, parents);
         match prepared.compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish(state, y),
+            OpsKind::Tracked(prep) => tracked::<B, C>(prep.finish(state, y)),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }
@@ -360,7 +381,9 @@ impl<B: Host, C: CheckpointStrategy> CpuOps for Autodiff<B, C> {
         let prepared =
             Backward::<B, 2>::prepare::<C>(ConcatenationBackward, [to_first, to_second]);
         match prepared.compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((first_dims, second_dims, device), joined),
+            OpsKind::Tracked(prep) => {
+                tracked::<B, C>(prep.finish((first_dims, second_dims, device), joined))
+            }
             OpsKind::UnTracked(prep) => prep.finish(joined),
         }
     }
@@ -377,7 +400,7 @@ impl<B: Host, C: CheckpointStrategy> CpuOps for Autodiff<B, C> {
         let (o, state) = attend::<B>([q, k, v], heads);
         let prepared = Backward::<B, 3>::prepare::<C>(AttentionBackward, [to_q, to_k, to_v]);
         match prepared.compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish(state, o),
+            OpsKind::Tracked(prep) => tracked::<B, C>(prep.finish(state, o)),
             OpsKind::UnTracked(prep) => prep.finish(o),
         }
     }
@@ -410,6 +433,7 @@ impl<B: Host> Backward<B, 2> for ConcatenationBackward {
     ) {
         let (first, second, device) = ops.state;
         let gradient = Numbers::<B>::channels_last(grads.consume::<B>(&ops.node));
+        accumulate::taken(ops.node.id);
         let channels = first[1] + second[1];
         for (node, dims, start) in ops
             .parents
@@ -419,7 +443,8 @@ impl<B: Host> Backward<B, 2> for ConcatenationBackward {
         {
             if let Some(node) = node {
                 let part = concat::part(gradient.get(), channels, start, dims[1]);
-                grads.register::<B>(node.id, from_channels_last::<B>(part, dims, &device));
+                let part = from_channels_last::<B>(part, dims, &device);
+                register_image!(B, grads, node, part);
             }
         }
     }
@@ -480,6 +505,7 @@ impl<B: Host> Backward<B, 3> for AttentionBackward {
     ) {
         let state = ops.state;
         let gradient = Numbers::<B>::channels_last(grads.consume::<B>(&ops.node));
+        accumulate::taken(ops.node.id);
         let [q, k, v] = state.inputs.each_ref().map(Numbers::get);
         let found = attention::backward(
             &state.heads,
@@ -490,7 +516,7 @@ impl<B: Host> Backward<B, 3> for AttentionBackward {
         for (node, found) in ops.parents.into_iter().zip(found) {
             if let Some(node) = node {
                 let found = from_channels_last::<B>(found, state.dims, &state.device);
-                grads.register::<B>(node.id, found);
+                register_image!(B, grads, node, found);
             }
         }
     }

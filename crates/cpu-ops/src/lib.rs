@@ -26,6 +26,7 @@
 // they read worse, and closures are not compiled for the vectors of `simd::run`.
 #![allow(clippy::needless_range_loop)]
 
+mod accumulate;
 mod attention;
 mod columns;
 mod concat;

@@ -354,3 +354,49 @@ proptest! {
         }
     }
 }
+
+/// A leaf and an inner node, each used three times, by this crate and by burn.
+#[test]
+fn gradients_of_a_tensor_that_is_used_again_are_added() {
+    let mut draw = Draw::new(11);
+    let dims = [2, 16, 5, 6];
+    let x = draw.leaf(dims);
+    let weight = draw.leaf([16, 16, 3, 3]);
+    let (one, zero) = (draw.leaf([16]), draw.leaf([16]));
+    let direction = draw.leaf([2, 32, 5, 6]).detach();
+    let loss = |ours: bool| {
+        let conv = |x: Tensor<4>| {
+            if ours {
+                conv2d_3x3(x, weight.clone(), Plus::default(), Sampling::Same)
+            } else {
+                let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
+                conv2d(x, weight.clone(), None, options)
+            }
+        };
+        let inner = conv(x.clone()) * 0.1;
+        let inner = conv(inner) + x.clone();
+        let inner = conv(inner) * 0.1 + conv(x.clone());
+        let again = conv(inner.clone()) * 0.1 + inner.clone().tanh();
+        let normal = if ours {
+            group_norm(inner.clone(), one.clone(), zero.clone(), 4, 1e-5)
+        } else {
+            let grouped = inner.clone().reshape([2, 4, 4 * 30]);
+            let centred = grouped.clone() - grouped.mean_dim(2);
+            let variance = centred.clone().square().mean_dim(2);
+            (centred / (variance + 1e-5).sqrt()).reshape(dims)
+                * one.clone().reshape([1, 16, 1, 1])
+                + zero.clone().reshape([1, 16, 1, 1])
+        };
+        let joined = if ours {
+            cpu_ops::concat_channels(again, inner)
+        } else {
+            Tensor::cat(vec![again, inner], 1)
+        };
+        (joined * direction.clone()).sum() + normal.powi_scalar(3).sum()
+    };
+    let (ours, burns) = (loss(true).backward(), loss(false).backward());
+    let gradient = |of: &burn::tensor::Gradients| numbers(x.grad(of).unwrap());
+    assert_close("x", &gradient(&ours), &gradient(&burns));
+    let gradient = |of: &burn::tensor::Gradients| numbers(weight.grad(of).unwrap());
+    assert_close("weight", &gradient(&ours), &gradient(&burns));
+}
