@@ -87,6 +87,8 @@ pub(crate) fn forward<B: Host>(
         let weights =
             winograd::transform_weights(weight.get(), [out, shape.channels], Direction::Forward);
         winograd::convolve(inputs(shape, x.get()), &weights, out, addends, false)
+    } else if shape.is_narrow() {
+        columns::convolve_narrow(shape, x.get(), weight.get(), addends)
     } else {
         columns::convolve(shape, x.get(), weight.get(), addends)
     };
@@ -121,6 +123,8 @@ pub(crate) fn input_gradient<B: Host>(
             residual: &[],
         };
         winograd::convolve(images, &weights, shape.channels, none, shape.upsampled)
+    } else if shape.is_narrow() {
+        columns::input_gradient_narrow(shape, dy.get(), weight.get())
     } else {
         columns::input_gradient(shape, dy.get(), weight.get())
     };
@@ -147,6 +151,8 @@ pub(crate) fn parameter_gradients<B: Host>(
 ) -> ParameterGradients<B> {
     let (dw, per_example) = if is_winograd(shape) {
         winograd::weight_gradient(inputs(shape, x.get()), dy.get(), shape.out_channels)
+    } else if shape.is_narrow() {
+        columns::weight_gradient_narrow(shape, x.get(), dy.get())
     } else {
         columns::weight_gradient(shape, x.get(), dy.get())
     };

@@ -49,8 +49,8 @@ pub(crate) trait Simd: Copy {
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     /// a · b
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
-    /// a / b
-    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// 1 / a, to about a unit in the last place.
+    fn reciprocal(self, a: Self::V) -> Self::V;
     /// a · b + c
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// The smaller of each pair.
@@ -92,7 +92,7 @@ pub(crate) trait Simd: Copy {
     fn sigmoid(self, x: Self::V) -> Self::V {
         let one = self.splat(1.0);
         let e = self.exp(self.sub(self.splat(0.0), x));
-        self.div(one, self.add(one, e))
+        self.reciprocal(self.add(one, e))
     }
 }
 
@@ -188,8 +188,13 @@ mod x86 {
             unsafe { _mm512_mul_ps(a, b) }
         }
         #[inline(always)]
-        fn div(self, a: __m512, b: __m512) -> __m512 {
-            unsafe { _mm512_div_ps(a, b) }
+        fn reciprocal(self, a: __m512) -> __m512 {
+            // The division takes 16 cycles. 14 bits, doubled by a step of Newton's.
+            unsafe {
+                let r = _mm512_rcp14_ps(a);
+                let error = _mm512_fnmadd_ps(a, r, _mm512_set1_ps(1.0));
+                _mm512_fmadd_ps(r, error, r)
+            }
         }
         #[inline(always)]
         fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
@@ -265,8 +270,8 @@ mod x86 {
             unsafe { _mm256_mul_ps(a, b) }
         }
         #[inline(always)]
-        fn div(self, a: __m256, b: __m256) -> __m256 {
-            unsafe { _mm256_div_ps(a, b) }
+        fn reciprocal(self, a: __m256) -> __m256 {
+            unsafe { _mm256_div_ps(_mm256_set1_ps(1.0), a) }
         }
         #[inline(always)]
         fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
@@ -355,8 +360,8 @@ mod plain {
             zip(a, b, |a, b| a * b)
         }
         #[inline(always)]
-        fn div(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
-            zip(a, b, |a, b| a / b)
+        fn reciprocal(self, a: [f32; 4]) -> [f32; 4] {
+            a.map(|a| 1.0 / a)
         }
         #[inline(always)]
         fn mul_add(self, a: [f32; 4], b: [f32; 4], c: [f32; 4]) -> [f32; 4] {
