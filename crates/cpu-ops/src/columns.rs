@@ -207,6 +207,7 @@ pub(crate) fn convolve(
     let pixels = shape.batch * shape.output_pixels();
     let fill = |y: &mut [f32]| {
         y.par_chunks_mut(PIXELS * out)
+            .with_min_len((1 << 20) / (PIXELS * out * window) + 1)
             .enumerate()
             .for_each(|(block, y)| {
                 let first = block * PIXELS;

@@ -4,7 +4,11 @@ use burn::backend::tensor::FloatTensor;
 
 use crate::columns::{self, Shape};
 use crate::host::{Host, Numbers, dims4, from_channels_last, small_tensor, tensor};
+use crate::weights::kept_transform;
 use crate::winograd::{self, Addends, CHANNELS, Direction, Images};
+
+/// Tiles for which the transform of the weights counts for much.
+const FEW_TILES: usize = 1024;
 
 /// The convolution that a caller asks for; its lengths come from the tensors.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +59,8 @@ fn inputs<'a>(shape: &Shape, values: &'a [f32]) -> Images<'a> {
 
 /// The convolution, plus what is added to its outputs: a number a channel (`bias`), a number an
 /// example and channel (`per_example`), and a tensor of its shape (`residual`).
+///
+/// `is_training` says that the weights will change before the next call.
 pub(crate) fn forward<B: Host>(
     x: &Numbers<B>,
     weight: &Numbers<B>,
@@ -62,6 +68,7 @@ pub(crate) fn forward<B: Host>(
     per_example: Option<FloatTensor<B>>,
     residual: Option<FloatTensor<B>>,
     shape: &Shape,
+    is_training: bool,
     device: &B::Device,
 ) -> FloatTensor<B> {
     let bias = bias.map(Numbers::<B>::plain);
@@ -84,9 +91,14 @@ pub(crate) fn forward<B: Host>(
 
     let out = shape.out_channels;
     let y = if is_winograd(shape) {
-        let weights =
-            winograd::transform_weights(weight.get(), [out, shape.channels], Direction::Forward);
-        winograd::convolve(inputs(shape, x.get()), &weights, out, addends, false)
+        let (images, lengths) = (inputs(shape, x.get()), [out, shape.channels]);
+        if is_training || images.tiles() > FEW_TILES {
+            let weights = winograd::transform_weights(weight.get(), lengths, Direction::Forward);
+            winograd::convolve(images, &weights, out, addends, false)
+        } else {
+            let weights = kept_transform(weight, lengths);
+            winograd::convolve(images, &weights, out, addends, false)
+        }
     } else if shape.is_narrow() {
         columns::convolve_narrow(shape, x.get(), weight.get(), addends)
     } else {

@@ -96,6 +96,7 @@ macro_rules! host_operations {
                     given::<Self>(per_example),
                     given::<Self>(residual),
                     &shape,
+                    false,
                     &device,
                 )
             }
@@ -334,6 +335,7 @@ impl<B: Host, C: CheckpointStrategy> CpuOps for Autodiff<B, C> {
             given::<B>(per_example),
             given::<B>(residual),
             &shape,
+            true,
             &device,
         );
         let parents = [to_x, to_weight, to_bias, to_per_example, to_residual];

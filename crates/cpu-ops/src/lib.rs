@@ -25,6 +25,8 @@
 // Kernels index several arrays in step, and fill small arrays of registers by index: with iterators
 // they read worse, and closures are not compiled for the vectors of `simd::run`.
 #![allow(clippy::needless_range_loop)]
+// burn calls its ndarray backend deprecated; it is asked for by feature.
+#![cfg_attr(feature = "ndarray", allow(deprecated))]
 
 mod accumulate;
 mod attention;
@@ -37,6 +39,7 @@ mod group_norm;
 mod host;
 mod memory;
 mod simd;
+mod weights;
 mod winograd;
 
 use burn::backend::{Dispatch, DispatchDevice};

@@ -32,6 +32,8 @@ pub(crate) const CHANNELS: usize = 16;
 const TILE: usize = 4;
 /// Points of a transformed tile.
 const POINTS: usize = 36;
+/// Multiplications that are worth a piece of work of their own: some 20 µs.
+const WORTH: usize = 1 << 20;
 /// Bytes that the transformed tiles of a piece of work may take, to stay in second-level cache.
 const CACHE: usize = 1 << 20;
 
@@ -55,6 +57,11 @@ pub(crate) struct Images<'a> {
 impl Images<'_> {
     fn tile_columns(&self) -> usize {
         self.width.div_ceil(TILE)
+    }
+
+    /// Tiles of all images.
+    pub(crate) fn tiles(&self) -> usize {
+        self.batch * self.tile_rows() * self.tile_columns()
     }
 
     /// Rows of tiles of one image.
@@ -107,7 +114,9 @@ pub(crate) fn transform_weights(
             places[task].push(place);
         }
     }
-    places.into_par_iter().enumerate().for_each(|(task, places)| {
+    let worth = (1 << 13) / (CHANNELS * columns);
+    let places = places.into_par_iter().with_min_len(worth.max(1));
+    places.enumerate().for_each(|(task, places)| {
         with_scratch(9 * columns, |taps| {
             run(TransformWeights {
                 weight,
@@ -207,7 +216,10 @@ pub(crate) fn convolve(
     let total = images.batch * images.tile_rows();
     // Enough pieces for every thread. The result does not depend on it.
     let fair = total.div_ceil(2 * rayon::current_num_threads()).max(1);
-    let rows = rows_in_cache(&images, out_channels).min(fair);
+    // But not so small that handing them out takes longer than to do them.
+    let work = images.tile_columns() * POINTS * images.channels * out_channels;
+    let worth = WORTH.div_ceil(work);
+    let rows = rows_in_cache(&images, out_channels).min(fair.max(worth));
     let starts: Vec<usize> = (0..total).step_by(rows).collect();
 
     let shrink = if pool { 4 } else { 1 };

@@ -401,3 +401,31 @@ fn gradients_of_a_tensor_that_is_used_again_are_added() {
     let gradient = |of: &burn::tensor::Gradients| numbers(weight.grad(of).unwrap());
     assert_close("weight", &gradient(&ours), &gradient(&burns));
 }
+
+/// The kernels are the same: so are the numbers.
+#[cfg(feature = "ndarray")]
+#[test]
+fn ndarray_is_flex() {
+    for (kernel, sampling, dims) in [
+        (3, Sampling::Same, [2, 32, 16, 9, 8]),
+        (3, Sampling::Down, [2, 5, 16, 9, 8]),
+        (1, Sampling::Same, [2, 5, 16, 9, 8]),
+    ] {
+        let results = [Device::flex(), Device::ndarray()].map(|device| {
+            let mut draw = Draw::new(5);
+            draw.device = device.autodiff();
+            let convolution = Convolution::draw(&mut draw, dims, kernel, sampling);
+            let [_, out, height, width] = convolution.direction.dims();
+            let y = convolution.ours();
+            let (one, zero) = (draw.leaf([out]), draw.leaf([out]));
+            let y = group_norm_silu(y, one, zero, None, 4, 1e-5);
+            let y = cpu_ops::attention(y.clone(), y.clone(), y.clone(), 2) + y;
+            let y = cpu_ops::concat_channels(y.clone(), y).narrow(1, 0, out);
+            assert_eq!(y.dims(), [dims[0], out, height, width]);
+            convolution.results(y)
+        });
+        for ((what, flex), (_, ndarray)) in results[0].iter().zip(&results[1]) {
+            assert_close(what, ndarray, flex);
+        }
+    }
+}

@@ -13,6 +13,11 @@ use rand_chacha::ChaCha8Rng;
 use unet::UNetConfig;
 
 fn main() {
+    // On a thread of the pool: from outside, every operation would be handed over and waited for.
+    rayon::scope(|_| measure());
+}
+
+fn measure() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let argument = |at: usize, default: &str| -> String {
         arguments.get(at).cloned().unwrap_or_else(|| default.into())
