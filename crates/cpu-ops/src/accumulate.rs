@@ -67,7 +67,10 @@ fn sum<B: Host>(a: FloatTensor<B>, b: FloatTensor<B>) -> FloatTensor<B> {
     const NUMBERS: usize = 1 << 15;
     let device = burn::backend::TensorMetadata::device(&a);
     let dims = dims4::<B>(&a);
-    let (a, b) = (Numbers::<B>::channels_last(a), Numbers::<B>::channels_last(b));
+    let (a, b) = (
+        Numbers::<B>::channels_last(a),
+        Numbers::<B>::channels_last(b),
+    );
     let (a, b) = (a.get(), b.get());
     let sum = filled(a.len(), |sum| {
         sum.par_chunks_mut(NUMBERS)

@@ -182,14 +182,7 @@ impl Head {
 
     /// `to = p x`, or `pᵀ x`, p being `[pixels, pixels]`.
     #[inline(always)]
-    fn apply<S: Simd>(
-        &self,
-        simd: S,
-        p: &[f32],
-        is_transposed: bool,
-        x: &[f32],
-        to: &mut [f32],
-    ) {
+    fn apply<S: Simd>(&self, simd: S, p: &[f32], is_transposed: bool, x: &[f32], to: &mut [f32]) {
         self.check(x);
         self.check(to);
         assert!(p.len() >= self.pixels * self.pixels);

@@ -196,12 +196,7 @@ impl Kernel for Multiply<'_> {
 }
 
 /// The convolution: `[batch, output height, output width, out_channels]`.
-pub(crate) fn convolve(
-    shape: &Shape,
-    x: &[f32],
-    weight: &[f32],
-    addends: Addends<'_>,
-) -> Buffer {
+pub(crate) fn convolve(shape: &Shape, x: &[f32], weight: &[f32], addends: Addends<'_>) -> Buffer {
     let (out, window) = (shape.out_channels, shape.window());
     let weight = arrange(weight, shape, true);
     let pixels = shape.batch * shape.output_pixels();

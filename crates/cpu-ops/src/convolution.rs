@@ -57,23 +57,30 @@ fn inputs<'a>(shape: &Shape, values: &'a [f32]) -> Images<'a> {
     }
 }
 
-/// The convolution, plus what is added to its outputs: a number a channel (`bias`), a number an
-/// example and channel (`per_example`), and a tensor of its shape (`residual`).
+/// What is added to the outputs of a convolution.
+pub(crate) struct Added<B: Host> {
+    /// A number a channel.
+    pub(crate) bias: Option<FloatTensor<B>>,
+    /// A number an example and channel.
+    pub(crate) per_example: Option<FloatTensor<B>>,
+    /// A tensor of the output's shape.
+    pub(crate) residual: Option<FloatTensor<B>>,
+}
+
+/// The convolution, plus what is added.
 ///
 /// `is_training` says that the weights will change before the next call.
 pub(crate) fn forward<B: Host>(
     x: &Numbers<B>,
     weight: &Numbers<B>,
-    bias: Option<FloatTensor<B>>,
-    per_example: Option<FloatTensor<B>>,
-    residual: Option<FloatTensor<B>>,
+    added: Added<B>,
     shape: &Shape,
     is_training: bool,
     device: &B::Device,
 ) -> FloatTensor<B> {
-    let bias = bias.map(Numbers::<B>::plain);
-    let per_example = per_example.map(Numbers::<B>::plain);
-    let residual = residual.map(Numbers::<B>::channels_last);
+    let bias = added.bias.map(Numbers::<B>::plain);
+    let per_example = added.per_example.map(Numbers::<B>::plain);
+    let residual = added.residual.map(Numbers::<B>::channels_last);
     let channels = match (&bias, &per_example) {
         (None, None) => Vec::new(),
         (Some(bias), None) => bias.get().to_vec(),

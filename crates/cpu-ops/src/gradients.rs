@@ -11,7 +11,7 @@ use crate::accumulate;
 use crate::attention::{self, Heads};
 use crate::columns::Shape;
 use crate::concat;
-use crate::convolution::{self, Window};
+use crate::convolution::{self, Added, Window};
 use crate::group_norm::{self, Affine, Norm};
 use crate::host::{Host, Numbers, dims4, from_channels_last, small_tensor, tensor};
 
@@ -92,9 +92,7 @@ macro_rules! host_operations {
                 convolution::forward::<Self>(
                     &Numbers::channels_last(x),
                     &Numbers::plain(weight),
-                    given::<Self>(bias),
-                    given::<Self>(per_example),
-                    given::<Self>(residual),
+                    added::<Self>(bias, per_example, residual),
                     &shape,
                     false,
                     &device,
@@ -285,10 +283,16 @@ impl<B: Host> Backward<B, 4> for NormBackward {
             register_image!(B, grads, node, dx);
         }
         if let Some(node) = to_gamma {
-            grads.register::<B>(node.id, small_tensor::<B>(found.gamma, [norm.channels], device));
+            grads.register::<B>(
+                node.id,
+                small_tensor::<B>(found.gamma, [norm.channels], device),
+            );
         }
         if let Some(node) = to_beta {
-            grads.register::<B>(node.id, small_tensor::<B>(found.beta, [norm.channels], device));
+            grads.register::<B>(
+                node.id,
+                small_tensor::<B>(found.beta, [norm.channels], device),
+            );
         }
         if let Some(node) = to_scale_shift {
             let shape = [norm.batch, 2 * norm.channels];
@@ -303,6 +307,19 @@ fn tracked<B: Host, C: CheckpointStrategy>(
 ) -> FloatTensor<Autodiff<B, C>> {
     accumulate::expect(y.id());
     y
+}
+
+/// What is added to a convolution.
+fn added<B: Host>(
+    bias: FloatTensor<B>,
+    per_example: FloatTensor<B>,
+    residual: FloatTensor<B>,
+) -> Added<B> {
+    Added {
+        bias: given::<B>(bias),
+        per_example: given::<B>(per_example),
+        residual: given::<B>(residual),
+    }
 }
 
 /// An input, unless it is left out.
@@ -331,9 +348,7 @@ impl<B: Host, C: CheckpointStrategy> CpuOps for Autodiff<B, C> {
         let y = convolution::forward::<B>(
             &x,
             &weight,
-            given::<B>(bias),
-            given::<B>(per_example),
-            given::<B>(residual),
+            added::<B>(bias, per_example, residual),
             &shape,
             true,
             &device,
@@ -380,8 +395,7 @@ impl<B: Host, C: CheckpointStrategy> CpuOps for Autodiff<B, C> {
         let (first_dims, second_dims) = (dims4::<B>(&first), dims4::<B>(&second));
         let device = first.device();
         let joined = concatenate::<B>(first, second);
-        let prepared =
-            Backward::<B, 2>::prepare::<C>(ConcatenationBackward, [to_first, to_second]);
+        let prepared = Backward::<B, 2>::prepare::<C>(ConcatenationBackward, [to_first, to_second]);
         match prepared.compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
                 tracked::<B, C>(prep.finish((first_dims, second_dims, device), joined))

@@ -102,7 +102,7 @@ impl Host for burn::backend::Flex {
 #[cfg(feature = "ndarray")]
 impl Host for burn::backend::NdArray {
     fn contiguous(tensor: FloatTensor<Self>) -> FloatTensor<Self> {
-        use burn::backend::ndarray::{NdArrayStorage, NdArrayTensor};
+        use burn::backend::ndarray::NdArrayTensor;
         match tensor {
             NdArrayTensor::F32(storage) => {
                 let array = storage.into_shared();
@@ -111,7 +111,7 @@ impl Host for burn::backend::NdArray {
                 } else {
                     array.as_standard_layout().into_owned().into_shared()
                 };
-                NdArrayTensor::F32(NdArrayStorage::from_owned(array))
+                array.into()
             }
             other => other,
         }
@@ -127,6 +127,7 @@ impl Host for burn::backend::NdArray {
     }
 
     fn store(values: Buffer, shape: Shape, device: &Self::Device) -> FloatTensor<Self> {
+        use burn::backend::ops::FloatTensorOps;
         // It copies storage that is no `Vec` whenever it is touched.
         Self::float_from_data(TensorData::new(values.to_vec(), shape), device)
     }

@@ -222,7 +222,10 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, heads: usize) -> Tens
     let split = |x: Tensor<4>| x.reshape([batch, heads, head, pixels]).swap_dims(2, 3);
     // The queries are scaled rather than the scores, which are the larger tensor.
     let scores = (split(q) * (head as f64).powf(-0.5)).matmul(split(k).transpose());
-    softmax(scores, 3).matmul(split(v)).swap_dims(2, 3).reshape(dims)
+    softmax(scores, 3)
+        .matmul(split(v))
+        .swap_dims(2, 3)
+        .reshape(dims)
 }
 
 /// Whether the kernels of this crate take the tensor.
@@ -342,14 +345,18 @@ fn normalise(
 
     let [per_channel, per_group] = [
         [1, channels, 1, 1],
-        [batch, options.groups, channels / options.groups, height * width],
+        [
+            batch,
+            options.groups,
+            channels / options.groups,
+            height * width,
+        ],
     ];
     let grouped = x.reshape(per_group);
     let centred = grouped.clone() - grouped.mean_dim(2).mean_dim(3);
     let variance = centred.clone().square().mean_dim(2).mean_dim(3);
-    let normal = (centred / (variance + options.epsilon).sqrt()).reshape([
-        batch, channels, height, width,
-    ]);
+    let normal =
+        (centred / (variance + options.epsilon).sqrt()).reshape([batch, channels, height, width]);
     let mut z = normal * gamma.reshape(per_channel) + beta.reshape(per_channel);
     if let Some(scale_shift) = scale_shift {
         let part = |start| {

@@ -68,11 +68,7 @@ pub(crate) trait Simd: Copy {
         // Added and taken away again, it leaves the nearest whole number.
         const ROUND: f32 = 12_582_912.0;
         let x = self.max(self.min(x, self.splat(88.0)), self.splat(-87.0));
-        let shifted = self.mul_add(
-            x,
-            self.splat(core::f32::consts::LOG2_E),
-            self.splat(ROUND),
-        );
+        let shifted = self.mul_add(x, self.splat(core::f32::consts::LOG2_E), self.splat(ROUND));
         let n = self.sub(shifted, self.splat(ROUND));
         // ln 2 in two parts, the first of which n multiplies without rounding.
         let r = self.mul_add(n, self.splat(-0.693_359_4), x);
@@ -112,8 +108,7 @@ pub(crate) fn run<K: Kernel>(kernel: K) -> K::Output {
             // SAFETY: the processor has AVX-512F.
             return unsafe { x86::with_avx512(kernel) };
         }
-        if std::arch::is_x86_feature_detected!("avx2")
-            && std::arch::is_x86_feature_detected!("fma")
+        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
         {
             // SAFETY: the processor has AVX2 and FMA.
             return unsafe { x86::with_avx2(kernel) };
@@ -304,12 +299,7 @@ mod plain {
 
     #[inline(always)]
     fn zip(a: [f32; 4], b: [f32; 4], f: impl Fn(f32, f32) -> f32) -> [f32; 4] {
-        [
-            f(a[0], b[0]),
-            f(a[1], b[1]),
-            f(a[2], b[2]),
-            f(a[3], b[3]),
-        ]
+        [f(a[0], b[0]), f(a[1], b[1]), f(a[2], b[2]), f(a[3], b[3])]
     }
 
     impl Simd for Plain {

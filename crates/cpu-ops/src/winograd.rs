@@ -155,7 +155,11 @@ impl Kernel for TransformWeights<'_> {
         let zero = simd.splat(0.0);
         assert!(self.places.len() == POINTS && self.taps.len() >= 9 * columns);
         let rows = self.places[0].len() / columns;
-        assert!(self.places.iter().all(|place| place.len() >= rows * columns));
+        assert!(
+            self.places
+                .iter()
+                .all(|place| place.len() >= rows * columns)
+        );
         for row in 0..rows {
             for column in 0..columns {
                 let (pair, flip) = match self.direction {

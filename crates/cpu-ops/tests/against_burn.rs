@@ -1,6 +1,10 @@
 //! Every operation against burn's own on the flex backend: values and all gradients, over drawn
 //! shapes; and the same bits whatever the number of threads.
 
+#![allow(clippy::unwrap_used)]
+// burn calls its ndarray backend deprecated; it is asked for by feature.
+#![cfg_attr(feature = "ndarray", allow(deprecated))]
+
 use burn::tensor::activation::{silu, softmax};
 use burn::tensor::module::{conv2d, interpolate};
 use burn::tensor::ops::{ConvOptions, InterpolateMode, InterpolateOptions};
@@ -111,7 +115,11 @@ impl Convolution {
                 .with_output_size([2 * height, 2 * width]);
             x = interpolate(x, nearest);
         }
-        let stride = if self.sampling == Sampling::Down { 2 } else { 1 };
+        let stride = if self.sampling == Sampling::Down {
+            2
+        } else {
+            1
+        };
         let options = ConvOptions::new([stride; 2], [self.kernel / 2; 2], [1, 1], 1);
         let mut y = conv2d(x, self.weight.clone(), self.plus.bias.clone(), options);
         if let Some(per_example) = self.plus.per_example.clone() {
@@ -259,13 +267,18 @@ fn results_do_not_depend_on_the_number_of_threads() {
         (1, Sampling::Same, [5, 96, 40, 14, 14]),
     ] {
         let convolution = Convolution::draw(&mut Draw::new(7), dims, kernel, sampling);
-        let results = [1, 2, 3].map(|threads| {
-            pool(threads).install(|| convolution.results(convolution.ours()))
-        });
+        let results = [1, 2, 3]
+            .map(|threads| pool(threads).install(|| convolution.results(convolution.ours())));
         for other in &results[1..] {
             for ((what, one), (_, other)) in results[0].iter().zip(other) {
-                let same = one.iter().zip(other).all(|(a, b)| a.to_bits() == b.to_bits());
-                assert!(same, "{what} of {dims:?} differs between numbers of threads");
+                let same = one
+                    .iter()
+                    .zip(other)
+                    .all(|(a, b)| a.to_bits() == b.to_bits());
+                assert!(
+                    same,
+                    "{what} of {dims:?} differs between numbers of threads"
+                );
             }
         }
     }
@@ -292,7 +305,11 @@ fn gradients_are_slopes() {
         };
         let gradients = at.results(at.ours());
         let loss = |x: Tensor<4>, weight: Tensor<4>| -> f64 {
-            let moved = Convolution { x, weight, ..at.clone() };
+            let moved = Convolution {
+                x,
+                weight,
+                ..at.clone()
+            };
             let y = numbers(moved.ours() * at.direction.clone());
             y.into_iter().map(f64::from).sum()
         };
@@ -384,8 +401,7 @@ fn gradients_of_a_tensor_that_is_used_again_are_added() {
             let grouped = inner.clone().reshape([2, 4, 4 * 30]);
             let centred = grouped.clone() - grouped.mean_dim(2);
             let variance = centred.clone().square().mean_dim(2);
-            (centred / (variance + 1e-5).sqrt()).reshape(dims)
-                * one.clone().reshape([1, 16, 1, 1])
+            (centred / (variance + 1e-5).sqrt()).reshape(dims) * one.clone().reshape([1, 16, 1, 1])
                 + zero.clone().reshape([1, 16, 1, 1])
         };
         let joined = if ours {

@@ -46,7 +46,12 @@ fn measure() {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let model = config.init(&device, &mut rng).expect("a valid network");
     let mut images = |device: &Device| {
-        let dims = [batch, config.in_channels, config.sample_size, config.sample_size];
+        let dims = [
+            batch,
+            config.in_channels,
+            config.sample_size,
+            config.sample_size,
+        ];
         let values: Vec<f32> = (0..dims.iter().product())
             .map(|_| rng.random::<f32>())
             .collect();
