@@ -62,6 +62,24 @@ impl Shape {
         self.batch * self.input[0] * self.input[1] * self.channels
     }
 
+    /// Whether outputs have so few channels that it is they who are unrolled, not the inputs.
+    pub(crate) fn is_narrow(&self) -> bool {
+        self.kernel == 3
+            && self.stride == 1
+            && !self.upsampled
+            && self.out_channels < self.channels
+            && self.out_channels < 16
+    }
+
+    /// The convolution from output gradients to input gradients, of stride 1.
+    fn swapped(&self) -> Self {
+        Self {
+            channels: self.out_channels,
+            out_channels: self.channels,
+            ..*self
+        }
+    }
+
     /// Numbers in a window.
     fn window(&self) -> usize {
         self.kernel * self.kernel * self.channels
@@ -115,7 +133,17 @@ fn unroll(shape: &Shape, x: &[f32], first: usize, columns: &mut [f32]) {
         let x = &x[image * image_len..][..image_len];
         for (tap, to) in window.chunks_exact_mut(shape.channels).enumerate() {
             match shape.pixel(place, [tap / shape.kernel, tap % shape.kernel]) {
-                Some(at) => to.copy_from_slice(&x[at * shape.channels..][..shape.channels]),
+                Some(at) => {
+                    let from = &x[at * shape.channels..][..shape.channels];
+                    // A call to copy takes longer than to copy a few numbers.
+                    if from.len() < 8 {
+                        for (to, x) in to.iter_mut().zip(from) {
+                            *to = *x;
+                        }
+                    } else {
+                        to.copy_from_slice(from);
+                    }
+                }
                 None => to.fill(0.0),
             }
         }
@@ -168,17 +196,13 @@ impl Kernel for Multiply<'_> {
 }
 
 /// The convolution: `[batch, output height, output width, out_channels]`.
-pub(crate) fn convolve(
-    shape: &Shape,
-    x: &[f32],
-    weight: &[f32],
-    addends: Addends<'_>,
-) -> Buffer {
+pub(crate) fn convolve(shape: &Shape, x: &[f32], weight: &[f32], addends: Addends<'_>) -> Buffer {
     let (out, window) = (shape.out_channels, shape.window());
     let weight = arrange(weight, shape, true);
     let pixels = shape.batch * shape.output_pixels();
     let fill = |y: &mut [f32]| {
         y.par_chunks_mut(PIXELS * out)
+            .with_min_len((1 << 20) / (PIXELS * out * window) + 1)
             .enumerate()
             .for_each(|(block, y)| {
                 let first = block * PIXELS;
@@ -205,6 +229,102 @@ pub(crate) fn convolve(
             });
     };
     filled(pixels * out, fill)
+}
+
+/// [`convolve`] for few output channels: each pixel times all taps, then the taps added where they
+/// belong.
+pub(crate) fn convolve_narrow(
+    shape: &Shape,
+    x: &[f32],
+    weight: &[f32],
+    addends: Addends<'_>,
+) -> Buffer {
+    let (out, channels) = (shape.out_channels, shape.channels);
+    let [height, width] = shape.output();
+    let pixels = shape.output_pixels();
+    // [in, tap, out]
+    let mut by_channel = Buffer::new(weight.len());
+    for o in 0..out {
+        for i in 0..channels {
+            for tap in 0..9 {
+                by_channel[(i * 9 + tap) * out + o] = weight[(o * channels + i) * 9 + tap];
+            }
+        }
+    }
+    filled(shape.batch * pixels * out, |y| {
+        y.par_chunks_mut(pixels * out)
+            .zip(x.par_chunks(pixels * channels))
+            .enumerate()
+            .for_each(|(image, (y, x))| {
+                with_scratch(pixels * 9 * out, |taps| {
+                    run(Multiply {
+                        a: x,
+                        a_strides: [channels, 1],
+                        b: &by_channel,
+                        c: taps,
+                        size: [pixels, 9 * out, channels],
+                        accumulate: false,
+                    });
+                    y.fill(0.0);
+                    for tap in 0..9 {
+                        let (r, s) = (tap / 3, tap % 3);
+                        for row in (1 - r.min(1))..height.min(height + 1 - r) {
+                            let from = (row + r - 1) * width;
+                            for col in (1 - s.min(1))..width.min(width + 1 - s) {
+                                let from = ((from + col + s - 1) * 9 + tap) * out;
+                                let to = (row * width + col) * out;
+                                for o in 0..out {
+                                    y[to + o] += taps[from + o];
+                                }
+                            }
+                        }
+                    }
+                });
+                add(shape, addends, image * pixels, y);
+            });
+    })
+}
+
+/// Weights `[out, in, 3, 3]` as `[in, out, 3, 3]`, flipped.
+fn swap_weights(weight: &[f32], [out, in_]: [usize; 2]) -> Buffer {
+    let mut swapped = Buffer::new(weight.len());
+    for o in 0..out {
+        for i in 0..in_ {
+            for tap in 0..9 {
+                swapped[(i * out + o) * 9 + 8 - tap] = weight[(o * in_ + i) * 9 + tap];
+            }
+        }
+    }
+    swapped
+}
+
+/// [`input_gradient`] for few output channels: the convolution with the weights swapped.
+pub(crate) fn input_gradient_narrow(shape: &Shape, dy: &[f32], weight: &[f32]) -> Buffer {
+    let weight = swap_weights(weight, [shape.out_channels, shape.channels]);
+    let none = Addends {
+        channels: &[],
+        residual: &[],
+    };
+    convolve(&shape.swapped(), dy, &weight, none)
+}
+
+/// [`weight_gradient`] for few output channels: that of the swapped convolution.
+pub(crate) fn weight_gradient_narrow(shape: &Shape, x: &[f32], dy: &[f32]) -> (Buffer, Buffer) {
+    let out = shape.out_channels;
+    let (swapped, _) = weight_gradient(&shape.swapped(), dy, x);
+    let dw = swap_weights(&swapped, [shape.channels, out]);
+    let mut per_example = Buffer::zeros(shape.batch * out);
+    for (sum, dy) in per_example
+        .chunks_exact_mut(out)
+        .zip(dy.chunks_exact(shape.output_pixels() * out))
+    {
+        for dy in dy.chunks_exact(out) {
+            for (sum, x) in sum.iter_mut().zip(dy) {
+                *sum += x;
+            }
+        }
+    }
+    (dw, per_example)
 }
 
 /// Adds to the outputs of the pixels from `first` on, counted through all images.

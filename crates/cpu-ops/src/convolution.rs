@@ -4,7 +4,11 @@ use burn::backend::tensor::FloatTensor;
 
 use crate::columns::{self, Shape};
 use crate::host::{Host, Numbers, dims4, from_channels_last, small_tensor, tensor};
+use crate::weights::kept_transform;
 use crate::winograd::{self, Addends, CHANNELS, Direction, Images};
+
+/// Tiles for which the transform of the weights counts for much.
+const FEW_TILES: usize = 1024;
 
 /// The convolution that a caller asks for; its lengths come from the tensors.
 #[derive(Clone, Copy, Debug)]
@@ -53,20 +57,30 @@ fn inputs<'a>(shape: &Shape, values: &'a [f32]) -> Images<'a> {
     }
 }
 
-/// The convolution, plus what is added to its outputs: a number a channel (`bias`), a number an
-/// example and channel (`per_example`), and a tensor of its shape (`residual`).
+/// What is added to the outputs of a convolution.
+pub(crate) struct Added<B: Host> {
+    /// A number a channel.
+    pub(crate) bias: Option<FloatTensor<B>>,
+    /// A number an example and channel.
+    pub(crate) per_example: Option<FloatTensor<B>>,
+    /// A tensor of the output's shape.
+    pub(crate) residual: Option<FloatTensor<B>>,
+}
+
+/// The convolution, plus what is added.
+///
+/// `is_training` says that the weights will change before the next call.
 pub(crate) fn forward<B: Host>(
     x: &Numbers<B>,
     weight: &Numbers<B>,
-    bias: Option<FloatTensor<B>>,
-    per_example: Option<FloatTensor<B>>,
-    residual: Option<FloatTensor<B>>,
+    added: Added<B>,
     shape: &Shape,
+    is_training: bool,
     device: &B::Device,
 ) -> FloatTensor<B> {
-    let bias = bias.map(Numbers::<B>::plain);
-    let per_example = per_example.map(Numbers::<B>::plain);
-    let residual = residual.map(Numbers::<B>::channels_last);
+    let bias = added.bias.map(Numbers::<B>::plain);
+    let per_example = added.per_example.map(Numbers::<B>::plain);
+    let residual = added.residual.map(Numbers::<B>::channels_last);
     let channels = match (&bias, &per_example) {
         (None, None) => Vec::new(),
         (Some(bias), None) => bias.get().to_vec(),
@@ -84,9 +98,16 @@ pub(crate) fn forward<B: Host>(
 
     let out = shape.out_channels;
     let y = if is_winograd(shape) {
-        let weights =
-            winograd::transform_weights(weight.get(), [out, shape.channels], Direction::Forward);
-        winograd::convolve(inputs(shape, x.get()), &weights, out, addends, false)
+        let (images, lengths) = (inputs(shape, x.get()), [out, shape.channels]);
+        if is_training || images.tiles() > FEW_TILES {
+            let weights = winograd::transform_weights(weight.get(), lengths, Direction::Forward);
+            winograd::convolve(images, &weights, out, addends, false)
+        } else {
+            let weights = kept_transform(weight, lengths);
+            winograd::convolve(images, &weights, out, addends, false)
+        }
+    } else if shape.is_narrow() {
+        columns::convolve_narrow(shape, x.get(), weight.get(), addends)
     } else {
         columns::convolve(shape, x.get(), weight.get(), addends)
     };
@@ -121,6 +142,8 @@ pub(crate) fn input_gradient<B: Host>(
             residual: &[],
         };
         winograd::convolve(images, &weights, shape.channels, none, shape.upsampled)
+    } else if shape.is_narrow() {
+        columns::input_gradient_narrow(shape, dy.get(), weight.get())
     } else {
         columns::input_gradient(shape, dy.get(), weight.get())
     };
@@ -147,6 +170,8 @@ pub(crate) fn parameter_gradients<B: Host>(
 ) -> ParameterGradients<B> {
     let (dw, per_example) = if is_winograd(shape) {
         winograd::weight_gradient(inputs(shape, x.get()), dy.get(), shape.out_channels)
+    } else if shape.is_narrow() {
+        columns::weight_gradient_narrow(shape, x.get(), dy.get())
     } else {
         columns::weight_gradient(shape, x.get(), dy.get())
     };

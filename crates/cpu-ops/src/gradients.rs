@@ -7,9 +7,11 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, TensorMetadata, backend_extension};
 
+use crate::accumulate;
+use crate::attention::{self, Heads};
 use crate::columns::Shape;
 use crate::concat;
-use crate::convolution::{self, Window};
+use crate::convolution::{self, Added, Window};
 use crate::group_norm::{self, Affine, Norm};
 use crate::host::{Host, Numbers, dims4, from_channels_last, small_tensor, tensor};
 
@@ -63,6 +65,14 @@ pub(crate) trait CpuOps: Backend {
 
     /// The channels of both side by side.
     fn concatenation(first: FloatTensor<Self>, second: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// Attention between pixels; see [`attention`].
+    fn pixel_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        heads: usize,
+    ) -> FloatTensor<Self>;
 }
 
 macro_rules! host_operations {
@@ -82,10 +92,9 @@ macro_rules! host_operations {
                 convolution::forward::<Self>(
                     &Numbers::channels_last(x),
                     &Numbers::plain(weight),
-                    given::<Self>(bias),
-                    given::<Self>(per_example),
-                    given::<Self>(residual),
+                    added::<Self>(bias, per_example, residual),
                     &shape,
+                    false,
                     &device,
                 )
             }
@@ -106,12 +115,31 @@ macro_rules! host_operations {
             ) -> FloatTensor<Self> {
                 concatenate::<Self>(first, second)
             }
+
+            fn pixel_attention(
+                q: FloatTensor<Self>,
+                k: FloatTensor<Self>,
+                v: FloatTensor<Self>,
+                heads: usize,
+            ) -> FloatTensor<Self> {
+                attend::<Self>([q, k, v], heads).0
+            }
         }
     };
 }
 
 host_operations!("flex", Flex);
 host_operations!("ndarray", NdArray);
+
+/// Registers the gradient of an image. A macro, for the type of a node has no public name.
+macro_rules! register_image {
+    ($backend:ident, $grads:expr, $node:expr, $gradient:expr) => {{
+        let (node, gradient) = ($node, $gradient);
+        accumulate::register::<$backend>($grads, node.id, gradient, |grads| {
+            grads.consume::<$backend>(&node)
+        });
+    }};
+}
 
 /// What the gradient of a convolution needs.
 #[derive(Clone, Debug)]
@@ -142,9 +170,10 @@ impl<B: Host> Backward<B, 5> for ConvolutionBackward {
             device,
         } = ops.state;
         let gradient = grads.consume::<B>(&ops.node);
+        accumulate::taken(ops.node.id);
         let [to_x, to_weight, to_bias, to_per_example, to_residual] = ops.parents;
         if let Some(node) = to_residual {
-            grads.register::<B>(node.id, gradient.clone());
+            register_image!(B, grads, node, gradient.clone());
         }
         let dy = Numbers::<B>::channels_last(gradient);
         if to_weight.is_some() || to_bias.is_some() || to_per_example.is_some() {
@@ -161,7 +190,7 @@ impl<B: Host> Backward<B, 5> for ConvolutionBackward {
         }
         if let Some(node) = to_x {
             let dx = convolution::input_gradient::<B>(&dy, &weight, &shape, &device);
-            grads.register::<B>(node.id, dx);
+            register_image!(B, grads, node, dx);
         }
     }
 }
@@ -239,6 +268,7 @@ impl<B: Host> Backward<B, 4> for NormBackward {
     ) {
         let state = ops.state;
         let dy = Numbers::<B>::channels_last(grads.consume::<B>(&ops.node));
+        accumulate::taken(ops.node.id);
         let (norm, device) = (state.norm, &state.device);
         let found = group_norm::backward(
             &norm,
@@ -250,18 +280,45 @@ impl<B: Host> Backward<B, 4> for NormBackward {
         let [to_x, to_gamma, to_beta, to_scale_shift] = ops.parents;
         if let Some(node) = to_x {
             let dx = from_channels_last::<B>(found.x, state.dims, device);
-            grads.register::<B>(node.id, dx);
+            register_image!(B, grads, node, dx);
         }
         if let Some(node) = to_gamma {
-            grads.register::<B>(node.id, small_tensor::<B>(found.gamma, [norm.channels], device));
+            grads.register::<B>(
+                node.id,
+                small_tensor::<B>(found.gamma, [norm.channels], device),
+            );
         }
         if let Some(node) = to_beta {
-            grads.register::<B>(node.id, small_tensor::<B>(found.beta, [norm.channels], device));
+            grads.register::<B>(
+                node.id,
+                small_tensor::<B>(found.beta, [norm.channels], device),
+            );
         }
         if let Some(node) = to_scale_shift {
             let shape = [norm.batch, 2 * norm.channels];
             grads.register::<B>(node.id, small_tensor::<B>(found.scale_shift, shape, device));
         }
+    }
+}
+
+/// A result whose backward pass is one of this file.
+fn tracked<B: Host, C: CheckpointStrategy>(
+    y: FloatTensor<Autodiff<B, C>>,
+) -> FloatTensor<Autodiff<B, C>> {
+    accumulate::expect(y.id());
+    y
+}
+
+/// What is added to a convolution.
+fn added<B: Host>(
+    bias: FloatTensor<B>,
+    per_example: FloatTensor<B>,
+    residual: FloatTensor<B>,
+) -> Added<B> {
+    Added {
+        bias: given::<B>(bias),
+        per_example: given::<B>(per_example),
+        residual: given::<B>(residual),
     }
 }
 
@@ -291,10 +348,9 @@ impl<B: Host, C: CheckpointStrategy> CpuOps for Autodiff<B, C> {
         let y = convolution::forward::<B>(
             &x,
             &weight,
-            given::<B>(bias),
-            given::<B>(per_example),
-            given::<B>(residual),
+            added::<B>(bias, per_example, residual),
             &shape,
+            true,
             &device,
         );
         let parents = [to_x, to_weight, to_bias, to_per_example, to_residual];
@@ -307,7 +363,7 @@ impl<B: Host, C: CheckpointStrategy> CpuOps for Autodiff<B, C> {
                     shape,
                     device,
                 };
-                prep.finish(state, y)
+                tracked::<B, C>(prep.finish(state, y))
             }
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
@@ -328,7 +384,7 @@ impl<B: Host, C: CheckpointStrategy> CpuOps for Autodiff<B, C> {
         let parents = [to_x, to_gamma, to_beta, to_scale_shift];
         let prepared = Backward::<B, 4>::prepare::<C>(NormBackward, parents);
         match prepared.compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish(state, y),
+            OpsKind::Tracked(prep) => tracked::<B, C>(prep.finish(state, y)),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }
@@ -339,11 +395,29 @@ impl<B: Host, C: CheckpointStrategy> CpuOps for Autodiff<B, C> {
         let (first_dims, second_dims) = (dims4::<B>(&first), dims4::<B>(&second));
         let device = first.device();
         let joined = concatenate::<B>(first, second);
-        let prepared =
-            Backward::<B, 2>::prepare::<C>(ConcatenationBackward, [to_first, to_second]);
+        let prepared = Backward::<B, 2>::prepare::<C>(ConcatenationBackward, [to_first, to_second]);
         match prepared.compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((first_dims, second_dims, device), joined),
+            OpsKind::Tracked(prep) => {
+                tracked::<B, C>(prep.finish((first_dims, second_dims, device), joined))
+            }
             OpsKind::UnTracked(prep) => prep.finish(joined),
+        }
+    }
+
+    fn pixel_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        heads: usize,
+    ) -> FloatTensor<Self> {
+        let (q, to_q) = q.into_parts();
+        let (k, to_k) = k.into_parts();
+        let (v, to_v) = v.into_parts();
+        let (o, state) = attend::<B>([q, k, v], heads);
+        let prepared = Backward::<B, 3>::prepare::<C>(AttentionBackward, [to_q, to_k, to_v]);
+        match prepared.compute_bound().stateful() {
+            OpsKind::Tracked(prep) => tracked::<B, C>(prep.finish(state, o)),
+            OpsKind::UnTracked(prep) => prep.finish(o),
         }
     }
 }
@@ -375,6 +449,7 @@ impl<B: Host> Backward<B, 2> for ConcatenationBackward {
     ) {
         let (first, second, device) = ops.state;
         let gradient = Numbers::<B>::channels_last(grads.consume::<B>(&ops.node));
+        accumulate::taken(ops.node.id);
         let channels = first[1] + second[1];
         for (node, dims, start) in ops
             .parents
@@ -384,7 +459,80 @@ impl<B: Host> Backward<B, 2> for ConcatenationBackward {
         {
             if let Some(node) = node {
                 let part = concat::part(gradient.get(), channels, start, dims[1]);
-                grads.register::<B>(node.id, from_channels_last::<B>(part, dims, &device));
+                let part = from_channels_last::<B>(part, dims, &device);
+                register_image!(B, grads, node, part);
+            }
+        }
+    }
+}
+
+/// What the gradient of an attention needs.
+#[derive(Clone, Debug)]
+struct AttentionState<B: Host> {
+    inputs: [Numbers<B>; 3],
+    o: Numbers<B>,
+    logs: Numbers<B>,
+    heads: Heads,
+    dims: [usize; 4],
+    device: B::Device,
+}
+
+/// The attention, and what its gradient needs.
+fn attend<B: Host>(
+    inputs: [FloatTensor<B>; 3],
+    heads: usize,
+) -> (FloatTensor<B>, AttentionState<B>) {
+    let device = inputs[0].device();
+    let dims = dims4::<B>(&inputs[0]);
+    let [batch, channels, height, width] = dims;
+    let heads = Heads {
+        batch,
+        pixels: height * width,
+        channels,
+        heads,
+    };
+    let inputs = inputs.map(Numbers::<B>::channels_last);
+    let (o, logs) = attention::forward(&heads, inputs.each_ref().map(Numbers::get));
+    let o = from_channels_last::<B>(o, dims, &device);
+    let logs = tensor::<B>(logs, [batch, heads.heads, heads.pixels], &device);
+    let state = AttentionState {
+        inputs,
+        o: Numbers::channels_last(o.clone()),
+        logs: Numbers::plain(logs),
+        heads,
+        dims,
+        device,
+    };
+    (o, state)
+}
+
+/// The gradient of an attention. Parents: q, k, v.
+#[derive(Debug)]
+struct AttentionBackward;
+
+impl<B: Host> Backward<B, 3> for AttentionBackward {
+    type State = AttentionState<B>;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 3>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let state = ops.state;
+        let gradient = Numbers::<B>::channels_last(grads.consume::<B>(&ops.node));
+        accumulate::taken(ops.node.id);
+        let [q, k, v] = state.inputs.each_ref().map(Numbers::get);
+        let found = attention::backward(
+            &state.heads,
+            [q, k, v, state.o.get()],
+            state.logs.get(),
+            gradient.get(),
+        );
+        for (node, found) in ops.parents.into_iter().zip(found) {
+            if let Some(node) = node {
+                let found = from_channels_last::<B>(found, state.dims, &state.device);
+                register_image!(B, grads, node, found);
             }
         }
     }

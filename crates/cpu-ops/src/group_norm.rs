@@ -40,6 +40,13 @@ pub(crate) struct Norm {
     pub(crate) silu: bool,
 }
 
+impl Norm {
+    /// Fewer take less time than to hand them to another thread.
+    fn images_worth_a_task(&self) -> usize {
+        (1 << 15) / (self.pixels * self.channels) + 1
+    }
+}
+
 /// γ, β and, unless empty, s and t, `[batch, 2 channels]`, s first.
 #[derive(Clone, Copy)]
 pub(crate) struct Affine<'a> {
@@ -73,6 +80,7 @@ pub(crate) fn forward(norm: &Norm, x: &[f32], affine: Affine<'_>) -> (Buffer, Bu
     let image_len = norm.pixels * norm.channels;
     let fill = |y: &mut [f32]| {
         y.par_chunks_mut(image_len)
+            .with_min_len(norm.images_worth_a_task())
             .zip(x.par_chunks(image_len))
             .zip(moments.par_chunks_mut(2 * norm.groups))
             .enumerate()
@@ -101,80 +109,69 @@ pub(crate) fn forward(norm: &Norm, x: &[f32], affine: Affine<'_>) -> (Buffer, Bu
 }
 
 /// μ and r of each group of an image.
+///
+/// In one pass: each channel's sums are of its differences to its first pixel, so that nothing is lost
+/// where the mean is large beside the deviation.
 fn find_moments(norm: &Norm, x: &[f32], moments: &mut [f32]) {
-    let size = norm.channels / norm.groups;
-    let count = (size * norm.pixels) as f64;
-    let mut sums = vec![0.0; norm.channels];
-    let mut means = vec![0.0f32; norm.channels];
-    run(Sum {
-        x,
-        means: &means,
-        square: false,
-        sums: &mut sums,
-    });
+    let (channels, pixels) = (norm.channels, norm.pixels as f64);
+    let size = channels / norm.groups;
+    let mut sums = vec![0.0; 2 * channels];
+    let (sum, square) = sums.split_at_mut(channels);
+    run(Sums { x, sum, square });
     for group in 0..norm.groups {
-        let channels = group * size..(group + 1) * size;
-        let mean = (sums[channels.clone()].iter().sum::<f64>() / count) as f32;
-        means[channels].fill(mean);
-        moments[2 * group] = mean;
-    }
-    sums.fill(0.0);
-    run(Sum {
-        x,
-        means: &means,
-        square: true,
-        sums: &mut sums,
-    });
-    for group in 0..norm.groups {
-        let channels = group * size..(group + 1) * size;
-        let variance = sums[channels].iter().sum::<f64>() / count;
+        let group_channels = group * size..(group + 1) * size;
+        let mean_of = |channel: usize| f64::from(x[channel]) + sum[channel] / pixels;
+        let mean = group_channels.clone().map(mean_of).sum::<f64>() / size as f64;
+        let squares = group_channels.map(|channel| {
+            let within = square[channel] - sum[channel] * sum[channel] / pixels;
+            let between = mean_of(channel) - mean;
+            within.max(0.0) + pixels * between * between
+        });
+        let variance = squares.sum::<f64>() / (size as f64 * pixels);
+        moments[2 * group] = mean as f32;
         moments[2 * group + 1] = (1.0 / (variance + norm.epsilon).sqrt()) as f32;
     }
 }
 
-/// Σ (x - mean), or of its square, over the pixels of each channel.
-struct Sum<'a> {
+/// Σ d and Σ d² over the pixels of each channel, d being the difference to the first pixel.
+struct Sums<'a> {
     x: &'a [f32],
-    means: &'a [f32],
-    square: bool,
-    sums: &'a mut [f64],
+    sum: &'a mut [f64],
+    square: &'a mut [f64],
 }
-
 
 /// Pixels that are summed in f32 before their sum goes to f64.
 const RUN: usize = 64;
 
-impl Kernel for Sum<'_> {
+impl Kernel for Sums<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with<S: Simd>(self, simd: S) {
-        let channels = self.means.len();
-        assert!(self.sums.len() == channels && self.x.len().is_multiple_of(channels.max(1)));
+        let channels = self.sum.len();
+        assert!(self.square.len() == channels && self.x.len() >= channels);
         for x in self.x.chunks(RUN * channels) {
             let pixels = x.len() / channels;
             let mut channel = 0;
             while channel < channels {
                 let count = (channels - channel).min(S::LANES);
-                // SAFETY: `count` channels of each of the pixels, and of the means.
+                // SAFETY: `count` channels of each of the pixels.
                 unsafe {
-                    let mean = read(simd, self.means.as_ptr().add(channel), count);
-                    let mut sums = [simd.splat(0.0); 4];
+                    let first = read(simd, self.x.as_ptr().add(channel), count);
+                    let mut sums = [simd.splat(0.0); 2];
+                    let mut squares = [simd.splat(0.0); 2];
                     for pixel in 0..pixels {
                         let at = x.as_ptr().add(pixel * channels + channel);
-                        let d = simd.sub(read(simd, at, count), mean);
-                        let sum = &mut sums[pixel % 4];
-                        *sum = if self.square {
-                            simd.mul_add(d, d, *sum)
-                        } else {
-                            simd.add(*sum, d)
-                        };
+                        let d = simd.sub(read(simd, at, count), first);
+                        sums[pixel % 2] = simd.add(sums[pixel % 2], d);
+                        squares[pixel % 2] = simd.mul_add(d, d, squares[pixel % 2]);
                     }
-                    let sum = simd.add(simd.add(sums[0], sums[1]), simd.add(sums[2], sums[3]));
-                    let mut lanes = [0.0f32; 16];
-                    simd.store(lanes.as_mut_ptr(), sum);
-                    for (sum, x) in self.sums[channel..channel + count].iter_mut().zip(lanes) {
-                        *sum += f64::from(x);
+                    let mut lanes = [[0.0f32; 16]; 2];
+                    simd.store(lanes[0].as_mut_ptr(), simd.add(sums[0], sums[1]));
+                    simd.store(lanes[1].as_mut_ptr(), simd.add(squares[0], squares[1]));
+                    for lane in 0..count {
+                        self.sum[channel + lane] += f64::from(lanes[0][lane]);
+                        self.square[channel + lane] += f64::from(lanes[1][lane]);
                     }
                 }
                 channel += count;
@@ -276,6 +273,7 @@ pub(crate) fn backward(
     let mut sums = vec![0.0f64; 2 * norm.batch * channels];
     let fill = |dx: &mut [f32]| {
         dx.par_chunks_mut(image_len)
+            .with_min_len(norm.images_worth_a_task())
             .zip(x.par_chunks(image_len))
             .zip(dy.par_chunks(image_len))
             .zip(moments.par_chunks(2 * norm.groups))

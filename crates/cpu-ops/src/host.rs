@@ -17,6 +17,11 @@ pub(crate) trait Host: Backend {
     fn contiguous(tensor: FloatTensor<Self>) -> FloatTensor<Self>;
     /// The numbers of a contiguous tensor of f32.
     fn numbers(tensor: &FloatTensor<Self>) -> &[f32];
+    /// A tensor of a shape.
+    fn store(values: Buffer, shape: Shape, device: &Self::Device) -> FloatTensor<Self> {
+        let data = TensorData::from_bytes(values.into_bytes(), shape, DType::F32);
+        Self::float_from_data(data, device)
+    }
 }
 
 /// A tensor `[batch, channels, height, width]`, or of another rank, whose numbers can be read
@@ -46,13 +51,12 @@ impl<B: Host> Numbers<B> {
 }
 
 /// A tensor of a shape.
-pub(crate) fn tensor<B: Backend>(
+pub(crate) fn tensor<B: Host>(
     values: Buffer,
     shape: impl Into<Shape>,
     device: &B::Device,
 ) -> FloatTensor<B> {
-    let data = TensorData::from_bytes(values.into_bytes(), shape, DType::F32);
-    B::float_from_data(data, device)
+    B::store(values, shape.into(), device)
 }
 
 /// A small tensor of a shape.
@@ -65,7 +69,7 @@ pub(crate) fn small_tensor<B: Backend>(
 }
 
 /// A tensor `[batch, channels, height, width]` from numbers that are channels-last.
-pub(crate) fn from_channels_last<B: Backend>(
+pub(crate) fn from_channels_last<B: Host>(
     values: Buffer,
     [batch, channels, height, width]: [usize; 4],
     device: &B::Device,
@@ -92,5 +96,39 @@ impl Host for burn::backend::Flex {
 
     fn numbers(tensor: &FloatTensor<Self>) -> &[f32] {
         tensor.as_slice().unwrap_or_default()
+    }
+}
+
+#[cfg(feature = "ndarray")]
+impl Host for burn::backend::NdArray {
+    fn contiguous(tensor: FloatTensor<Self>) -> FloatTensor<Self> {
+        use burn::backend::ndarray::NdArrayTensor;
+        match tensor {
+            NdArrayTensor::F32(storage) => {
+                let array = storage.into_shared();
+                let array = if array.is_standard_layout() {
+                    array
+                } else {
+                    array.as_standard_layout().into_owned().into_shared()
+                };
+                array.into()
+            }
+            other => other,
+        }
+    }
+
+    fn numbers(tensor: &FloatTensor<Self>) -> &[f32] {
+        match tensor {
+            burn::backend::ndarray::NdArrayTensor::F32(storage) => {
+                storage.view().to_slice().unwrap_or_default()
+            }
+            _ => &[],
+        }
+    }
+
+    fn store(values: Buffer, shape: Shape, device: &Self::Device) -> FloatTensor<Self> {
+        use burn::backend::ops::FloatTensorOps;
+        // It copies storage that is no `Vec` whenever it is touched.
+        Self::float_from_data(TensorData::new(values.to_vec(), shape), device)
     }
 }

@@ -9,6 +9,7 @@
 //!   matrix product over unrolled windows else.
 //! - [`group_norm`], [`group_norm_silu`]: GroupNorm, scale and shift, SiLU, in one pass.
 //! - [`concat_channels`]: the skip connections.
+//! - [`attention`]: self-attention between pixels, whose probabilities are not kept.
 //!
 //! # Memory
 //!
@@ -24,7 +25,11 @@
 // Kernels index several arrays in step, and fill small arrays of registers by index: with iterators
 // they read worse, and closures are not compiled for the vectors of `simd::run`.
 #![allow(clippy::needless_range_loop)]
+// burn calls its ndarray backend deprecated; it is asked for by feature.
+#![cfg_attr(feature = "ndarray", allow(deprecated))]
 
+mod accumulate;
+mod attention;
 mod columns;
 mod concat;
 mod convolution;
@@ -34,10 +39,11 @@ mod group_norm;
 mod host;
 mod memory;
 mod simd;
+mod weights;
 mod winograd;
 
 use burn::backend::{Dispatch, DispatchDevice};
-use burn::tensor::activation::silu;
+use burn::tensor::activation::{silu, softmax};
 use burn::tensor::module::{conv2d, interpolate};
 use burn::tensor::ops::{ConvOptions, InterpolateMode, InterpolateOptions};
 use burn::tensor::{DType, Tensor};
@@ -180,6 +186,48 @@ pub fn concat_channels(first: Tensor<4>, second: Tensor<4>) -> Tensor<4> {
     Tensor::cat(vec![first, second], 1)
 }
 
+/// Scaled dot-product attention between the pixels of each image, softmax(q kᵀ / √d) v.
+///
+/// - `q`, `k`, `v`: `[batch, channels, height, width]`
+/// - `heads`: must divide the channels; each has d of them, side by side
+/// - output: of the same shape
+///
+/// # Panics
+///
+/// If the shapes differ, or `heads` does not divide the channels.
+#[must_use]
+pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, heads: usize) -> Tensor<4> {
+    let dims = q.dims();
+    let [batch, channels, height, width] = dims;
+    assert!(
+        k.dims() == dims && v.dims() == dims,
+        "q of {dims:?}, k of {:?} and v of {:?}",
+        k.dims(),
+        v.dims()
+    );
+    assert!(
+        heads > 0 && channels % heads == 0,
+        "{heads} heads do not divide {channels} channels"
+    );
+    if has_kernels(&q) && dims.iter().product::<usize>() > 0 {
+        return Tensor::from_dispatch(Dispatch::pixel_attention(
+            q.into_dispatch(),
+            k.into_dispatch(),
+            v.into_dispatch(),
+            heads,
+        ));
+    }
+    // [batch, heads, pixels, d]
+    let (pixels, head) = (height * width, channels / heads);
+    let split = |x: Tensor<4>| x.reshape([batch, heads, head, pixels]).swap_dims(2, 3);
+    // The queries are scaled rather than the scores, which are the larger tensor.
+    let scores = (split(q) * (head as f64).powf(-0.5)).matmul(split(k).transpose());
+    softmax(scores, 3)
+        .matmul(split(v))
+        .swap_dims(2, 3)
+        .reshape(dims)
+}
+
 /// Whether the kernels of this crate take the tensor.
 fn has_kernels<const D: usize>(x: &Tensor<D>) -> bool {
     fn is_host(device: &DispatchDevice) -> bool {
@@ -297,14 +345,18 @@ fn normalise(
 
     let [per_channel, per_group] = [
         [1, channels, 1, 1],
-        [batch, options.groups, channels / options.groups, height * width],
+        [
+            batch,
+            options.groups,
+            channels / options.groups,
+            height * width,
+        ],
     ];
     let grouped = x.reshape(per_group);
     let centred = grouped.clone() - grouped.mean_dim(2).mean_dim(3);
     let variance = centred.clone().square().mean_dim(2).mean_dim(3);
-    let normal = (centred / (variance + options.epsilon).sqrt()).reshape([
-        batch, channels, height, width,
-    ]);
+    let normal =
+        (centred / (variance + options.epsilon).sqrt()).reshape([batch, channels, height, width]);
     let mut z = normal * gamma.reshape(per_channel) + beta.reshape(per_channel);
     if let Some(scale_shift) = scale_shift {
         let part = |start| {

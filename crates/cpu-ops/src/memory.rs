@@ -33,9 +33,7 @@ static KEPT_BUFFERS: LazyLock<Mutex<Kept>> = LazyLock::new(Mutex::default);
 
 fn kept() -> MutexGuard<'static, Kept> {
     // No panic can leave the lists half changed.
-    KEPT_BUFFERS
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
+    KEPT_BUFFERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Numbers of any value, to be written.
@@ -151,10 +149,10 @@ pub(crate) fn filled(len: usize, fill: impl FnOnce(&mut [f32])) -> Buffer {
 }
 
 /// Cuts `values` into pieces of the given lengths.
-pub(crate) fn pieces<'a>(
-    mut values: &'a mut [f32],
+pub(crate) fn pieces(
+    mut values: &mut [f32],
     lengths: impl IntoIterator<Item = usize>,
-) -> Vec<&'a mut [f32]> {
+) -> Vec<&mut [f32]> {
     lengths
         .into_iter()
         .map(|len| {

@@ -49,8 +49,8 @@ pub(crate) trait Simd: Copy {
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     /// a · b
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
-    /// a / b
-    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// 1 / a, to about a unit in the last place.
+    fn reciprocal(self, a: Self::V) -> Self::V;
     /// a · b + c
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// The smaller of each pair.
@@ -68,11 +68,7 @@ pub(crate) trait Simd: Copy {
         // Added and taken away again, it leaves the nearest whole number.
         const ROUND: f32 = 12_582_912.0;
         let x = self.max(self.min(x, self.splat(88.0)), self.splat(-87.0));
-        let shifted = self.mul_add(
-            x,
-            self.splat(core::f32::consts::LOG2_E),
-            self.splat(ROUND),
-        );
+        let shifted = self.mul_add(x, self.splat(core::f32::consts::LOG2_E), self.splat(ROUND));
         let n = self.sub(shifted, self.splat(ROUND));
         // ln 2 in two parts, the first of which n multiplies without rounding.
         let r = self.mul_add(n, self.splat(-0.693_359_4), x);
@@ -92,7 +88,7 @@ pub(crate) trait Simd: Copy {
     fn sigmoid(self, x: Self::V) -> Self::V {
         let one = self.splat(1.0);
         let e = self.exp(self.sub(self.splat(0.0), x));
-        self.div(one, self.add(one, e))
+        self.reciprocal(self.add(one, e))
     }
 }
 
@@ -112,8 +108,7 @@ pub(crate) fn run<K: Kernel>(kernel: K) -> K::Output {
             // SAFETY: the processor has AVX-512F.
             return unsafe { x86::with_avx512(kernel) };
         }
-        if std::arch::is_x86_feature_detected!("avx2")
-            && std::arch::is_x86_feature_detected!("fma")
+        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
         {
             // SAFETY: the processor has AVX2 and FMA.
             return unsafe { x86::with_avx2(kernel) };
@@ -188,8 +183,13 @@ mod x86 {
             unsafe { _mm512_mul_ps(a, b) }
         }
         #[inline(always)]
-        fn div(self, a: __m512, b: __m512) -> __m512 {
-            unsafe { _mm512_div_ps(a, b) }
+        fn reciprocal(self, a: __m512) -> __m512 {
+            // The division takes 16 cycles. 14 bits, doubled by a step of Newton's.
+            unsafe {
+                let r = _mm512_rcp14_ps(a);
+                let error = _mm512_fnmadd_ps(a, r, _mm512_set1_ps(1.0));
+                _mm512_fmadd_ps(r, error, r)
+            }
         }
         #[inline(always)]
         fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
@@ -265,8 +265,8 @@ mod x86 {
             unsafe { _mm256_mul_ps(a, b) }
         }
         #[inline(always)]
-        fn div(self, a: __m256, b: __m256) -> __m256 {
-            unsafe { _mm256_div_ps(a, b) }
+        fn reciprocal(self, a: __m256) -> __m256 {
+            unsafe { _mm256_div_ps(_mm256_set1_ps(1.0), a) }
         }
         #[inline(always)]
         fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
@@ -299,12 +299,7 @@ mod plain {
 
     #[inline(always)]
     fn zip(a: [f32; 4], b: [f32; 4], f: impl Fn(f32, f32) -> f32) -> [f32; 4] {
-        [
-            f(a[0], b[0]),
-            f(a[1], b[1]),
-            f(a[2], b[2]),
-            f(a[3], b[3]),
-        ]
+        [f(a[0], b[0]), f(a[1], b[1]), f(a[2], b[2]), f(a[3], b[3])]
     }
 
     impl Simd for Plain {
@@ -355,8 +350,8 @@ mod plain {
             zip(a, b, |a, b| a * b)
         }
         #[inline(always)]
-        fn div(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
-            zip(a, b, |a, b| a / b)
+        fn reciprocal(self, a: [f32; 4]) -> [f32; 4] {
+            a.map(|a| 1.0 / a)
         }
         #[inline(always)]
         fn mul_add(self, a: [f32; 4], b: [f32; 4], c: [f32; 4]) -> [f32; 4] {

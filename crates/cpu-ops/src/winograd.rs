@@ -32,6 +32,8 @@ pub(crate) const CHANNELS: usize = 16;
 const TILE: usize = 4;
 /// Points of a transformed tile.
 const POINTS: usize = 36;
+/// Multiplications that are worth a piece of work of their own: some 20 µs.
+const WORTH: usize = 1 << 20;
 /// Bytes that the transformed tiles of a piece of work may take, to stay in second-level cache.
 const CACHE: usize = 1 << 20;
 
@@ -55,6 +57,11 @@ pub(crate) struct Images<'a> {
 impl Images<'_> {
     fn tile_columns(&self) -> usize {
         self.width.div_ceil(TILE)
+    }
+
+    /// Tiles of all images.
+    pub(crate) fn tiles(&self) -> usize {
+        self.batch * self.tile_rows() * self.tile_columns()
     }
 
     /// Rows of tiles of one image.
@@ -94,81 +101,101 @@ pub(crate) fn transform_weights(
     [out, in_]: [usize; 2],
     direction: Direction,
 ) -> Buffer {
-    let pairs = out * in_;
-    // The nine taps one by one, in the order of the matrix that is wanted.
-    let mut taps = Buffer::new(9 * pairs);
-    let planes = &mut taps[..];
-    match direction {
-        Direction::Forward => {
-            for o in 0..out {
-                for i in 0..in_ {
-                    for tap in 0..9 {
-                        planes[tap * pairs + i * out + o] = weight[(o * in_ + i) * 9 + tap];
-                    }
-                }
-            }
-        }
-        Direction::Backward => {
-            for pair in 0..pairs {
-                for tap in 0..9 {
-                    planes[(8 - tap) * pairs + pair] = weight[pair * 9 + tap];
-                }
-            }
+    let (rows, columns) = match direction {
+        Direction::Forward => (in_, out),
+        Direction::Backward => (out, in_),
+    };
+    let mut transformed = Buffer::new(POINTS * rows * columns);
+    // A task takes some of the channels that come in, whose places lie apart at each point.
+    let tasks = rows.div_ceil(CHANNELS);
+    let mut places: Vec<Vec<&mut [f32]>> = (0..tasks).map(|_| Vec::new()).collect();
+    for point in transformed.chunks_exact_mut(rows * columns) {
+        for (task, place) in point.chunks_mut(CHANNELS * columns).enumerate() {
+            places[task].push(place);
         }
     }
-    let mut transformed = Buffer::new(POINTS * pairs);
-    run(TransformWeights {
-        taps: &taps,
-        transformed: &mut transformed,
-        pairs,
+    let worth = (1 << 13) / (CHANNELS * columns);
+    let places = places.into_par_iter().with_min_len(worth.max(1));
+    places.enumerate().for_each(|(task, places)| {
+        with_scratch(9 * columns, |taps| {
+            run(TransformWeights {
+                weight,
+                in_,
+                direction,
+                first: task * CHANNELS,
+                columns,
+                taps,
+                places,
+            });
+        });
     });
     transformed
 }
 
 struct TransformWeights<'a> {
-    taps: &'a [f32],
-    transformed: &'a mut [f32],
-    pairs: usize,
+    weight: &'a [f32],
+    in_: usize,
+    direction: Direction,
+    /// The first channel that comes in.
+    first: usize,
+    /// Channels that go out.
+    columns: usize,
+    /// The nine taps of one channel that comes in.
+    taps: &'a mut [f32],
+    /// Of each point, some rows.
+    places: Vec<&'a mut [f32]>,
 }
 
 impl Kernel for TransformWeights<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with<S: Simd>(self, simd: S) {
+    fn with<S: Simd>(mut self, simd: S) {
+        let columns = self.columns;
         let zero = simd.splat(0.0);
-        assert!(self.taps.len() >= 9 * self.pairs && self.transformed.len() >= POINTS * self.pairs);
-        let mut pair = 0;
-        while pair < self.pairs {
-            let mut rows = [[zero; 3]; 6];
-            for s in 0..3 {
-                let mut g = [zero; 3];
-                for r in 0..3 {
-                    // SAFETY: asserted; pairs are a multiple of the vector's length.
-                    g[r] = unsafe {
-                        simd.load(self.taps.as_ptr().add((3 * r + s) * self.pairs + pair))
-                    };
-                }
-                let u = kernel_transform(simd, g);
-                for i in 0..6 {
-                    rows[i][s] = u[i];
+        assert!(self.places.len() == POINTS && self.taps.len() >= 9 * columns);
+        let rows = self.places[0].len() / columns;
+        assert!(
+            self.places
+                .iter()
+                .all(|place| place.len() >= rows * columns)
+        );
+        for row in 0..rows {
+            for column in 0..columns {
+                let (pair, flip) = match self.direction {
+                    Direction::Forward => (column * self.in_ + self.first + row, false),
+                    Direction::Backward => ((self.first + row) * self.in_ + column, true),
+                };
+                let kernel = &self.weight[pair * 9..][..9];
+                for tap in 0..9 {
+                    self.taps[tap * columns + column] = kernel[if flip { 8 - tap } else { tap }];
                 }
             }
-            for i in 0..6 {
-                let u = kernel_transform(simd, rows[i]);
-                for j in 0..6 {
-                    // SAFETY: as above.
-                    unsafe {
-                        simd.store(
-                            self.transformed
-                                .as_mut_ptr()
-                                .add((6 * i + j) * self.pairs + pair),
-                            u[j],
-                        );
+            let mut column = 0;
+            while column < columns {
+                let mut half = [[zero; 3]; 6];
+                for s in 0..3 {
+                    let mut g = [zero; 3];
+                    for r in 0..3 {
+                        let from = (3 * r + s) * columns + column;
+                        // SAFETY: asserted; columns are a multiple of the vector's length.
+                        g[r] = unsafe { simd.load(self.taps.as_ptr().add(from)) };
+                    }
+                    let u = kernel_transform(simd, g);
+                    for i in 0..6 {
+                        half[i][s] = u[i];
                     }
                 }
+                for i in 0..6 {
+                    let u = kernel_transform(simd, half[i]);
+                    for j in 0..6 {
+                        let place = self.places[6 * i + j].as_mut_ptr();
+                        // SAFETY: as above.
+                        unsafe { simd.store(place.add(row * columns + column), u[j]) };
+                    }
+                }
+                column += S::LANES;
             }
-            pair += S::LANES;
         }
     }
 }
@@ -193,7 +220,10 @@ pub(crate) fn convolve(
     let total = images.batch * images.tile_rows();
     // Enough pieces for every thread. The result does not depend on it.
     let fair = total.div_ceil(2 * rayon::current_num_threads()).max(1);
-    let rows = rows_in_cache(&images, out_channels).min(fair);
+    // But not so small that handing them out takes longer than to do them.
+    let work = images.tile_columns() * POINTS * images.channels * out_channels;
+    let worth = WORTH.div_ceil(work);
+    let rows = rows_in_cache(&images, out_channels).min(fair.max(worth));
     let starts: Vec<usize> = (0..total).step_by(rows).collect();
 
     let shrink = if pool { 4 } else { 1 };

@@ -1,7 +1,11 @@
 //! Every operation against burn's own on the flex backend: values and all gradients, over drawn
 //! shapes; and the same bits whatever the number of threads.
 
-use burn::tensor::activation::silu;
+#![allow(clippy::unwrap_used)]
+// burn calls its ndarray backend deprecated; it is asked for by feature.
+#![cfg_attr(feature = "ndarray", allow(deprecated))]
+
+use burn::tensor::activation::{silu, softmax};
 use burn::tensor::module::{conv2d, interpolate};
 use burn::tensor::ops::{ConvOptions, InterpolateMode, InterpolateOptions};
 use burn::tensor::{Device, Tensor};
@@ -111,7 +115,11 @@ impl Convolution {
                 .with_output_size([2 * height, 2 * width]);
             x = interpolate(x, nearest);
         }
-        let stride = if self.sampling == Sampling::Down { 2 } else { 1 };
+        let stride = if self.sampling == Sampling::Down {
+            2
+        } else {
+            1
+        };
         let options = ConvOptions::new([stride; 2], [self.kernel / 2; 2], [1, 1], 1);
         let mut y = conv2d(x, self.weight.clone(), self.plus.bias.clone(), options);
         if let Some(per_example) = self.plus.per_example.clone() {
@@ -151,7 +159,7 @@ impl Convolution {
 
 /// Channels, often a multiple of 16, for which there is another algorithm.
 fn channels() -> impl Strategy<Value = usize> {
-    prop_oneof![1..=96usize, (1..=6usize).prop_map(|n| 16 * n)]
+    prop_oneof![1..=96usize, 1..=6usize, (1..=6usize).prop_map(|n| 16 * n)]
 }
 
 fn sampling() -> impl Strategy<Value = Sampling> {
@@ -253,18 +261,24 @@ fn results_do_not_depend_on_the_number_of_threads() {
         (3, Sampling::Same, [5, 32, 48, 28, 28]),
         (3, Sampling::Same, [1, 64, 64, 7, 7]),
         (3, Sampling::Same, [5, 3, 20, 9, 11]),
+        (3, Sampling::Same, [5, 20, 3, 9, 11]),
         (3, Sampling::Down, [3, 32, 32, 15, 15]),
         (3, Sampling::Up, [3, 32, 32, 7, 7]),
         (1, Sampling::Same, [5, 96, 40, 14, 14]),
     ] {
         let convolution = Convolution::draw(&mut Draw::new(7), dims, kernel, sampling);
-        let results = [1, 2, 3].map(|threads| {
-            pool(threads).install(|| convolution.results(convolution.ours()))
-        });
+        let results = [1, 2, 3]
+            .map(|threads| pool(threads).install(|| convolution.results(convolution.ours())));
         for other in &results[1..] {
             for ((what, one), (_, other)) in results[0].iter().zip(other) {
-                let same = one.iter().zip(other).all(|(a, b)| a.to_bits() == b.to_bits());
-                assert!(same, "{what} of {dims:?} differs between numbers of threads");
+                let same = one
+                    .iter()
+                    .zip(other)
+                    .all(|(a, b)| a.to_bits() == b.to_bits());
+                assert!(
+                    same,
+                    "{what} of {dims:?} differs between numbers of threads"
+                );
             }
         }
     }
@@ -291,7 +305,11 @@ fn gradients_are_slopes() {
         };
         let gradients = at.results(at.ours());
         let loss = |x: Tensor<4>, weight: Tensor<4>| -> f64 {
-            let moved = Convolution { x, weight, ..at.clone() };
+            let moved = Convolution {
+                x,
+                weight,
+                ..at.clone()
+            };
             let y = numbers(moved.ours() * at.direction.clone());
             y.into_iter().map(f64::from).sum()
         };
@@ -321,5 +339,109 @@ fn channels_side_by_side_are_burns() {
     for leaf in [a, b] {
         let (ours, burns) = (leaf.grad(&ours).unwrap(), leaf.grad(&burns).unwrap());
         assert_eq!(numbers(ours), numbers(burns));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn attention_is_burns(
+        (batch, heads, head) in (1..=5usize, 1..=4usize, 1..=24usize),
+        (height, width) in (1..=9usize, 1..=9usize),
+        seed in any::<u64>(),
+    ) {
+        let mut draw = Draw::new(seed);
+        let (channels, pixels) = (heads * head, height * width);
+        let dims = [batch, channels, height, width];
+        let leaves = [draw.leaf(dims), draw.leaf(dims), draw.leaf(dims)];
+        let direction = draw.leaf(dims).detach();
+        let [q, k, v] = leaves.clone();
+        let ours = cpu_ops::attention(q, k, v, heads);
+        let [q, k, v] = leaves
+            .clone()
+            .map(|x| x.reshape([batch, heads, head, pixels]).swap_dims(2, 3));
+        let scores = q.matmul(k.transpose()) / (head as f64).sqrt();
+        let burns = softmax(scores, 3).matmul(v).swap_dims(2, 3).reshape(dims);
+        assert_close("o", &numbers(ours.clone()), &numbers(burns.clone()));
+        let ours = (ours * direction.clone()).sum().backward();
+        let burns = (burns * direction).sum().backward();
+        for (what, leaf) in ["q", "k", "v"].iter().zip(leaves) {
+            let (ours, burns) = (leaf.grad(&ours).unwrap(), leaf.grad(&burns).unwrap());
+            assert_close(what, &numbers(ours), &numbers(burns));
+        }
+    }
+}
+
+/// A leaf and an inner node, each used three times, by this crate and by burn.
+#[test]
+fn gradients_of_a_tensor_that_is_used_again_are_added() {
+    let mut draw = Draw::new(11);
+    let dims = [2, 16, 5, 6];
+    let x = draw.leaf(dims);
+    let weight = draw.leaf([16, 16, 3, 3]);
+    let (one, zero) = (draw.leaf([16]), draw.leaf([16]));
+    let direction = draw.leaf([2, 32, 5, 6]).detach();
+    let loss = |ours: bool| {
+        let conv = |x: Tensor<4>| {
+            if ours {
+                conv2d_3x3(x, weight.clone(), Plus::default(), Sampling::Same)
+            } else {
+                let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
+                conv2d(x, weight.clone(), None, options)
+            }
+        };
+        let inner = conv(x.clone()) * 0.1;
+        let inner = conv(inner) + x.clone();
+        let inner = conv(inner) * 0.1 + conv(x.clone());
+        let again = conv(inner.clone()) * 0.1 + inner.clone().tanh();
+        let normal = if ours {
+            group_norm(inner.clone(), one.clone(), zero.clone(), 4, 1e-5)
+        } else {
+            let grouped = inner.clone().reshape([2, 4, 4 * 30]);
+            let centred = grouped.clone() - grouped.mean_dim(2);
+            let variance = centred.clone().square().mean_dim(2);
+            (centred / (variance + 1e-5).sqrt()).reshape(dims) * one.clone().reshape([1, 16, 1, 1])
+                + zero.clone().reshape([1, 16, 1, 1])
+        };
+        let joined = if ours {
+            cpu_ops::concat_channels(again, inner)
+        } else {
+            Tensor::cat(vec![again, inner], 1)
+        };
+        (joined * direction.clone()).sum() + normal.powi_scalar(3).sum()
+    };
+    let (ours, burns) = (loss(true).backward(), loss(false).backward());
+    let gradient = |of: &burn::tensor::Gradients| numbers(x.grad(of).unwrap());
+    assert_close("x", &gradient(&ours), &gradient(&burns));
+    let gradient = |of: &burn::tensor::Gradients| numbers(weight.grad(of).unwrap());
+    assert_close("weight", &gradient(&ours), &gradient(&burns));
+}
+
+/// The kernels are the same: so are the numbers.
+#[cfg(feature = "ndarray")]
+#[test]
+fn ndarray_is_flex() {
+    for (kernel, sampling, dims) in [
+        (3, Sampling::Same, [2, 32, 16, 9, 8]),
+        (3, Sampling::Down, [2, 5, 16, 9, 8]),
+        (1, Sampling::Same, [2, 5, 16, 9, 8]),
+    ] {
+        let results = [Device::flex(), Device::ndarray()].map(|device| {
+            let mut draw = Draw::new(5);
+            draw.device = device.autodiff();
+            let convolution = Convolution::draw(&mut draw, dims, kernel, sampling);
+            let [_, out, height, width] = convolution.direction.dims();
+            let y = convolution.ours();
+            let (one, zero) = (draw.leaf([out]), draw.leaf([out]));
+            let y = group_norm_silu(y, one, zero, None, 4, 1e-5);
+            let y = cpu_ops::attention(y.clone(), y.clone(), y.clone(), 2) + y;
+            let y = cpu_ops::concat_channels(y.clone(), y).narrow(1, 0, out);
+            assert_eq!(y.dims(), [dims[0], out, height, width]);
+            convolution.results(y)
+        });
+        for ((what, flex), (_, ndarray)) in results[0].iter().zip(&results[1]) {
+            assert_close(what, ndarray, flex);
+        }
     }
 }

@@ -13,6 +13,11 @@ use rand_chacha::ChaCha8Rng;
 use unet::UNetConfig;
 
 fn main() {
+    // On a thread of the pool: from outside, every operation would be handed over and waited for.
+    rayon::scope(|_| measure());
+}
+
+fn measure() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let argument = |at: usize, default: &str| -> String {
         arguments.get(at).cloned().unwrap_or_else(|| default.into())
@@ -41,7 +46,12 @@ fn main() {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let model = config.init(&device, &mut rng).expect("a valid network");
     let mut images = |device: &Device| {
-        let dims = [batch, config.in_channels, config.sample_size, config.sample_size];
+        let dims = [
+            batch,
+            config.in_channels,
+            config.sample_size,
+            config.sample_size,
+        ];
         let values: Vec<f32> = (0..dims.iter().product())
             .map(|_| rng.random::<f32>())
             .collect();

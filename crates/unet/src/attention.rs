@@ -9,8 +9,8 @@
 
 use burn::module::Module;
 use burn::nn::{GroupNorm, Linear, LinearConfig};
-use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor};
+use cpu_ops::Plus;
 
 use crate::resnet::normalise;
 
@@ -47,39 +47,26 @@ impl Attention {
 
     /// `[batch, channels, height, width]` to the same shape.
     pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [batch, channels, height, width] = x.dims();
-        let (pixels, head_dim) = (height * width, channels / self.heads);
-
         let normalised = match &self.group_norm {
             Some(norm) => normalise(norm, x.clone()),
             None => x.clone(),
         };
-        let sequence = normalised
-            .reshape([batch, channels, pixels])
-            .swap_dims(1, 2);
-
-        // [batch, pixels, channels] to [batch, heads, pixels, head_dim]
-        let split = |projected: Tensor<3>| {
-            projected
-                .reshape([batch, pixels, self.heads, head_dim])
-                .swap_dims(1, 2)
-        };
-        let q = split(self.to_q.forward(sequence.clone()));
-        let k = split(self.to_k.forward(sequence.clone()));
-        let v = split(self.to_v.forward(sequence));
-
-        // The queries are scaled rather than the scores, which are the larger tensor.
-        let scores = (q * (head_dim as f64).powf(-0.5)).matmul(k.transpose());
-        let attended = softmax(scores, 3)
-            .matmul(v)
-            .swap_dims(1, 2)
-            .reshape([batch, pixels, channels]);
-
+        let [q, k, v] = [&self.to_q, &self.to_k, &self.to_v]
+            .map(|linear| pixelwise(linear, normalised.clone(), None));
+        let attended = cpu_ops::attention(q, k, v, self.heads);
         let [to_out] = &self.to_out;
-        let out = to_out
-            .forward(attended)
-            .swap_dims(1, 2)
-            .reshape([batch, channels, height, width]);
-        x + out
+        pixelwise(to_out, attended, Some(x))
     }
+}
+
+/// A linear layer over the channels of each pixel, which is a 1×1 convolution, plus a residual.
+fn pixelwise(linear: &Linear, x: Tensor<4>, residual: Option<Tensor<4>>) -> Tensor<4> {
+    let [inputs, outputs] = linear.weight.dims();
+    let weight = linear.weight.val().transpose();
+    let plus = Plus {
+        bias: linear.bias.as_ref().map(|bias| bias.val()),
+        residual,
+        ..Plus::default()
+    };
+    cpu_ops::conv2d_1x1(x, weight.reshape([outputs, inputs, 1, 1]), plus)
 }

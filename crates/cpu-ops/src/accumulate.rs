@@ -1,0 +1,86 @@
+//! The sum of the gradients of a tensor that is used more than once.
+//!
+//! `Gradients::register` adds a gradient to the one that is there, by an addition that does not know
+//! channels-last: it runs on one thread and leaves its result in another order. Gradients of this
+//! crate's own results are added here instead. `Gradients` does not say whether it has a gradient of a
+//! node, so that is remembered, from the forward pass of a node to its backward pass. To forget a node
+//! is safe: then burn adds.
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+
+use burn::backend::autodiff::NodeId;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::tensor::FloatTensor;
+use rayon::prelude::*;
+
+use crate::host::{Host, Numbers, dims4, from_channels_last};
+use crate::memory::filled;
+
+/// Nodes that are remembered at most.
+const NODES: usize = 1 << 14;
+
+/// Results of this crate whose backward pass is still to come, and whether they have a gradient yet.
+/// Ids are never used twice.
+static EXPECTED: LazyLock<Mutex<HashMap<u64, bool>>> = LazyLock::new(Mutex::default);
+
+fn expected() -> MutexGuard<'static, HashMap<u64, bool>> {
+    // No panic can leave the map half changed.
+    EXPECTED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Says that the node is a result of this crate, whose backward pass will call [`taken`].
+pub(crate) fn expect(node: NodeId) {
+    let mut expected = expected();
+    // Graphs that are dropped without a backward pass leave their nodes here.
+    if expected.len() >= NODES {
+        expected.clear();
+    }
+    expected.insert(node.value, false);
+}
+
+/// Says that the backward pass of a node has taken its gradient.
+pub(crate) fn taken(node: NodeId) {
+    expected().remove(&node.value);
+}
+
+/// Registers the gradient of an image, or adds it to the one that is there, which `take` takes out.
+pub(crate) fn register<B: Host>(
+    grads: &mut Gradients,
+    node: NodeId,
+    gradient: FloatTensor<B>,
+    take: impl FnOnce(&mut Gradients) -> FloatTensor<B>,
+) {
+    let has_gradient = expected()
+        .get_mut(&node.value)
+        .is_some_and(|has_gradient| std::mem::replace(has_gradient, true));
+    let gradient = if has_gradient {
+        sum::<B>(gradient, take(grads))
+    } else {
+        gradient
+    };
+    grads.register::<B>(node, gradient);
+}
+
+/// The sum of two images.
+fn sum<B: Host>(a: FloatTensor<B>, b: FloatTensor<B>) -> FloatTensor<B> {
+    const NUMBERS: usize = 1 << 15;
+    let device = burn::backend::TensorMetadata::device(&a);
+    let dims = dims4::<B>(&a);
+    let (a, b) = (
+        Numbers::<B>::channels_last(a),
+        Numbers::<B>::channels_last(b),
+    );
+    let (a, b) = (a.get(), b.get());
+    let sum = filled(a.len(), |sum| {
+        sum.par_chunks_mut(NUMBERS)
+            .zip(a.par_chunks(NUMBERS))
+            .zip(b.par_chunks(NUMBERS))
+            .for_each(|((sum, a), b)| {
+                for ((sum, a), b) in sum.iter_mut().zip(a).zip(b) {
+                    *sum = a + b;
+                }
+            });
+    });
+    from_channels_last::<B>(sum, dims, &device)
+}
