@@ -314,17 +314,27 @@ pub(crate) fn weight_gradient_narrow(shape: &Shape, x: &[f32], dy: &[f32]) -> (B
     let (swapped, _) = weight_gradient(&shape.swapped(), dy, x);
     let dw = swap_weights(&swapped, [shape.channels, out]);
     let mut per_example = Buffer::zeros(shape.batch * out);
-    for (sum, dy) in per_example
+    sum_pixels(dy, shape.output_pixels(), out, &mut per_example);
+    (dw, per_example)
+}
+
+/// The sums over the pixels of each example, in f64: they may cancel.
+fn sum_pixels(dy: &[f32], pixels: usize, out: usize, per_example: &mut [f32]) {
+    let mut sums = vec![0.0f64; out];
+    for (to, dy) in per_example
         .chunks_exact_mut(out)
-        .zip(dy.chunks_exact(shape.output_pixels() * out))
+        .zip(dy.chunks_exact(pixels * out))
     {
+        sums.fill(0.0);
         for dy in dy.chunks_exact(out) {
-            for (sum, x) in sum.iter_mut().zip(dy) {
-                *sum += x;
+            for (sum, x) in sums.iter_mut().zip(dy) {
+                *sum += f64::from(*x);
             }
         }
+        for (to, sum) in to.iter_mut().zip(&sums) {
+            *to = *sum as f32;
+        }
     }
-    (dw, per_example)
 }
 
 /// Adds to the outputs of the pixels from `first` on, counted through all images.
@@ -429,16 +439,7 @@ pub(crate) fn weight_gradient(shape: &Shape, x: &[f32], dy: &[f32]) -> (Buffer, 
             let first = part * images * pixels;
             let count = per_example.len() / out * pixels;
             let dy = &dy[first * out..][..count * out];
-            for (sum, dy) in per_example
-                .chunks_exact_mut(out)
-                .zip(dy.chunks_exact(pixels * out))
-            {
-                for dy in dy.chunks_exact(out) {
-                    for (sum, x) in sum.iter_mut().zip(dy) {
-                        *sum += x;
-                    }
-                }
-            }
+            sum_pixels(dy, pixels, out, per_example);
             with_scratch(PIXELS * window, |columns| {
                 for (block, dy) in dy.chunks(PIXELS * out).enumerate() {
                     let first = first + block * PIXELS;

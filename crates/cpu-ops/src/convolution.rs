@@ -176,15 +176,15 @@ pub(crate) fn parameter_gradients<B: Host>(
         columns::weight_gradient(shape, x.get(), dy.get())
     };
     let (out, kernel) = (shape.out_channels, shape.kernel);
-    let mut bias = vec![0.0; out];
+    let mut bias = vec![0.0f64; out];
     for row in per_example.chunks_exact(out) {
         for (sum, x) in bias.iter_mut().zip(row) {
-            *sum += x;
+            *sum += f64::from(*x);
         }
     }
     ParameterGradients {
         weight: tensor::<B>(dw, [out, shape.channels, kernel, kernel], device),
-        bias: small_tensor::<B>(bias, [out], device),
+        bias: small_tensor::<B>(bias.into_iter().map(|x| x as f32).collect(), [out], device),
         per_example: tensor::<B>(per_example, [shape.batch, out], device),
     }
 }

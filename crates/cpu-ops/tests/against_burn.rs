@@ -49,8 +49,14 @@ fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 }
 
 fn assert_close(what: &str, found: &[f32], expected: &[f32]) {
+    assert_close_beside(1e-3, what, found, expected);
+}
+
+/// As [`assert_close`], for numbers that are sums of terms about as large as `terms`, which may cancel:
+/// what they leave is then as inexact as they are.
+fn assert_close_beside(terms: f32, what: &str, found: &[f32], expected: &[f32]) {
     assert_eq!(found.len(), expected.len(), "{what}");
-    let largest = expected.iter().fold(1e-3f32, |max, x| max.max(x.abs()));
+    let largest = expected.iter().fold(terms, |max, x| max.max(x.abs()));
     for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
         assert!(
             (found - expected).abs() <= TOLERANCE * largest,
@@ -368,7 +374,8 @@ proptest! {
         let burns = (burns * direction).sum().backward();
         for (what, leaf) in ["q", "k", "v"].iter().zip(leaves) {
             let (ours, burns) = (leaf.grad(&ours).unwrap(), leaf.grad(&burns).unwrap());
-            assert_close(what, &numbers(ours), &numbers(burns));
+            // One pixel attends to itself alone: its gradient is 0, as a difference of numbers near 1.
+            assert_close_beside(0.1, what, &numbers(ours), &numbers(burns));
         }
     }
 }
