@@ -41,12 +41,14 @@ pub struct Usage(pub String);
 /// Does what the command line asks for; returns the exit code.
 pub fn run(cli: &Cli) -> Result<u8> {
     progress::start_log(cli.verbose);
-    match &cli.command {
+    // On a thread of the pool that the CPU kernels run in: from outside, every kernel would be handed
+    // over and waited for.
+    rayon::scope(|_| match &cli.command {
         Command::Train(args) => commands::train::run(args),
         Command::Sample(args) => commands::sample::run(args).map(|()| 0),
         Command::Noise(args) => commands::noise::run(args).map(|()| 0),
         Command::Devices => commands::devices::run().map(|()| 0),
-    }
+    })
 }
 
 /// The exit code of an error: 2 where the command line or the configuration is wrong, else 1.
