@@ -145,7 +145,7 @@ pub struct NoiseArgs {
     /// Folder that the pictures and tables are written into.
     #[arg(long, value_name = "DIR", default_value = "runs/noise")]
     pub out: PathBuf,
-    /// Configuration whose [noise] table is the chain [default: configs/mnist.toml of the repository
+    /// Configuration whose `[noise]` table is the chain [default: configs/mnist.toml of the repository
     /// around the working folder].
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

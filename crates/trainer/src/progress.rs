@@ -1,13 +1,17 @@
 //! What a person sees while the program works: bars on a terminal, lines elsewhere, and the log
 //! above both.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
+use std::time::Instant;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 
 use crate::metrics::{Record, Smoothed};
 
@@ -29,11 +33,20 @@ pub fn start_log(verbosity: u8) {
     // A second start, as in tests, changes nothing.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_timer(tracing_subscriber::fmt::time::uptime())
+        .with_timer(SinceStart(Instant::now()))
         .with_target(verbosity > 0)
         .with_ansi(io::stderr().is_terminal())
         .with_writer(AboveBars)
         .try_init();
+}
+
+/// Stamps the log with the seconds since the start, to a tenth.
+struct SinceStart(Instant);
+
+impl FormatTime for SinceStart {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        write!(writer, "{:8.1}s", self.0.elapsed().as_secs_f64())
+    }
 }
 
 /// Writes to standard error with the bars out of the way.
