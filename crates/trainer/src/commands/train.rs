@@ -82,7 +82,7 @@ fn new_config(args: &TrainArgs) -> Result<(RunConfig, PathBuf)> {
     let path = config::path_or_default(args.config.as_deref())?;
     let overrides = [budget_overrides(&args.budget), args.set.clone()].concat();
     let config = RunConfig::load(&path, &overrides)?;
-    let config = with_budget(config, &args.budget)?;
+    let config = with_budget(config, &args.budget);
     let name = path.file_stem().unwrap_or_default();
     let out = args
         .out
@@ -95,7 +95,7 @@ fn new_config(args: &TrainArgs) -> Result<(RunConfig, PathBuf)> {
 fn resumed_config(checkpoint: &Checkpoint, args: &TrainArgs) -> Result<RunConfig> {
     let saved = checkpoint.config();
     let overrides = [budget_overrides(&args.budget), args.set.clone()].concat();
-    let config = with_budget(saved.overridden(&overrides)?, &args.budget)?;
+    let config = with_budget(saved.overridden(&overrides)?, &args.budget);
     let fixed = [
         ("seed", config.seed == saved.seed),
         ("data", config.data == saved.data),
@@ -139,13 +139,13 @@ fn budget_overrides(budget: &BudgetArgs) -> Vec<String> {
 }
 
 /// A budget of the command line is the only one.
-fn with_budget(mut config: RunConfig, budget: &BudgetArgs) -> Result<RunConfig> {
+fn with_budget(mut config: RunConfig, budget: &BudgetArgs) -> RunConfig {
     if budget.steps.is_some() || budget.epochs.is_some() || budget.minutes.is_some() {
         config.training.steps = budget.steps;
         config.training.epochs = budget.epochs;
         config.training.minutes = budget.minutes;
     }
-    Ok(config)
+    config
 }
 
 /// Loads both splits, and fits the configuration to them: the network gets an embedding for each
