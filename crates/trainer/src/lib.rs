@@ -14,6 +14,7 @@ pub mod data_order;
 pub mod device;
 pub mod ema;
 pub mod held_out;
+pub mod learner;
 pub mod metrics;
 pub mod objective;
 pub mod optimizer;
@@ -47,6 +48,7 @@ pub fn run(cli: &Cli) -> Result<u8> {
         Command::Train(args) => commands::train::run(args),
         Command::Sample(args) => commands::sample::run(args).map(|()| 0),
         Command::Noise(args) => commands::noise::run(args).map(|()| 0),
+        Command::Bench(args) => commands::bench::run(args).map(|()| 0),
         Command::Devices => commands::devices::run().map(|()| 0),
     })
 }

@@ -11,18 +11,16 @@ use datasets::ImageDataset;
 use rand::{Rng, RngExt};
 use serde::Serialize;
 use tracing::{info, warn};
-use unet::UNet;
 
 use crate::atomic_file;
 use crate::checkpoint::{self, Checkpoint, Counters, Snapshot};
 use crate::config::RunConfig;
 use crate::data_order::DataOrder;
-use crate::ema::Ema;
 use crate::held_out::held_out_loss;
 use crate::metrics::{Metrics, Record};
-use crate::objective::{Example, Objective};
-use crate::optimizer::{AdamW, clip_by_global_norm, learning_rate};
-use crate::parameters::{flatten, flatten_gradients, unflatten};
+use crate::learner::Learner;
+use crate::objective::Example;
+use crate::optimizer::learning_rate;
 use crate::pictures;
 use crate::plots;
 use crate::progress::TrainingProgress;
@@ -37,13 +35,10 @@ pub struct Training<'a> {
     train_split: &'a ImageDataset,
     test_split: &'a ImageDataset,
     device: Device,
-    objective: Objective,
     streams: Streams,
     order: DataOrder,
 
-    unet: UNet,
-    optimizer: AdamW,
-    ema: Ema,
+    learner: Learner,
     counters: Counters,
 
     metrics: Metrics,
@@ -113,24 +108,15 @@ impl<'a> Training<'a> {
     ) -> Result<Self> {
         let streams = Streams::new(config.seed);
         let device = device.clone().without_autodiff();
-        let mut unet = config.network.init(
-            &device.clone().autodiff(),
-            &mut streams.at(Purpose::Weights, 0),
-        )?;
-        let (ema, optimizer, counters) = match checkpoint {
-            Some(checkpoint) => {
-                unet = checkpoint.load_model(unet)?;
-                let (ema, optimizer) = checkpoint.load_training(&unet, config)?;
-                (ema, optimizer, checkpoint.counters().clone())
-            }
-            None => (
-                Ema::new(flatten(&unet), 0, config.ema.decay),
-                AdamW::new(config.optimizer.clone()),
-                Counters::default(),
-            ),
-        };
+        let mut learner = Learner::new(config, &device)?;
+        let mut counters = Counters::default();
+        if let Some(checkpoint) = checkpoint {
+            let unet = checkpoint.load_model(learner.unet)?;
+            let (ema, optimizer) = checkpoint.load_training(&unet, config)?;
+            learner = Learner::from_parts(config, unet, optimizer, ema)?;
+            counters = checkpoint.counters().clone();
+        }
         Ok(Self {
-            objective: Objective::new(config.chain()?, config),
             order: DataOrder::new(splits.0.len(), streams),
             metrics: Metrics::open(folder.path(), counters.step)
                 .context("cannot write the metrics")?,
@@ -142,16 +128,14 @@ impl<'a> Training<'a> {
             folder,
             device,
             streams,
-            unet,
-            optimizer,
-            ema,
+            learner,
             counters,
         })
     }
 
     /// Number of parameters of the network.
     pub fn num_params(&self) -> usize {
-        self.unet.num_params()
+        self.learner.unet.num_params()
     }
 
     /// Trains until the budget is used up or `stop` is set; then the step at hand is finished and
@@ -163,41 +147,18 @@ impl<'a> Training<'a> {
         let mut saved = (self.counters.step > 0).then_some(self.counters.step);
         let mut drawn = None;
         while self.progress() < 1.0 && !stop.load(Ordering::Relaxed) {
-            // Accumulate gradients.
-            let mut gradient = None;
             let accumulation = self.config.training.gradient_accumulation;
-            for _ in 0..accumulation {
-                let example = self.next_example();
-                let loss = self.objective.loss(&self.unet, example) / accumulation as f64;
-                tick.loss = tick.loss + loss.clone().inner();
-                let part = flatten_gradients(&self.unet, &mut loss.backward());
-                gradient = Some(match gradient {
-                    Some(sum) => sum + part,
-                    None => part,
-                });
-            }
-            let Some(gradient) = gradient else {
-                bail!("training.gradient_accumulation is 0");
-            };
-
-            // Update weights.
-            let (gradient, grad_norm) =
-                clip_by_global_norm(gradient, self.config.training.max_grad_norm);
+            let batches = (0..accumulation).map(|_| self.next_example()).collect();
             let learning_rate =
                 learning_rate(&self.config.training, self.counters.step, self.progress());
-            let parameters = self
-                .optimizer
-                .step(flatten(&self.unet), gradient, learning_rate);
-            self.unet = unflatten(self.unet.clone(), parameters.clone());
-
-            // Update EMA.
-            self.ema.update(parameters);
+            let seen = self.learner.step(batches, learning_rate)?;
 
             // Once per tick: log, draw, save.
             self.counters.step += 1;
-            self.counters.ema_steps = self.ema.steps;
+            self.counters.ema_steps = self.learner.ema.steps;
             self.counters.optimizer_steps += 1;
-            tick.grad_norm = tick.grad_norm + grad_norm;
+            tick.loss = tick.loss + seen.loss;
+            tick.grad_norm = tick.grad_norm + seen.grad_norm;
             tick.steps += 1;
             tick.examples += (accumulation * self.config.training.batch_size) as u64;
             let step = self.counters.step;
@@ -247,7 +208,7 @@ impl<'a> Training<'a> {
         let rng = &mut self.streams.at(Purpose::Training, micro_batch);
         let timesteps = streams::timesteps(
             batch_size,
-            self.objective.chain().num_train_timesteps(),
+            self.learner.objective.chain().num_train_timesteps(),
             rng,
         );
         let noise = streams::noise(x_0.dims(), rng, &self.device);
@@ -342,10 +303,9 @@ impl<'a> Training<'a> {
 
     /// Measures the held-out loss and writes a checkpoint.
     fn save(&mut self) -> Result<()> {
-        let ema = unflatten(self.unet.valid(), self.ema.parameters.clone());
         let loss = held_out_loss(
-            &ema,
-            &self.objective,
+            &self.learner.averaged(),
+            &self.learner.objective,
             self.test_split,
             self.config,
             &self.device,
@@ -366,9 +326,9 @@ impl<'a> Training<'a> {
             &self.folder.checkpoints(),
             &Snapshot {
                 config: self.config,
-                unet: &self.unet,
-                ema: &self.ema,
-                optimizer: &self.optimizer,
+                unet: &self.learner.unet,
+                ema: &self.learner.ema,
+                optimizer: &self.learner.optimizer,
                 counters: &self.counters,
             },
         )
@@ -388,8 +348,7 @@ impl<'a> Training<'a> {
 
     /// Draws a grid from the averaged weights.
     fn draw(&self) -> Result<PathBuf> {
-        let ema = unflatten(self.unet.valid(), self.ema.parameters.clone());
-        let model = Model::new(ema, self.config, self.device.clone())?;
+        let model = Model::new(self.learner.averaged(), self.config, self.device.clone())?;
         let count = self.config.sampling.count;
         let request = Request {
             classes: every_class(count, model.null_label),

@@ -1,5 +1,6 @@
 //! What the program does: one file a subcommand.
 
+pub mod bench;
 pub mod devices;
 pub mod noise;
 pub mod sample;

@@ -1,0 +1,191 @@
+//! `trainer bench`: how fast this machine trains a network and calls it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use serde::Serialize;
+
+use crate::Usage;
+use crate::cli::{BenchArgs, BenchMeasure};
+use crate::config::{self, RunConfig};
+use crate::device;
+use crate::learner::Learner;
+use crate::objective::{Example, labels_tensor};
+use crate::streams::{self, Purpose, Streams};
+
+/// Repetitions that are not counted: memory and caches are filled by them.
+const WARM_UP: usize = 2;
+/// The least number of repetitions that are.
+const MIN_REPEATS: usize = 5;
+
+/// One line of the table.
+#[derive(Debug, Serialize)]
+struct Measurement {
+    measure: BenchMeasure,
+    batch_size: usize,
+    repeats: usize,
+    /// Median time of a repetition.
+    seconds: f64,
+    images_per_second: f64,
+}
+
+/// Measures and prints.
+pub fn run(args: &BenchArgs) -> Result<()> {
+    let device = device::select(args.device.device.as_deref())?;
+    let path = config::path_or_default(args.config.as_deref())?;
+    let mut config = RunConfig::load(&path, &args.set)?;
+    if config.conditioning.class_labels {
+        // As `train` finds it in the data, which is not needed here.
+        let classes = config.data.dataset.class_names().len();
+        config.network.num_class_embeds = Some(classes + 1);
+    }
+    if args.batch_sizes.contains(&0) {
+        bail!(Usage("--batch-sizes: a batch holds at least 1 image".to_owned()));
+    }
+    if !(0.0..=3600.0).contains(&args.seconds) {
+        bail!(Usage(format!(
+            "--seconds {}: expected a number from 0 to 3600",
+            args.seconds
+        )));
+    }
+    let learner = Learner::new(&config, &device.device)?;
+    if !args.json {
+        println!(
+            "{}: {} parameters, device {}, {} threads",
+            path.display(),
+            learner.unet.num_params(),
+            device.name,
+            rayon::current_num_threads()
+        );
+        println!("               batch   images/s   ms (median)");
+    }
+    let measures = match args.only {
+        Some(measure) => vec![measure],
+        None => vec![BenchMeasure::Train, BenchMeasure::Call],
+    };
+    for measure in measures {
+        for &batch_size in &args.batch_sizes {
+            let budget = Duration::from_secs_f64(args.seconds);
+            let mut times = match measure {
+                BenchMeasure::Train => {
+                    train(&config, learner.clone(), batch_size, budget, &device.device)?
+                }
+                BenchMeasure::Call => call(&config, &learner, batch_size, budget, &device.device)?,
+            };
+            times.sort_by(f64::total_cmp);
+            let seconds = times[times.len() / 2];
+            let measurement = Measurement {
+                measure,
+                batch_size,
+                repeats: times.len(),
+                seconds,
+                images_per_second: batch_size as f64 / seconds,
+            };
+            print(&measurement, args.json)?;
+        }
+    }
+    Ok(())
+}
+
+fn print(measurement: &Measurement, json: bool) -> Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(measurement)?);
+        return Ok(());
+    }
+    let name = match measurement.measure {
+        BenchMeasure::Train => "training step",
+        BenchMeasure::Call => "network call",
+    };
+    println!(
+        "{name:13} {:>6} {:>10.1} {:>10.2}",
+        measurement.batch_size,
+        measurement.images_per_second,
+        1e3 * measurement.seconds
+    );
+    Ok(())
+}
+
+/// Whole steps of training, from drawing the noise to the moving average.
+fn train(
+    config: &RunConfig,
+    mut learner: Learner,
+    batch_size: usize,
+    budget: Duration,
+    device: &Device,
+) -> Result<Vec<f64>> {
+    let streams = Streams::new(config.seed);
+    let x_0 = images(config, batch_size, device).autodiff();
+    let labels = labels(config, batch_size);
+    let num_train_timesteps = learner.objective.chain().num_train_timesteps();
+    repeat(budget, |index| {
+        let mut rng = streams.at(Purpose::Training, index);
+        let timesteps = streams::timesteps(batch_size, num_train_timesteps, &mut rng);
+        let example = Example {
+            noise: streams::noise(x_0.dims(), &mut rng, device).autodiff(),
+            x_0: x_0.clone(),
+            labels: labels.clone(),
+            timesteps,
+        };
+        let step = learner.step(vec![example], config.training.learning_rate)?;
+        wait_for(&step.loss)
+    })
+}
+
+/// Calls of the network, without gradients.
+fn call(
+    config: &RunConfig,
+    learner: &Learner,
+    batch_size: usize,
+    budget: Duration,
+    device: &Device,
+) -> Result<Vec<f64>> {
+    let unet = learner.unet.valid();
+    let x_t = images(config, batch_size, device);
+    let timesteps = Tensor::full([batch_size], 500.0, device);
+    let labels = labels(config, batch_size).map(|labels| labels_tensor(&labels, device));
+    repeat(budget, |_| {
+        let predicted = unet.forward(x_t.clone(), timesteps.clone(), labels.clone());
+        wait_for(&predicted.slice([0..1, 0..1, 0..1, 0..1]))
+    })
+}
+
+/// Seconds of each repetition.
+fn repeat(budget: Duration, mut work: impl FnMut(u64) -> Result<()>) -> Result<Vec<f64>> {
+    for index in 0..WARM_UP {
+        work(index as u64)?;
+    }
+    let start = Instant::now();
+    let mut times = Vec::new();
+    while times.len() < MIN_REPEATS || start.elapsed() < budget {
+        let begin = Instant::now();
+        work((WARM_UP + times.len()) as u64)?;
+        times.push(begin.elapsed().as_secs_f64());
+    }
+    Ok(times)
+}
+
+/// Reads a number back: what it was made of must be done then.
+fn wait_for<const D: usize>(tensor: &Tensor<D>) -> Result<()> {
+    let data = tensor.clone().try_into_data();
+    data.context("cannot read a result back from the device")?;
+    Ok(())
+}
+
+fn images(config: &RunConfig, batch_size: usize, device: &Device) -> Tensor<4> {
+    let network = &config.network;
+    let shape = [
+        batch_size,
+        network.in_channels,
+        network.sample_size,
+        network.sample_size,
+    ];
+    let mut rng = Streams::new(config.seed).at(Purpose::Forward, 0);
+    streams::noise(shape, &mut rng, device)
+}
+
+fn labels(config: &RunConfig, batch_size: usize) -> Option<Vec<usize>> {
+    let classes = config.null_label()?;
+    Some((0..batch_size).map(|index| index % classes.max(1)).collect())
+}

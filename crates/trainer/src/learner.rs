@@ -1,0 +1,97 @@
+//! What learns: the network, its optimiser and its moving average, and one step of all three.
+
+use anyhow::{Context, Result};
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use unet::UNet;
+
+use crate::config::{RunConfig, TrainingConfig};
+use crate::ema::Ema;
+use crate::objective::{Example, Objective};
+use crate::optimizer::{AdamW, clip_by_global_norm};
+use crate::parameters::{flatten, flatten_gradients, unflatten};
+use crate::streams::{Purpose, Streams};
+
+/// A network in training.
+#[derive(Debug, Clone)]
+pub struct Learner {
+    /// What it is trained to do.
+    pub objective: Objective,
+    /// The network, with autodiff.
+    pub unet: UNet,
+    /// Its optimiser.
+    pub optimizer: AdamW,
+    /// The moving average of its weights.
+    pub ema: Ema,
+    max_grad_norm: f64,
+}
+
+/// What a step saw. Both stay on the device until they are read: `[1]`.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// The loss, before the step.
+    pub loss: Tensor<1>,
+    /// The norm of the whole gradient, before it was clipped.
+    pub grad_norm: Tensor<1>,
+}
+
+impl Learner {
+    /// A network that has learnt nothing yet, on `device`.
+    pub fn new(config: &RunConfig, device: &Device) -> Result<Self> {
+        let mut rng = Streams::new(config.seed).at(Purpose::Weights, 0);
+        let unet = config.network.init(&device.clone().autodiff(), &mut rng)?;
+        let ema = Ema::new(flatten(&unet), 0, config.ema.decay);
+        let optimizer = AdamW::new(config.optimizer.clone());
+        Self::from_parts(config, unet, optimizer, ema)
+    }
+
+    /// A network that goes on learning.
+    pub fn from_parts(
+        config: &RunConfig,
+        unet: UNet,
+        optimizer: AdamW,
+        ema: Ema,
+    ) -> Result<Self> {
+        let TrainingConfig { max_grad_norm, .. } = config.training;
+        Ok(Self {
+            objective: Objective::new(config.chain()?, config),
+            unet,
+            optimizer,
+            ema,
+            max_grad_norm,
+        })
+    }
+
+    /// Changes the weights once, against the gradient averaged over the batches.
+    pub fn step(&mut self, batches: Vec<Example>, learning_rate: f64) -> Result<Step> {
+        // Accumulate gradients.
+        let count = batches.len() as f64;
+        let mut sum: Option<(Tensor<1>, Tensor<1>)> = None;
+        for example in batches {
+            let loss = self.objective.loss(&self.unet, example) / count;
+            let gradient = flatten_gradients(&self.unet, &mut loss.backward());
+            let loss = loss.inner();
+            sum = Some(match sum {
+                Some((losses, gradients)) => (losses + loss, gradients + gradient),
+                None => (loss, gradient),
+            });
+        }
+        let (loss, gradient) = sum.context("training.gradient_accumulation is 0")?;
+
+        // Update weights.
+        let (gradient, grad_norm) = clip_by_global_norm(gradient, self.max_grad_norm);
+        let parameters = self
+            .optimizer
+            .step(flatten(&self.unet), gradient, learning_rate);
+        self.unet = unflatten(self.unet.clone(), parameters.clone());
+
+        // Update EMA.
+        self.ema.update(parameters);
+        Ok(Step { loss, grad_norm })
+    }
+
+    /// The network with the averaged weights, without autodiff.
+    pub fn averaged(&self) -> UNet {
+        unflatten(self.unet.valid(), self.ema.parameters.clone())
+    }
+}
