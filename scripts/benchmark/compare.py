@@ -1,0 +1,97 @@
+"""Runs `trainer bench` and pytorch.py in turn and prints the table of the README."""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+MNIST = HERE.parent.parent / "configs" / "mnist.toml"
+RGB = HERE / "rgb.toml"
+MODES = ["eager", "channels-last", "compiled"]
+
+
+@dataclass
+class Row:
+    name: str
+    config: Path
+    measure: str
+    batch_size: int
+    device: str = "flex"
+
+
+ROWS = [
+    Row("MNIST net, training step, batch 16", MNIST, "train", 16),
+    Row("MNIST net, training step, batch 64", MNIST, "train", 64),
+    Row("MNIST net, training step, batch 128", MNIST, "train", 128),
+    Row("MNIST net, network call, batch 1", MNIST, "call", 1),
+    Row("MNIST net, network call, batch 16", MNIST, "call", 16),
+    Row("MNIST net, network call, batch 64", MNIST, "call", 64),
+    Row("RGB net, training step, batch 32", RGB, "train", 32),
+    Row("RGB net, network call, batch 32", RGB, "call", 32),
+    Row("MNIST net, training step, batch 64, ndarray", MNIST, "train", 64, "ndarray"),
+]
+
+
+def measure(command):
+    """Seconds of the command's measurement, and the peak memory of its process in MiB."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))}: exit code {process.returncode}")
+    return json.loads(output)["seconds"], usage.ru_maxrss / 1024
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--trainer", type=Path, required=True)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=6.0, help="of each measurement")
+    parser.add_argument("--rows", default="", help="only rows whose name contains this text")
+    arguments = parser.parse_args()
+
+    rows = [row for row in ROWS if arguments.rows in row.name]
+    table = [
+        "| | images/s | PyTorch | by | ratio | MiB | PyTorch |",
+        "| --- | ---: | ---: | --- | ---: | ---: | ---: |",
+    ]
+    for row in rows:
+        common = [
+            "--config", row.config,
+            "--batch-sizes", str(row.batch_size),
+            "--only", row.measure,
+            "--seconds", str(arguments.seconds),
+        ]
+        ours = [arguments.trainer, "bench", "--json", "--device", row.device, *common]
+        sides = {"ours": ours}
+        for mode in MODES:
+            sides[mode] = [sys.executable, HERE / "pytorch.py", "--mode", mode, *common]
+        seconds = {side: [] for side in sides}
+        memory = {side: [] for side in sides}
+        for _ in range(arguments.rounds):
+            for side, command in sides.items():
+                time, peak = measure(command)
+                seconds[side].append(time)
+                memory[side].append(peak)
+                print(f"{row.name}: {side} {row.batch_size / time:.1f} images/s, {peak:.0f} MiB",
+                      file=sys.stderr)
+        speed = {side: row.batch_size / statistics.median(times) for side, times in seconds.items()}
+        best = max(MODES, key=speed.get)
+        # The least that any way of running PyTorch takes.
+        least = min(statistics.median(memory[mode]) for mode in MODES)
+        table.append(
+            f"| {row.name} | {speed['ours']:.0f} | {speed[best]:.0f} | {best} "
+            f"| {speed['ours'] / speed[best]:.2f}× "
+            f"| {statistics.median(memory['ours']):.0f} | {least:.0f} |"
+        )
+    print("\n".join(table))
+
+
+if __name__ == "__main__":
+    main()
