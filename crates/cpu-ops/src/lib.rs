@@ -10,6 +10,7 @@
 //! - [`group_norm`], [`group_norm_silu`]: GroupNorm, scale and shift, SiLU, in one pass.
 //! - [`concat_channels`]: the skip connections.
 //! - [`attention`]: self-attention between pixels, whose probabilities are not kept.
+//! - [`adamw`], [`moving_average`], [`sum_of_squares`]: the optimiser, a pass each.
 //!
 //! # Memory
 //!
@@ -38,6 +39,7 @@ mod gradients;
 mod group_norm;
 mod host;
 mod memory;
+mod optimizer;
 mod simd;
 mod weights;
 mod winograd;
@@ -50,6 +52,8 @@ use burn::tensor::{DType, Tensor};
 
 use crate::convolution::Window;
 use crate::gradients::{CpuOps, NormOptions};
+
+pub use crate::optimizer::{AdamWState, AdamWStep, adamw, moving_average, sum_of_squares};
 
 /// The resolution of a 3×3 convolution's output beside that of its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -188,7 +188,12 @@ pub struct BenchArgs {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Sizes of the batches, with commas between them.
-    #[arg(long, value_name = "SIZES", value_delimiter = ',', default_value = "1,16,64,128")]
+    #[arg(
+        long,
+        value_name = "SIZES",
+        value_delimiter = ',',
+        default_value = "1,16,64,128"
+    )]
     pub batch_sizes: Vec<usize>,
     /// Measure only this.
     #[arg(long, value_enum)]

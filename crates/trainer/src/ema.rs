@@ -5,6 +5,7 @@
 //! d = min(decay, (1 + n) / (10 + n)) in step n, so that a short run can be sampled from too.
 
 use burn::tensor::Tensor;
+use cpu_ops::moving_average;
 
 /// The averaged weights as one flat vector, and how many steps they have seen.
 #[derive(Debug, Clone)]
@@ -30,7 +31,7 @@ impl Ema {
     pub fn update(&mut self, parameters: Tensor<1>) {
         let n = self.steps as f64;
         let decay = self.decay.min((1.0 + n) / (10.0 + n));
-        self.parameters = self.parameters.clone() * decay + parameters * (1.0 - decay);
+        self.parameters = moving_average(self.parameters.clone(), parameters, decay);
         self.steps += 1;
     }
 }

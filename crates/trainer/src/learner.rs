@@ -23,6 +23,8 @@ pub struct Learner {
     pub optimizer: AdamW,
     /// The moving average of its weights.
     pub ema: Ema,
+    /// The network's parameters in one vector: `[N]`.
+    parameters: Tensor<1>,
     max_grad_norm: f64,
 }
 
@@ -46,15 +48,11 @@ impl Learner {
     }
 
     /// A network that goes on learning.
-    pub fn from_parts(
-        config: &RunConfig,
-        unet: UNet,
-        optimizer: AdamW,
-        ema: Ema,
-    ) -> Result<Self> {
+    pub fn from_parts(config: &RunConfig, unet: UNet, optimizer: AdamW, ema: Ema) -> Result<Self> {
         let TrainingConfig { max_grad_norm, .. } = config.training;
         Ok(Self {
             objective: Objective::new(config.chain()?, config),
+            parameters: flatten(&unet),
             unet,
             optimizer,
             ema,
@@ -79,10 +77,12 @@ impl Learner {
         let (loss, gradient) = sum.context("training.gradient_accumulation is 0")?;
 
         // Update weights.
-        let (gradient, grad_norm) = clip_by_global_norm(gradient, self.max_grad_norm);
+        let (scale, grad_norm) = clip_by_global_norm(gradient.clone(), self.max_grad_norm);
+        let parameters = self.parameters.clone();
         let parameters = self
             .optimizer
-            .step(flatten(&self.unet), gradient, learning_rate);
+            .step(parameters, gradient, scale, learning_rate);
+        self.parameters = parameters.clone();
         self.unet = unflatten(self.unet.clone(), parameters.clone());
 
         // Update EMA.

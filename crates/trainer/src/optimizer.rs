@@ -6,6 +6,7 @@
 //! a checkpoint can hold under the parameters' names.
 
 use burn::tensor::Tensor;
+use cpu_ops::{AdamWState, AdamWStep, adamw, sum_of_squares};
 
 use crate::config::{LearningRateSchedule, OptimizerConfig, TrainingConfig};
 
@@ -37,11 +38,13 @@ impl AdamW {
         }
     }
 
-    /// The parameters after one step against `gradient`. All vectors are `[N]`.
+    /// The parameters after one step against `gradient` times `gradient_scale` (`[1]`). All other
+    /// vectors are `[N]`.
     pub fn step(
         &mut self,
         parameters: Tensor<1>,
         gradient: Tensor<1>,
+        gradient_scale: Tensor<1>,
         learning_rate: f64,
     ) -> Tensor<1> {
         let OptimizerConfig {
@@ -50,37 +53,44 @@ impl AdamW {
             epsilon,
             weight_decay,
         } = self.config;
-        let moments = self.moments.take().unwrap_or_else(|| Moments {
+        let Moments {
+            first,
+            second,
+            steps,
+        } = self.moments.take().unwrap_or_else(|| Moments {
             first: gradient.zeros_like(),
             second: gradient.zeros_like(),
             steps: 0,
         });
-        let steps = moments.steps + 1;
-        let first = moments.first * beta_1 + gradient.clone() * (1.0 - beta_1);
-        let second = moments.second * beta_2 + gradient.square() * (1.0 - beta_2);
-
-        // The corrections for the zero start, folded into scalars:
-        // m̂ / (√v̂ + ε) = (m / (1 − β₁ᵗ)) / (√v / √(1 − β₂ᵗ) + ε).
-        let correction_1 = 1.0 - beta_1.powf(steps as f64);
-        let correction_2 = 1.0 - beta_2.powf(steps as f64);
-        let denominator = second.clone().sqrt() / correction_2.sqrt() + epsilon;
-        let update = first.clone() / denominator * (learning_rate / correction_1);
-
-        self.moments = Some(Moments {
+        let step = AdamWStep {
+            beta_1,
+            beta_2,
+            epsilon,
+            weight_decay,
+            learning_rate,
+            step: steps + 1,
+        };
+        let state = AdamWState {
+            parameters,
             first,
             second,
-            steps,
+        };
+        let state = adamw(state, gradient, gradient_scale, step);
+        self.moments = Some(Moments {
+            first: state.first,
+            second: state.second,
+            steps: step.step,
         });
-        parameters * (1.0 - learning_rate * weight_decay) - update
+        state.parameters
     }
 }
 
-/// `gradient` scaled down to `max_norm` where its Euclidean norm is longer (Pascanu et al. 2013),
-/// and the norm before: `[N]` and `[1]`. Nothing is read back from the device.
+/// By how much to scale a gradient (`[N]`) so that its Euclidean norm is at most `max_norm` (Pascanu
+/// et al. 2013), and the norm: `[1]` both. Nothing is read back from the device.
 pub fn clip_by_global_norm(gradient: Tensor<1>, max_norm: f64) -> (Tensor<1>, Tensor<1>) {
-    let norm = gradient.clone().square().sum().sqrt();
+    let norm = sum_of_squares(gradient).sqrt();
     let scale = (norm.clone() + 1e-6).recip() * max_norm;
-    (gradient * scale.clamp_max(1.0), norm)
+    (scale.clamp_max(1.0), norm)
 }
 
 /// The learning rate of a step: a linear rise over the warm-up, then the configured course.
@@ -141,7 +151,7 @@ mod tests {
         let mut parameters = vector(&[1.0, -2.0]);
         for gradient in gradients {
             let gradient = vector(&gradient.map(|g| g as f32));
-            parameters = optimizer.step(parameters, gradient, 0.1);
+            parameters = optimizer.step(parameters, gradient, vector(&[1.0]), 0.1);
         }
         for (actual, expected) in values(parameters).iter().zip(expected) {
             assert!(
@@ -153,13 +163,12 @@ mod tests {
 
     #[test]
     fn the_whole_gradient_is_clipped_together() {
-        let (clipped, norm) = clip_by_global_norm(vector(&[3.0, 4.0]), 1.0);
+        let (scale, norm) = clip_by_global_norm(vector(&[3.0, 4.0]), 1.0);
         assert_eq!(values(norm), [5.0]);
-        let clipped = values(clipped);
-        assert!((clipped[0] - 0.6).abs() < 1e-5 && (clipped[1] - 0.8).abs() < 1e-5);
+        assert!((values(scale)[0] - 0.2).abs() < 1e-6);
 
-        let (untouched, _) = clip_by_global_norm(vector(&[0.3, 0.4]), 1.0);
-        assert_eq!(values(untouched), [0.3, 0.4]);
+        let (scale, _) = clip_by_global_norm(vector(&[0.3, 0.4]), 1.0);
+        assert_eq!(values(scale), [1.0]);
     }
 
     #[test]

@@ -42,7 +42,9 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         config.network.num_class_embeds = Some(classes + 1);
     }
     if args.batch_sizes.contains(&0) {
-        bail!(Usage("--batch-sizes: a batch holds at least 1 image".to_owned()));
+        bail!(Usage(
+            "--batch-sizes: a batch holds at least 1 image".to_owned()
+        ));
     }
     if !(0.0..=3600.0).contains(&args.seconds) {
         bail!(Usage(format!(
@@ -187,5 +189,9 @@ fn images(config: &RunConfig, batch_size: usize, device: &Device) -> Tensor<4> {
 
 fn labels(config: &RunConfig, batch_size: usize) -> Option<Vec<usize>> {
     let classes = config.null_label()?;
-    Some((0..batch_size).map(|index| index % classes.max(1)).collect())
+    Some(
+        (0..batch_size)
+            .map(|index| index % classes.max(1))
+            .collect(),
+    )
 }
