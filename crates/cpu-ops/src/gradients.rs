@@ -141,6 +141,12 @@ macro_rules! register_image {
     }};
 }
 
+/// Takes the gradient of a result out, at the beginning of its backward pass.
+fn take<B: Host, S, const N: usize>(ops: &Ops<S, N>, grads: &mut Gradients) -> FloatTensor<B> {
+    accumulate::taken(ops.node.id);
+    grads.consume::<B>(&ops.node)
+}
+
 /// What the gradient of a convolution needs.
 #[derive(Clone, Debug)]
 struct ConvolutionState<B: Host> {
@@ -163,14 +169,13 @@ impl<B: Host> Backward<B, 5> for ConvolutionBackward {
         grads: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
+        let gradient = take::<B, _, _>(&ops, grads);
         let ConvolutionState {
             x,
             weight,
             shape,
             device,
         } = ops.state;
-        let gradient = grads.consume::<B>(&ops.node);
-        accumulate::taken(ops.node.id);
         let [to_x, to_weight, to_bias, to_per_example, to_residual] = ops.parents;
         if let Some(node) = to_residual {
             register_image!(B, grads, node, gradient.clone());
@@ -266,9 +271,8 @@ impl<B: Host> Backward<B, 4> for NormBackward {
         grads: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
+        let dy = Numbers::<B>::channels_last(take::<B, _, _>(&ops, grads));
         let state = ops.state;
-        let dy = Numbers::<B>::channels_last(grads.consume::<B>(&ops.node));
-        accumulate::taken(ops.node.id);
         let (norm, device) = (state.norm, &state.device);
         let found = group_norm::backward(
             &norm,
@@ -447,9 +451,8 @@ impl<B: Host> Backward<B, 2> for ConcatenationBackward {
         grads: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
+        let gradient = Numbers::<B>::channels_last(take::<B, _, _>(&ops, grads));
         let (first, second, device) = ops.state;
-        let gradient = Numbers::<B>::channels_last(grads.consume::<B>(&ops.node));
-        accumulate::taken(ops.node.id);
         let channels = first[1] + second[1];
         for (node, dims, start) in ops
             .parents
@@ -519,9 +522,8 @@ impl<B: Host> Backward<B, 3> for AttentionBackward {
         grads: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
+        let gradient = Numbers::<B>::channels_last(take::<B, _, _>(&ops, grads));
         let state = ops.state;
-        let gradient = Numbers::<B>::channels_last(grads.consume::<B>(&ops.node));
-        accumulate::taken(ops.node.id);
         let [q, k, v] = state.inputs.each_ref().map(Numbers::get);
         let found = attention::backward(
             &state.heads,

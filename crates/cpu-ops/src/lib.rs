@@ -22,6 +22,13 @@
 //!
 //! Kernels run in the rayon pool that they are called from. Results do not depend on its size: sums
 //! are cut into parts by shape alone and added in a fixed order.
+//!
+//! # Instructions
+//!
+//! On x86-64 the kernels use AVX-512 or AVX2 with FMA where the processor has them. The environment
+//! variable `CPU_OPS_SIMD=avx512|avx2|plain` sets the most that they may use, so that one machine
+//! tests what another runs; another value panics, for it would seem to test what it does not. It is
+//! read once, when the first kernel runs. Levels differ from each other in rounding.
 
 // Kernels index several arrays in step, and fill small arrays of registers by index: with iterators
 // they read worse, and closures are not compiled for the vectors of `simd::run`.

@@ -1,9 +1,11 @@
 //! Vectors of f32, chosen for the processor at run time.
 //!
 //! A kernel is written once, over [`Simd`], and compiled for AVX-512, for AVX2 with FMA and for the
-//! plain instructions of the target; [`run`] picks the widest that the processor has. Everything
-//! that a kernel calls must be `#[inline(always)]`, for only then is it compiled with the
-//! instructions of the chosen level.
+//! plain instructions of the target; [`run`] picks the widest that the processor has, or a lower one
+//! where `CPU_OPS_SIMD` names it. Everything that a kernel calls must be `#[inline(always)]`, for only
+//! then is it compiled with the instructions of the chosen level.
+
+use std::sync::LazyLock;
 
 /// A vector type of `LANES` f32 and its operations.
 ///
@@ -100,21 +102,72 @@ pub(crate) trait Kernel {
     fn with<S: Simd>(self, simd: S) -> Self::Output;
 }
 
-/// Runs a kernel with the widest vectors that the processor has.
-pub(crate) fn run<K: Kernel>(kernel: K) -> K::Output {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if std::arch::is_x86_feature_detected!("avx512f") {
-            // SAFETY: the processor has AVX-512F.
-            return unsafe { x86::with_avx512(kernel) };
-        }
-        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
+/// The instructions that a kernel is compiled for, the wider the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    Plain,
+    Avx2,
+    Avx512,
+}
+
+impl Level {
+    /// The widest that the processor has.
+    fn widest() -> Self {
+        #[cfg(target_arch = "x86_64")]
         {
-            // SAFETY: the processor has AVX2 and FMA.
-            return unsafe { x86::with_avx2(kernel) };
+            let avx2 = std::arch::is_x86_feature_detected!("avx2")
+                && std::arch::is_x86_feature_detected!("fma");
+            if avx2 && std::arch::is_x86_feature_detected!("avx512f") {
+                return Self::Avx512;
+            }
+            if avx2 {
+                return Self::Avx2;
+            }
         }
+        Self::Plain
     }
-    kernel.with(plain::Plain)
+
+    /// The level of a name, or the widest where there is none; never above the widest.
+    ///
+    /// # Panics
+    ///
+    /// If no level has the name: ignored, a misspelt one would leave a level untested that seems
+    /// tested.
+    fn named(name: Option<&str>) -> Self {
+        let level = match name {
+            None | Some("avx512") => Self::Avx512,
+            Some("avx2") => Self::Avx2,
+            Some("plain") => Self::Plain,
+            Some(name) => panic!("CPU_OPS_SIMD is {name:?}, not avx512, avx2 or plain"),
+        };
+        level.min(Self::widest())
+    }
+}
+
+/// The level of every kernel. It is read once, so that all of a process computes alike.
+static LEVEL: LazyLock<Level> = LazyLock::new(|| {
+    let name = std::env::var_os("CPU_OPS_SIMD").map(|name| name.to_string_lossy().into_owned());
+    Level::named(name.as_deref())
+});
+
+/// Runs a kernel with the widest vectors that the processor has and `CPU_OPS_SIMD` allows.
+pub(crate) fn run<K: Kernel>(kernel: K) -> K::Output {
+    run_at(*LEVEL, kernel)
+}
+
+/// Runs a kernel with the vectors of a level, or of the widest that the processor has if that is
+/// lower.
+#[inline]
+fn run_at<K: Kernel>(level: Level, kernel: K) -> K::Output {
+    match level.min(Level::widest()) {
+        // SAFETY: the processor has AVX-512F, AVX2 and FMA, for it has no lower level.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { x86::with_avx512(kernel) },
+        // SAFETY: the processor has AVX2 and FMA, for it has no lower level.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => unsafe { x86::with_avx2(kernel) },
+        _ => kernel.with(plain::Plain),
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -406,18 +459,40 @@ mod tests {
     #[test]
     fn exp_is_right_to_two_units_in_the_last_place() {
         let x: Vec<f32> = (0..160_000).map(|i| -80.0 + i as f32 * 1e-3).collect();
-        for level in 0..2 {
+        for level in [Level::Plain, Level::Avx2, Level::Avx512] {
             let mut y = x.clone();
-            if level == 0 {
-                run(Exp(&mut y));
-            } else {
-                Exp(&mut y).with(plain::Plain);
-            }
+            run_at(level, Exp(&mut y));
             for (x, y) in x.iter().zip(y) {
                 let exact = f64::from(*x).exp();
                 let error = (f64::from(y) - exact).abs() / exact;
                 assert!(error < 2.5e-7, "e^{x} is {exact}, not {y}");
             }
         }
+    }
+
+    struct Lanes;
+
+    impl Kernel for Lanes {
+        type Output = usize;
+        #[inline(always)]
+        fn with<S: Simd>(self, _: S) -> usize {
+            S::LANES
+        }
+    }
+
+    #[test]
+    fn a_name_lowers_the_level_and_never_raises_it() {
+        assert_eq!(Level::named(None), Level::widest());
+        assert_eq!(Level::named(Some("avx512")), Level::widest());
+        for (name, lanes) in [("plain", 4), ("avx2", 8), ("avx512", 16)] {
+            let widest = run_at(Level::widest(), Lanes);
+            assert_eq!(run_at(Level::named(Some(name)), Lanes), widest.min(lanes));
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "CPU_OPS_SIMD is \"avx\"")]
+    fn a_name_of_no_level_is_refused() {
+        Level::named(Some("avx"));
     }
 }

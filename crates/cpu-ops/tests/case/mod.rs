@@ -1,0 +1,133 @@
+//! An operation at given inputs: its value, and the gradients of all of them.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use cpu_ops::{
+    Plus, Sampling, attention, concat_channels, conv2d_1x1, conv2d_3x3, group_norm, group_norm_silu,
+};
+
+pub(crate) const EPSILON: f64 = 1e-5;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Operation {
+    /// Of `x` by `weight`, plus what there is of `bias`, `per_example` and `residual`.
+    Convolution { kernel: usize, sampling: Sampling },
+    /// Of `x`, with `gamma`, `beta` and, where SiLU follows, perhaps `scale_shift`.
+    Norm { groups: usize, silu: bool },
+    /// Of `first` and `second`.
+    Concatenation,
+    /// Of `q`, `k` and `v`.
+    Attention { heads: usize },
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Input {
+    pub(crate) name: &'static str,
+    pub(crate) dims: Vec<usize>,
+    pub(crate) numbers: Vec<f32>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    pub(crate) operation: Operation,
+    pub(crate) inputs: Vec<Input>,
+    /// The gradient of the output, as long as the output.
+    pub(crate) direction: Vec<f32>,
+}
+
+/// The inputs as tensors of one dimension each, which any rank is made from.
+pub(crate) struct Leaves(Vec<(Input, Tensor<1>)>);
+
+impl Leaves {
+    pub(crate) fn find<const D: usize>(&self, name: &str) -> Option<Tensor<D>> {
+        let (input, leaf) = self.0.iter().find(|(input, _)| input.name == name)?;
+        let dims: [usize; D] = input.dims.clone().try_into().unwrap();
+        Some(leaf.clone().reshape(dims))
+    }
+
+    pub(crate) fn get<const D: usize>(&self, name: &str) -> Tensor<D> {
+        self.find(name).unwrap()
+    }
+}
+
+pub(crate) fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_to_vec().unwrap()
+}
+
+impl Operation {
+    /// As this crate computes it.
+    pub(crate) fn ours(self, inputs: &Leaves) -> Tensor<4> {
+        match self {
+            Self::Convolution { kernel, sampling } => {
+                let plus = Plus {
+                    bias: inputs.find("bias"),
+                    per_example: inputs.find("per_example"),
+                    residual: inputs.find("residual"),
+                };
+                let (x, weight) = (inputs.get("x"), inputs.get("weight"));
+                if kernel == 1 {
+                    conv2d_1x1(x, weight, plus)
+                } else {
+                    conv2d_3x3(x, weight, plus, sampling)
+                }
+            }
+            Self::Norm { groups, silu } => {
+                let [gamma, beta] = ["gamma", "beta"].map(|name| inputs.get(name));
+                let (x, scale_shift) = (inputs.get("x"), inputs.find("scale_shift"));
+                if silu {
+                    group_norm_silu(x, gamma, beta, scale_shift, groups, EPSILON)
+                } else {
+                    group_norm(x, gamma, beta, groups, EPSILON)
+                }
+            }
+            Self::Concatenation => concat_channels(inputs.get("first"), inputs.get("second")),
+            Self::Attention { heads } => {
+                attention(inputs.get("q"), inputs.get("k"), inputs.get("v"), heads)
+            }
+        }
+    }
+}
+
+impl Case {
+    /// The inputs on a device; with their gradients to come, if it is one of autodiff.
+    pub(crate) fn leaves(&self, device: &Device) -> Leaves {
+        let leaf = |input: &Input| {
+            let data = TensorData::new(input.numbers.clone(), [input.numbers.len()]);
+            let leaf = Tensor::from_data(data, device);
+            let leaf = if device.is_autodiff() {
+                leaf.require_grad()
+            } else {
+                leaf
+            };
+            (input.clone(), leaf)
+        };
+        Leaves(self.inputs.iter().map(leaf).collect())
+    }
+
+    /// The value `y` and the gradient of every input, by name, of an operation on autodiff's device.
+    pub(crate) fn results(
+        &self,
+        device: &Device,
+        operation: impl FnOnce(&Leaves) -> Tensor<4>,
+    ) -> Vec<(&'static str, Vec<f32>)> {
+        let leaves = self.leaves(device);
+        let y = operation(&leaves);
+        let direction = TensorData::new(self.direction.clone(), y.dims());
+        let mut results = vec![("y", numbers(y.clone()))];
+        let grads = (y * Tensor::from_data(direction, device)).sum().backward();
+        for (input, leaf) in &leaves.0 {
+            results.push((input.name, numbers(leaf.grad(&grads).unwrap())));
+        }
+        results
+    }
+}
+
+/// The largest difference, over the largest number of the reference, which is taken to be at least
+/// `floor`: numbers that cancel are as inexact as what they are the difference of.
+pub(crate) fn largest_error(found: &[f32], expected: &[f32], floor: f32) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let largest = expected.iter().fold(floor, |max, x| max.max(x.abs()));
+    let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+    // Not `f32::max`, which drops what is not a number.
+    let difference = differences.fold(0.0, |max: f32, x| if x <= max { max } else { x });
+    difference / largest
+}
