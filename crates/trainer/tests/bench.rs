@@ -1,0 +1,64 @@
+//! `trainer bench` measures what it is asked to, and refuses what cannot be measured.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use serde_json::Value;
+use support::{config, fail, succeed};
+
+#[test]
+fn every_measurement_is_a_line_that_agrees_with_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let smoke = config("smoke.toml");
+    let args = [
+        "bench",
+        "--config",
+        &smoke,
+        "--batch-sizes",
+        "1,3",
+        "--seconds",
+        "0",
+        "--json",
+        "--device",
+        "flex",
+    ];
+    let ended = succeed(folder.path(), &args);
+    let lines: Vec<Value> = ended
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let found: Vec<(&str, u64)> = lines
+        .iter()
+        .map(|line| {
+            let batch_size = line["batch_size"].as_u64().unwrap();
+            (line["measure"].as_str().unwrap(), batch_size)
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [("train", 1), ("train", 3), ("call", 1), ("call", 3)]
+    );
+    for line in &lines {
+        let [seconds, speed, batch_size] =
+            ["seconds", "images_per_second", "batch_size"].map(|key| line[key].as_f64().unwrap());
+        assert!(seconds > 0.0 && line["repeats"].as_u64().unwrap() >= 5);
+        assert!((speed * seconds / batch_size - 1.0).abs() < 1e-9);
+    }
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let smoke = config("smoke.toml");
+    let bench = ["bench", "--config", &smoke];
+    for (args, part) in [
+        (["--batch-sizes", "0"], "at least 1 image"),
+        (["--batch-sizes", "one"], "invalid value"),
+        (["--seconds", "NaN"], "from 0 to 3600"),
+        (["--set", "network.layers_per_block=0"], "layers_per_block"),
+    ] {
+        fail(folder.path(), &[&bench[..], &args[..]].concat(), 2, &[part]);
+    }
+}
