@@ -189,8 +189,8 @@ fn attention(level: Level) -> impl Fn() -> Tensor<4> {
 
 benches!(conv2d_3x3, LEVELS, same);
 benches!(conv2d_3x3_burn, LEVELS, same_of_burn);
-benches!(conv2d_3x3_down, LEVELS[..2], down);
-benches!(conv2d_3x3_up, LEVELS[1..], up);
+benches!(conv2d_3x3_down, LEVELS.into_iter().take(2), down);
+benches!(conv2d_3x3_up, LEVELS.into_iter().skip(1), up);
 benches!(conv2d_1x1, LEVELS, one_by_one);
 benches!(group_norm, LEVELS, norm);
 benches!(group_norm_burn, LEVELS, norm_of_burn);
@@ -198,4 +198,4 @@ benches!(group_norm_silu, LEVELS, norm_and_silu);
 benches!(group_norm_silu_burn, LEVELS, norm_and_silu_of_burn);
 benches!(concat_channels, LEVELS, concatenation);
 // The only level that attends.
-benches!(attention, LEVELS[2..], attention);
+benches!(attention, LEVELS.into_iter().skip(2), attention);
