@@ -61,6 +61,7 @@ use crate::convolution::Window;
 use crate::gradients::{CpuOps, NormOptions};
 
 pub use crate::optimizer::{AdamWState, AdamWStep, adamw, moving_average, sum_of_squares};
+pub use crate::simd::{UnknownLevel, check_level};
 
 /// The resolution of a 3×3 convolution's output beside that of its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 //! where `CPU_OPS_SIMD` names it. Everything that a kernel calls must be `#[inline(always)]`, for only
 //! then is it compiled with the instructions of the chosen level.
 
+use std::fmt;
 use std::sync::LazyLock;
 
 /// A vector type of `LANES` f32 and its operations.
@@ -129,30 +130,59 @@ impl Level {
 
     /// The level of a name, or the widest where there is none; never above the widest.
     ///
-    /// # Panics
+    /// # Errors
     ///
     /// If no level has the name: ignored, a misspelt one would leave a level untested that seems
     /// tested.
-    fn named(name: Option<&str>) -> Self {
+    fn named(name: Option<&str>) -> Result<Self, UnknownLevel> {
         let level = match name {
             None | Some("avx512") => Self::Avx512,
             Some("avx2") => Self::Avx2,
             Some("plain") => Self::Plain,
-            Some(name) => panic!("CPU_OPS_SIMD is {name:?}, not avx512, avx2 or plain"),
+            Some(name) => return Err(UnknownLevel(name.to_owned())),
         };
-        level.min(Self::widest())
+        Ok(level.min(Self::widest()))
     }
 }
 
+/// `CPU_OPS_SIMD` names no level.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownLevel(String);
+
+impl fmt::Display for UnknownLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(name) = self;
+        write!(
+            f,
+            "the environment variable CPU_OPS_SIMD is {name:?}, expected avx512, avx2 or plain"
+        )
+    }
+}
+
+impl std::error::Error for UnknownLevel {}
+
 /// The level of every kernel. It is read once, so that all of a process computes alike.
-static LEVEL: LazyLock<Level> = LazyLock::new(|| {
+static LEVEL: LazyLock<Result<Level, UnknownLevel>> = LazyLock::new(|| {
     let name = std::env::var_os("CPU_OPS_SIMD").map(|name| name.to_string_lossy().into_owned());
     Level::named(name.as_deref())
 });
 
+/// Whether the environment variable `CPU_OPS_SIMD` can be followed, for a program to say so before the
+/// kernels panic.
+///
+/// # Errors
+///
+/// Where it names no level.
+pub fn check_level() -> Result<(), UnknownLevel> {
+    LEVEL.clone().map(|_| ())
+}
+
 /// Runs a kernel with the widest vectors that the processor has and `CPU_OPS_SIMD` allows.
 pub(crate) fn run<K: Kernel>(kernel: K) -> K::Output {
-    run_at(*LEVEL, kernel)
+    match &*LEVEL {
+        Ok(level) => run_at(*level, kernel),
+        Err(error) => panic!("{error}"),
+    }
 }
 
 /// Runs a kernel with the vectors of a level, or of the widest that the processor has if that is
@@ -482,17 +512,18 @@ mod tests {
 
     #[test]
     fn a_name_lowers_the_level_and_never_raises_it() {
-        assert_eq!(Level::named(None), Level::widest());
-        assert_eq!(Level::named(Some("avx512")), Level::widest());
+        assert_eq!(Level::named(None), Ok(Level::widest()));
+        assert_eq!(Level::named(Some("avx512")), Ok(Level::widest()));
         for (name, lanes) in [("plain", 4), ("avx2", 8), ("avx512", 16)] {
             let widest = run_at(Level::widest(), Lanes);
-            assert_eq!(run_at(Level::named(Some(name)), Lanes), widest.min(lanes));
+            let level = Level::named(Some(name)).expect("a level");
+            assert_eq!(run_at(level, Lanes), widest.min(lanes));
         }
     }
 
     #[test]
-    #[should_panic(expected = "CPU_OPS_SIMD is \"avx\"")]
     fn a_name_of_no_level_is_refused() {
-        Level::named(Some("avx"));
+        let error = UnknownLevel("avx".to_owned());
+        assert_eq!(Level::named(Some("avx")), Err(error));
     }
 }

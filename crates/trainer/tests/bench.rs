@@ -5,7 +5,7 @@
 mod support;
 
 use serde_json::Value;
-use support::{config, fail, succeed};
+use support::{command, config, fail, succeed};
 
 #[test]
 fn every_measurement_is_a_line_that_agrees_with_itself() {
@@ -61,4 +61,17 @@ fn what_cannot_be_measured_is_refused() {
     ] {
         fail(folder.path(), &[&bench[..], &args[..]].concat(), 2, &[part]);
     }
+}
+
+#[test]
+fn a_level_that_does_not_exist_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = command(folder.path(), &["devices"]);
+    let output = command.env("CPU_OPS_SIMD", "avx").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("CPU_OPS_SIMD") && said.contains("avx512"),
+        "{said}"
+    );
 }
