@@ -12,6 +12,7 @@ pub mod commands;
 pub mod config;
 pub mod data_order;
 pub mod device;
+pub mod diffusers;
 pub mod ema;
 pub mod held_out;
 pub mod learner;
@@ -25,6 +26,7 @@ pub mod progress;
 pub mod run_folder;
 pub mod sampling;
 pub mod streams;
+pub mod tensor_file;
 pub mod training;
 
 use anyhow::{Error, Result};
@@ -49,6 +51,8 @@ pub fn run(cli: &Cli) -> Result<u8> {
         Command::Train(args) => commands::train::run(args),
         Command::Sample(args) => commands::sample::run(args).map(|()| 0),
         Command::Noise(args) => commands::noise::run(args).map(|()| 0),
+        Command::Export(args) => commands::export::run(args).map(|()| 0),
+        Command::Import(args) => commands::import::run(args).map(|()| 0),
         Command::Bench(args) => commands::bench::run(args).map(|()| 0),
         Command::Devices => commands::devices::run().map(|()| 0),
     })

@@ -40,6 +40,8 @@ pub struct Request {
     pub seed: u64,
     /// How many images go through the network at once.
     pub batch_size: usize,
+    /// The noise x_T to begin with, `[count, C, H, W]`; `None` draws it.
+    pub initial_noise: Option<Tensor<4>>,
 }
 
 impl Model {
@@ -62,8 +64,7 @@ impl Model {
         request: &Request,
         mut observe: impl FnMut(usize, &State<4>) -> Result<()>,
     ) -> Result<Tensor<4>> {
-        let config = self.unet.config();
-        let shape = [config.in_channels, config.sample_size, config.sample_size];
+        let shape = self.image_shape();
         let streams = Streams::new(request.seed);
         let mut images = Vec::new();
         for (batch, classes) in request.classes.chunks(request.batch_size).enumerate() {
@@ -72,7 +73,11 @@ impl Model {
                 .map(|index| streams.at(Purpose::Sampling, index as u64))
                 .collect();
             let mut noise = || streams::per_image_noise(shape, &mut rngs, &self.device);
-            let initial_noise = noise();
+            // Drawn in any case, so that what is drawn in the steps is the same.
+            let mut initial_noise = noise();
+            if let Some(given) = &request.initial_noise {
+                initial_noise = given.clone().narrow(0, first, classes.len());
+            }
             let predict = |x_t, t| self.predict(x_t, t, classes, request.sampling.guidance_scale);
             let sampler = self.sampler(&request.sampling)?;
             let mut x = initial_noise.clone();
@@ -84,6 +89,21 @@ impl Model {
         }
         ensure!(!images.is_empty(), "no image was asked for");
         Ok(Tensor::cat(images, 0))
+    }
+
+    /// The noise that [`Model::sample`] draws for `count` images to begin with.
+    pub fn initial_noise(&self, seed: u64, count: usize) -> Tensor<4> {
+        let streams = Streams::new(seed);
+        let mut rngs: Vec<ChaCha8Rng> = (0..count)
+            .map(|index| streams.at(Purpose::Sampling, index as u64))
+            .collect();
+        streams::per_image_noise(self.image_shape(), &mut rngs, &self.device)
+    }
+
+    /// Channels, height and width of an image.
+    fn image_shape(&self) -> [usize; 3] {
+        let config = self.unet.config();
+        [config.in_channels, config.sample_size, config.sample_size]
     }
 
     fn sampler(&self, sampling: &SamplingConfig) -> Result<Box<dyn Sampler<4>>> {

@@ -355,6 +355,7 @@ impl<'a> Training<'a> {
             sampling: self.config.sampling.clone(),
             seed: self.config.seed,
             batch_size: self.config.training.batch_size,
+            initial_noise: None,
         };
         let images = model.sample(&request, |_, _| Ok(()))?;
         let grid = pictures::grid(

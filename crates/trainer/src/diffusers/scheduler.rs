@@ -1,0 +1,185 @@
+//! The configuration of diffusers' `DDPMScheduler` and `DDIMScheduler`: the chain, what is predicted,
+//! and how it is sampled.
+
+use denoising::TimestepSpacing;
+use noising::{BetaSchedule, MAX_TRAIN_TIMESTEPS, NoiseSchedule, PredictionType};
+use serde_json::{Value, json};
+
+use super::{DIFFUSERS_VERSION, DiffusersError, Keys};
+use crate::config::{NoiseConfig, RunConfig};
+
+pub(super) const CLASS_NAME: &str = "DDPMScheduler";
+
+/// Offset and largest β of the one cosine schedule that diffusers knows, `squaredcos_cap_v2`.
+const COSINE_OFFSET: f64 = 0.008;
+const COSINE_MAX_BETA: f64 = 0.999;
+
+/// What a scheduler says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scheduler {
+    /// The chain.
+    pub noise: NoiseConfig,
+    /// What the network predicts.
+    pub prediction_type: PredictionType,
+    /// Which timesteps a sampler visits.
+    pub timestep_spacing: TimestepSpacing,
+    /// What our samplers do in another way, for a person to read.
+    pub differences: Vec<String>,
+}
+
+/// The scheduler of a configuration.
+pub(super) fn read(keys: &Keys) -> Result<Scheduler, DiffusersError> {
+    keys.must_be(
+        "_class_name",
+        &[
+            json!(CLASS_NAME),
+            json!("DDIMScheduler"),
+            json!("PNDMScheduler"),
+        ],
+    )?;
+    let noise = noise(keys)?;
+    NoiseSchedule::new(&noise.schedule, noise.num_train_timesteps).map_err(|source| {
+        DiffusersError::Schedule {
+            path: keys.path.clone(),
+            source,
+        }
+    })?;
+
+    let key = "prediction_type";
+    let expected = "\"epsilon\", \"sample\" or \"v_prediction\"";
+    // The name of the choice before it had a third.
+    let default = match keys.get("predict_epsilon", Some(true), "true, false or null")? {
+        Some(false) => "sample",
+        _ => "epsilon",
+    };
+    let prediction_type = match keys.get(key, default.to_owned(), expected)?.as_str() {
+        "epsilon" => PredictionType::Epsilon,
+        "sample" => PredictionType::Sample,
+        "v_prediction" => PredictionType::VPrediction,
+        _ => return Err(keys.error(key, expected)),
+    };
+    let timestep_spacing = keys.get(
+        "timestep_spacing",
+        TimestepSpacing::Leading,
+        "\"leading\", \"trailing\" or \"linspace\"",
+    )?;
+
+    let mut differences = Vec::new();
+    for (key, ours) in [
+        ("steps_offset", &[json!(0)][..]),
+        ("set_alpha_to_one", &[json!(true)]),
+    ] {
+        if let Err(error) = keys.must_be(key, ours) {
+            differences.push(error.to_string());
+        }
+    }
+    Ok(Scheduler {
+        noise,
+        prediction_type,
+        timestep_spacing,
+        differences,
+    })
+}
+
+fn noise(keys: &Keys) -> Result<NoiseConfig, DiffusersError> {
+    let key = "num_train_timesteps";
+    let expected = format!("a number from 1 to {MAX_TRAIN_TIMESTEPS}");
+    let num_train_timesteps = keys.get(key, 1000, &expected)?;
+    if !(1..=MAX_TRAIN_TIMESTEPS).contains(&num_train_timesteps) {
+        return Err(keys.error(key, expected));
+    }
+    let beta_start = keys.get("beta_start", 1e-4, "a number")?;
+    let beta_end = keys.get("beta_end", 0.02, "a number")?;
+    let key = "beta_schedule";
+    let expected = "\"linear\", \"scaled_linear\", \"squaredcos_cap_v2\" or \"sigmoid\"";
+    let kind = keys.get(key, "linear".to_owned(), expected)?;
+    let trained_betas = keys.get("trained_betas", None, "a list of numbers or null")?;
+    let schedule = match (trained_betas, kind.as_str()) {
+        (Some(betas), _) => BetaSchedule::Given { betas },
+        (None, "linear") => BetaSchedule::Linear {
+            beta_start,
+            beta_end,
+        },
+        (None, "scaled_linear") => BetaSchedule::ScaledLinear {
+            beta_start,
+            beta_end,
+        },
+        (None, "squaredcos_cap_v2") => BetaSchedule::Cosine {
+            offset: COSINE_OFFSET,
+            max_beta: COSINE_MAX_BETA,
+        },
+        // A sigmoid of β; the one that this program has by name is one of alphas_cumprod.
+        (None, "sigmoid") => BetaSchedule::Given {
+            betas: sigmoid_betas(beta_start, beta_end, num_train_timesteps),
+        },
+        _ => return Err(keys.error(key, expected)),
+    };
+    Ok(NoiseConfig {
+        num_train_timesteps,
+        schedule,
+        rescale_zero_terminal_snr: keys.get("rescale_betas_zero_snr", false, "true or false")?,
+    })
+}
+
+/// β_t on a sigmoid from −6 to 6.
+fn sigmoid_betas(beta_start: f64, beta_end: f64, count: usize) -> Vec<f64> {
+    let intervals = count.saturating_sub(1).max(1) as f64;
+    (0..count)
+        .map(|t| 12.0 * t as f64 / intervals - 6.0)
+        .map(|x| beta_start + (beta_end - beta_start) / (1.0 + (-x).exp()))
+        .collect()
+}
+
+/// The configuration of a `DDPMScheduler`, every key of diffusers' class in it. Schedules that diffusers
+/// does not know by name are written out.
+pub(super) fn to_json(config: &RunConfig) -> Value {
+    let NoiseConfig {
+        num_train_timesteps,
+        ref schedule,
+        rescale_zero_terminal_snr,
+    } = config.noise;
+    let (mut beta_start, mut beta_end, mut kind, mut trained_betas) = (1e-4, 0.02, "linear", None);
+    match *schedule {
+        BetaSchedule::Linear {
+            beta_start: start,
+            beta_end: end,
+        } => (beta_start, beta_end) = (start, end),
+        BetaSchedule::ScaledLinear {
+            beta_start: start,
+            beta_end: end,
+        } => (beta_start, beta_end, kind) = (start, end, "scaled_linear"),
+        BetaSchedule::Cosine { offset, max_beta }
+            if offset == COSINE_OFFSET && max_beta == COSINE_MAX_BETA =>
+        {
+            kind = "squaredcos_cap_v2";
+        }
+        BetaSchedule::Cosine { .. } | BetaSchedule::Sigmoid { .. } | BetaSchedule::Given { .. } => {
+            let schedule = NoiseSchedule::new(schedule, num_train_timesteps);
+            trained_betas = schedule.ok().map(|schedule| schedule.betas().to_vec());
+        }
+    }
+    let prediction_type = match config.objective.prediction_type {
+        PredictionType::Epsilon => "epsilon",
+        PredictionType::Sample => "sample",
+        PredictionType::VPrediction => "v_prediction",
+    };
+    json!({
+        "_class_name": CLASS_NAME,
+        "_diffusers_version": DIFFUSERS_VERSION,
+        "beta_end": beta_end,
+        "beta_schedule": kind,
+        "beta_start": beta_start,
+        "clip_sample": true,
+        "clip_sample_range": 1.0,
+        "dynamic_thresholding_ratio": 0.995,
+        "num_train_timesteps": num_train_timesteps,
+        "prediction_type": prediction_type,
+        "rescale_betas_zero_snr": rescale_zero_terminal_snr,
+        "sample_max_value": 1.0,
+        "steps_offset": 0,
+        "thresholding": false,
+        "timestep_spacing": config.sampling.timestep_spacing,
+        "trained_betas": trained_betas,
+        "variance_type": "fixed_small",
+    })
+}
