@@ -93,6 +93,29 @@ pub struct BudgetArgs {
     pub minutes: Option<f64>,
 }
 
+/// How noise is turned into images; what is not given is as in the run's configuration.
+#[derive(Debug, Args)]
+pub struct SamplerArgs {
+    /// How noise is turned into an image.
+    #[arg(long, value_enum)]
+    pub sampler: Option<SamplerKind>,
+    /// Denoising steps [default: for ddpm all of the chain's, else as in the run's configuration].
+    #[arg(long, value_name = "N")]
+    pub steps: Option<usize>,
+    /// Which timesteps they visit: leading, trailing, linspace, karras or log-linear.
+    #[arg(long)]
+    pub spacing: Option<String>,
+    /// Share of fresh noise in DDIM's steps, from 0 to 1.
+    #[arg(long)]
+    pub eta: Option<f64>,
+    /// Strength of guidance towards the class, 1 being none.
+    #[arg(long, value_name = "SCALE")]
+    pub guidance: Option<f64>,
+    /// Override a key of the run's [sampling], as in sampling.clipping.kind=none. May be given again.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
 /// `trainer sample`
 #[derive(Debug, Args)]
 pub struct SampleArgs {
@@ -101,19 +124,9 @@ pub struct SampleArgs {
     /// Take the checkpoint of the lowest held-out loss, not the newest.
     #[arg(long)]
     pub best: bool,
-    /// How noise is turned into an image [default: as in the run's configuration].
-    #[arg(long, value_enum)]
-    pub sampler: Option<SamplerKind>,
-    /// Denoising steps [default: for ddpm all of the chain's, else as in the run's configuration].
-    #[arg(long, value_name = "N")]
-    pub steps: Option<usize>,
-    /// Share of fresh noise in DDIM's steps, from 0 to 1 [default: as in the run's configuration].
-    #[arg(long)]
-    pub eta: Option<f64>,
-    /// Strength of guidance towards the class, 1 being none [default: as in the run's
-    /// configuration].
-    #[arg(long, value_name = "SCALE")]
-    pub guidance: Option<f64>,
+    /// How noise is turned into images.
+    #[command(flatten)]
+    pub sampler: SamplerArgs,
     /// Number of images [default: 10 of each class, else 64].
     #[arg(long, value_name = "N")]
     pub count: Option<usize>,

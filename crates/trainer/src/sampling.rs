@@ -3,13 +3,19 @@
 
 use anyhow::{Result, ensure};
 use burn::tensor::{Device, Tensor};
-use denoising::guidance::classifier_free;
-use denoising::{Ddim, DdimOptions, Ddpm, DdpmVariance, Denoising, Sampler, State, X0Clipping};
-use noising::Chain;
+use denoising::{
+    Ddim, DdimOptions, Ddpm, Deis, Denoising, DpmSolver2M, DpmSolver2MSde, DpmSolver2S, Guidance,
+    Heun, Inpainting, MultistepOptions, Sampler, State, UniPc, euler, euler_ancestral,
+};
+use noising::{Chain, Marginal, NoiseSchedule, PredictionType};
 use rand_chacha::ChaCha8Rng;
 use unet::UNet;
 
+use crate::Usage;
+use crate::checkpoint::Checkpoint;
+use crate::cli::SamplerArgs;
 use crate::config::{ObjectiveConfig, RunConfig, SamplerKind, SamplingConfig};
+use crate::learner::initial_network;
 use crate::objective::labels_tensor;
 use crate::streams::{self, Purpose, Streams};
 
@@ -42,9 +48,31 @@ pub struct Request {
     pub batch_size: usize,
     /// The noise x_T to begin with, `[count, C, H, W]`; `None` draws it.
     pub initial_noise: Option<Tensor<4>>,
+    /// What is drawn over; `None` begins with noise alone.
+    pub edit: Option<Edit>,
+}
+
+/// An image that is drawn over.
+#[derive(Debug, Clone)]
+pub struct Edit {
+    /// The image: `[1, C, H, W]` in [-1, 1].
+    pub image: Tensor<4>,
+    /// How far along the chain it is noised before it is drawn anew, in (0, 1] (Meng et al. 2022,
+    /// "SDEdit").
+    pub strength: f64,
+    /// What of it is kept: 1 where it stays, 0 where it is drawn anew, `[1, 1, H, W]`; and how often
+    /// each step is taken. `None` keeps nothing as it is.
+    pub mask: Option<(Tensor<4>, usize)>,
 }
 
 impl Model {
+    /// The averaged network of `checkpoint`.
+    pub fn load(checkpoint: &Checkpoint, device: Device) -> Result<Self> {
+        let config = checkpoint.config();
+        let unet = checkpoint.load_ema(initial_network(config, &device)?)?;
+        Self::new(unet, config, device)
+    }
+
     /// A model of `unet` as `config` describes it.
     pub fn new(unet: UNet, config: &RunConfig, device: Device) -> Result<Self> {
         Ok(Self {
@@ -54,6 +82,19 @@ impl Model {
             null_label: config.null_label(),
             device,
         })
+    }
+
+    /// The timesteps that a request visits: of an edited image those within its strength, at least
+    /// the last.
+    pub fn timesteps(&self, request: &Request) -> Result<Vec<f64>> {
+        let schedule = self.chain.schedule();
+        let mut timesteps = timesteps(&request.sampling, schedule)?;
+        if let Some(edit) = &request.edit {
+            let end = edit.strength * schedule.num_train_timesteps() as f64;
+            let beyond = timesteps.partition_point(|&t| t >= end);
+            timesteps.drain(..beyond.min(timesteps.len() - 1));
+        }
+        Ok(timesteps)
     }
 
     /// Draws the images that `request` asks for, batch by batch: `[count, C, H, W]` in [-1, 1].
@@ -66,6 +107,8 @@ impl Model {
     ) -> Result<Tensor<4>> {
         let shape = self.image_shape();
         let streams = Streams::new(request.seed);
+        let timesteps = self.timesteps(request)?;
+        let guidance = request.sampling.guidance();
         let mut images = Vec::new();
         for (batch, classes) in request.classes.chunks(request.batch_size).enumerate() {
             let first = batch * request.batch_size;
@@ -73,15 +116,19 @@ impl Model {
                 .map(|index| streams.at(Purpose::Sampling, index as u64))
                 .collect();
             let mut noise = || streams::per_image_noise(shape, &mut rngs, &self.device);
-            // Drawn in any case, so that what is drawn in the steps is the same.
-            let mut initial_noise = noise();
+            // Drawn in any case, so that the steps draw the same.
+            let mut x = noise();
             if let Some(given) = &request.initial_noise {
-                initial_noise = given.clone().narrow(0, first, classes.len());
+                x = given.clone().narrow(0, first, classes.len());
             }
-            let predict = |x_t, t| self.predict(x_t, t, classes, request.sampling.guidance_scale);
-            let sampler = self.sampler(&request.sampling)?;
-            let mut x = initial_noise.clone();
-            for state in Denoising::new(sampler, initial_noise, predict, noise) {
+            if let Some(edit) = &request.edit {
+                let image = edit.image.clone().expand(x.dims());
+                let alpha_cumprod = self.chain.schedule().alpha_cumprod_at(timesteps[0]);
+                x = Marginal::new(alpha_cumprod).x_t(image, x);
+            }
+            let predict = |x_t, t| self.predict(x_t, t, classes, guidance);
+            let sampler = self.sampler(request, &timesteps)?;
+            for state in Denoising::new(sampler, x.clone(), predict, noise) {
                 observe(first, &state)?;
                 x = state.x;
             }
@@ -106,43 +153,38 @@ impl Model {
         [config.in_channels, config.sample_size, config.sample_size]
     }
 
-    fn sampler(&self, sampling: &SamplingConfig) -> Result<Box<dyn Sampler<4>>> {
+    fn sampler(&self, request: &Request, timesteps: &[f64]) -> Result<Box<dyn Sampler<4>>> {
         let schedule = self.chain.schedule();
-        let timesteps = sampling.timestep_spacing.timesteps(
-            self.chain.num_train_timesteps(),
-            sampling.num_inference_steps,
-        )?;
         let prediction_type = self.objective.prediction_type;
-        let clipping = X0Clipping::default();
-        Ok(match sampling.sampler {
-            SamplerKind::Ddpm => Box::new(Ddpm::new(
-                schedule,
-                &timesteps,
-                prediction_type,
-                clipping,
-                DdpmVariance::FixedSmall,
-            )?),
-            SamplerKind::Ddim => Box::new(Ddim::new(
-                schedule,
-                &timesteps,
-                prediction_type,
-                clipping,
-                DdimOptions {
-                    eta: sampling.eta,
-                    ..DdimOptions::default()
-                },
-            )?),
+        let sampler = sampler(&request.sampling, schedule, timesteps, prediction_type)?;
+        Ok(match &request.edit {
+            Some(Edit {
+                image,
+                mask: Some((mask, resamplings)),
+                ..
+            }) => {
+                let (image, mask) = (image.clone(), mask.clone());
+                Box::new(Inpainting::new(
+                    sampler,
+                    schedule,
+                    timesteps,
+                    image,
+                    mask,
+                    *resamplings,
+                )?)
+            }
+            _ => sampler,
         })
     }
 
     /// The network's prediction for a batch at timestep `t`, guided (Ho and Salimans 2022) where
-    /// the scale asks for it: then the halves with and without classes go through it together.
-    fn predict(
+    /// that is wanted: then the halves with and without classes go through it together.
+    pub fn predict(
         &self,
         x_t: Tensor<4>,
         t: f64,
         classes: &[Option<usize>],
-        guidance_scale: f64,
+        guidance: Guidance,
     ) -> Tensor<4> {
         let timesteps = |count: usize| Tensor::full([count], t, &self.device);
         let Some(null_label) = self.null_label else {
@@ -152,7 +194,7 @@ impl Model {
             .iter()
             .map(|class| class.unwrap_or(null_label))
             .collect();
-        let guided = guidance_scale != 1.0 && classes.iter().any(Option::is_some);
+        let guided = guidance.applies_at(t) && classes.iter().any(Option::is_some);
         if !guided {
             let labels = labels_tensor(&labels, &self.device);
             return self
@@ -166,8 +208,81 @@ impl Model {
             Some(labels_tensor(&both, &self.device)),
         );
         let [conditional, unconditional] = halves(predictions);
-        classifier_free(conditional, unconditional, guidance_scale)
+        guidance.combine(conditional, unconditional)
     }
+}
+
+/// The timesteps that the settings visit.
+pub fn timesteps(sampling: &SamplingConfig, schedule: &NoiseSchedule) -> Result<Vec<f64>> {
+    let steps = sampling.num_inference_steps;
+    Ok(sampling.timestep_spacing.timesteps(schedule, steps)?)
+}
+
+/// The sampler of the settings.
+pub fn sampler<const D: usize>(
+    sampling: &SamplingConfig,
+    schedule: &NoiseSchedule,
+    timesteps: &[f64],
+    prediction_type: PredictionType,
+) -> Result<Box<dyn Sampler<D>>> {
+    let clipping = sampling.clipping;
+    let multistep = MultistepOptions::default();
+    macro_rules! boxed {
+        ($new:path $(, $options:expr)?) => {
+            Box::new($new(schedule, timesteps, prediction_type, clipping $(, $options)?)?)
+        };
+    }
+    Ok(match sampling.sampler {
+        SamplerKind::Ddpm => boxed!(Ddpm::new, sampling.ddpm_variance),
+        SamplerKind::Ddim => boxed!(
+            Ddim::new,
+            DdimOptions {
+                eta: sampling.eta,
+                ..DdimOptions::default()
+            }
+        ),
+        SamplerKind::Euler => boxed!(euler),
+        SamplerKind::EulerAncestral => boxed!(euler_ancestral),
+        SamplerKind::Heun => boxed!(Heun::new, sampling.heun),
+        SamplerKind::DpmSolver2M => boxed!(DpmSolver2M::new, multistep),
+        SamplerKind::DpmSolver2S => boxed!(DpmSolver2S::new),
+        SamplerKind::DpmSolver2MSde => boxed!(DpmSolver2MSde::new),
+        SamplerKind::UniPc => boxed!(UniPc::new, multistep),
+        SamplerKind::Deis => boxed!(Deis::new),
+    })
+}
+
+/// A run's settings for sampling, with what the command line says in their place.
+pub fn settings(config: &RunConfig, args: &SamplerArgs) -> Result<SamplingConfig> {
+    let mut overrides = Vec::new();
+    overrides.extend(args.sampler.map(|kind| format!("sampling.sampler={kind}")));
+    let steps = match (args.steps, args.sampler) {
+        // Ancestral sampling is made for every step of the chain.
+        (None, Some(SamplerKind::Ddpm)) => Some(config.noise.num_train_timesteps),
+        (steps, _) => steps,
+    };
+    overrides.extend(steps.map(|n| format!("sampling.num_inference_steps={n}")));
+    overrides.extend(
+        args.spacing
+            .as_ref()
+            .map(|spacing| format!("sampling.timestep_spacing={spacing}")),
+    );
+    overrides.extend(args.eta.map(|eta| format!("sampling.eta={eta:?}")));
+    overrides.extend(
+        args.guidance
+            .map(|s| format!("sampling.guidance_scale={s:?}")),
+    );
+    for text in &args.set {
+        if !text.trim_start().starts_with("sampling.") {
+            return Err(Usage(format!(
+                "--set {text}: a trained network is what it is; only keys of [sampling] can be set, \
+                 as in sampling.clipping.kind=none"
+            ))
+            .into());
+        }
+        overrides.push(text.clone());
+    }
+    Ok(config.overridden(&overrides)?.sampling)
 }
 
 /// The classes of a grid of `count` images when none are asked for: all of them in turn, an equal

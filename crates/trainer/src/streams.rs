@@ -32,6 +32,8 @@ pub enum Purpose {
     /// The seed of the device's own generator, which only dropout uses; the index is the
     /// micro-batch.
     Dropout = 7,
+    /// What offset noise adds to the noise of a training batch; the index is the micro-batch.
+    OffsetNoise = 8,
 }
 
 /// The random streams of one seed.

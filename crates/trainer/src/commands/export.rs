@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use denoising::TimestepSpacing;
+use tracing::warn;
 use unet::UNet;
 
 use crate::Usage;
@@ -14,7 +16,7 @@ use crate::cli::ExportArgs;
 use crate::config::RunConfig;
 use crate::device;
 use crate::diffusers;
-use crate::streams::{Purpose, Streams};
+use crate::learner::initial_network;
 
 /// Writes the folder.
 pub fn run(args: &ExportArgs) -> Result<()> {
@@ -23,8 +25,12 @@ pub fn run(args: &ExportArgs) -> Result<()> {
     let checkpoint = Checkpoint::open(&args.run, args.best)?;
     let config = checkpoint.config();
     let class = class(args, config.null_label())?;
-    let mut rng = Streams::new(config.seed).at(Purpose::Weights, 0);
-    let unet = checkpoint.load_ema(config.network.init(&device.device, &mut rng)?)?;
+    let unet = checkpoint.load_ema(initial_network(config, &device.device)?)?;
+    if let spacing @ (TimestepSpacing::Karras | TimestepSpacing::LogLinear) =
+        config.sampling.timestep_spacing
+    {
+        warn!("diffusers' DDPM has no {spacing:?} timesteps: they are written as trailing");
+    }
     let unet = match class {
         Some(class) => unet.for_class(class),
         None => unet,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Result, bail};
 use burn::module::Module;
 use tracing::warn;
 use unet::UNetConfig;
@@ -15,20 +15,17 @@ use crate::config::RunConfig;
 use crate::device;
 use crate::diffusers::PipelineFolder;
 use crate::ema::Ema;
+use crate::learner::initial_network;
 use crate::optimizer::AdamW;
 use crate::parameters::flatten;
 use crate::run_folder::RunFolder;
-use crate::streams::{Purpose, Streams};
 
 /// Makes the run.
 pub fn run(args: &ImportArgs) -> Result<()> {
     let device = device::select(None)?.device.autodiff();
     let pipeline = PipelineFolder::open(&args.folder)?;
     let config = run_config(&pipeline, args)?;
-    let unet = pipeline.load_weights(&config.network, |network| {
-        let mut rng = Streams::new(config.seed).at(Purpose::Weights, 0);
-        Ok::<_, Error>(network.init(&device, &mut rng)?)
-    })?;
+    let unet = pipeline.load_weights(&config.network, || initial_network(&config, &device))?;
 
     // Only now that everything could be read.
     let folder = RunFolder::create(&args.run, args.overwrite)?;
@@ -78,6 +75,8 @@ fn run_config(pipeline: &PipelineFolder, args: &ImportArgs) -> Result<RunConfig>
             config.noise = scheduler.noise.clone();
             config.objective.prediction_type = scheduler.prediction_type;
             config.sampling.timestep_spacing = scheduler.timestep_spacing;
+            config.sampling.clipping = scheduler.clipping;
+            config.sampling.ddpm_variance = scheduler.variance;
             for difference in &scheduler.differences {
                 warn!("{difference}: our samplers do it their own way");
             }

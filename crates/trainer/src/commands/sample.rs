@@ -8,18 +8,16 @@ use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
 use image::DynamicImage;
 use tracing::info;
-use unet::UNet;
+use unet::UNetConfig;
 
 use crate::Usage;
 use crate::atomic_file;
 use crate::checkpoint::Checkpoint;
 use crate::cli::SampleArgs;
-use crate::config::{RunConfig, SamplerKind, SamplingConfig};
 use crate::device;
 use crate::pictures;
 use crate::progress;
-use crate::sampling::{Model, Request, every_class};
-use crate::streams::{Purpose, Streams};
+use crate::sampling::{Model, Request, every_class, settings};
 use crate::tensor_file;
 
 /// Images of each class in a grid when no number is given, and images where there are no classes.
@@ -42,14 +40,12 @@ const TRAJECTORY_MOMENTS: usize = 10;
 pub fn run(args: &SampleArgs) -> Result<()> {
     let device = device::select(args.device.device.as_deref())?;
     let checkpoint = Checkpoint::open(&args.run, args.best)?;
-    let config = checkpoint.config();
-    let sampling = sampling_config(config, args)?;
+    let sampling = settings(checkpoint.config(), &args.sampler)?;
     if args.batch_size == 0 {
         bail!(Usage("--batch-size must be at least 1".to_owned()));
     }
 
-    let unet = checkpoint.load_ema(empty_network(config, &device.device)?)?;
-    let model = Model::new(unet, config, device.device)?;
+    let model = Model::load(&checkpoint, device.device)?;
     let noise = args
         .noise
         .as_deref()
@@ -57,7 +53,7 @@ pub fn run(args: &SampleArgs) -> Result<()> {
         .transpose()?;
     let classes = classes(args, noise.as_ref(), model.null_label)?;
     if let Some(noise) = &noise {
-        check_noise(noise, classes.len(), config)?;
+        check_noise(noise, classes.len(), model.unet.config())?;
     }
     let request = Request {
         classes,
@@ -65,16 +61,14 @@ pub fn run(args: &SampleArgs) -> Result<()> {
         seed: args.seed,
         batch_size: args.batch_size,
         initial_noise: noise,
+        edit: None,
     };
     let count = request.classes.len();
     info!(
         "{} at step {}: {count} images by {} in {} steps on {}",
         checkpoint.folder().display(),
         checkpoint.counters().step,
-        match request.sampling.sampler {
-            SamplerKind::Ddpm => "DDPM",
-            SamplerKind::Ddim => "DDIM",
-        },
+        request.sampling.sampler,
         request.sampling.num_inference_steps,
         device.name
     );
@@ -136,45 +130,15 @@ pub fn run(args: &SampleArgs) -> Result<()> {
     Ok(())
 }
 
-/// The run's settings for sampling, with what the command line says in their place.
-fn sampling_config(config: &RunConfig, args: &SampleArgs) -> Result<SamplingConfig> {
-    let mut overrides = Vec::new();
-    if let Some(sampler) = args.sampler {
-        let name = match sampler {
-            SamplerKind::Ddpm => "ddpm",
-            SamplerKind::Ddim => "ddim",
-        };
-        overrides.push(format!("sampling.sampler={name}"));
-    }
-    let steps = match (args.steps, args.sampler) {
-        // Ancestral sampling is made for every step of the chain.
-        (None, Some(SamplerKind::Ddpm)) => Some(config.noise.num_train_timesteps),
-        (steps, _) => steps,
-    };
-    overrides.extend(steps.map(|n| format!("sampling.num_inference_steps={n}")));
-    overrides.extend(args.eta.map(|eta| format!("sampling.eta={eta:?}")));
-    overrides.extend(
-        args.guidance
-            .map(|s| format!("sampling.guidance_scale={s:?}")),
-    );
-    Ok(config.overridden(&overrides)?.sampling)
-}
-
-/// A network of the right shape, on `device`; its weights are about to be replaced.
-fn empty_network(config: &RunConfig, device: &burn::tensor::Device) -> Result<UNet> {
-    let mut rng = Streams::new(config.seed).at(Purpose::Weights, 0);
-    Ok(config.network.init(device, &mut rng)?)
-}
-
 /// Checks that there is noise for `count` images of the network.
-fn check_noise(noise: &Tensor<4>, count: usize, config: &RunConfig) -> Result<()> {
+fn check_noise(noise: &Tensor<4>, count: usize, network: &UNetConfig) -> Result<()> {
     let [given, channels, height, width] = noise.dims();
-    let size = config.network.sample_size;
-    if given < count || [channels, height, width] != [config.network.in_channels, size, size] {
+    let (channels_expected, size) = (network.in_channels, network.sample_size);
+    if given < count || [channels, height, width] != [channels_expected, size, size] {
         bail!(Usage(format!(
-            "--noise: tensor `{NOISE}` has shape {:?}, expected [{count} or more, {}, {size}, {size}]",
-            noise.dims(),
-            config.network.in_channels
+            "--noise: tensor `{NOISE}` has shape {:?}, expected [{count} or more, {channels_expected}, \
+             {size}, {size}]",
+            noise.dims()
         )));
     }
     Ok(())

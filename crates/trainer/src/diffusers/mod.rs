@@ -168,11 +168,11 @@ impl PipelineFolder {
         })
     }
 
-    /// A network of `config`, made on the device by `init`, with the weights of the folder.
+    /// The network that `init` makes of `config`, with the weights of the folder.
     pub fn load_weights<E: From<DiffusersError>>(
         &self,
         config: &UNetConfig,
-        init: impl FnOnce(&UNetConfig) -> Result<UNet, E>,
+        init: impl FnOnce() -> Result<UNet, E>,
     ) -> Result<UNet, E> {
         let path = &self.weights;
         let bytes = fs::read(path).map_err(io_error(path))?;
@@ -185,7 +185,7 @@ impl PipelineFolder {
                 least,
             })?;
         }
-        let unet = init(config)?;
+        let unet = init()?;
         let weights = unet::from_safetensors(unet, &bytes);
         Ok(weights.map_err(|source| DiffusersError::Weights {
             path: path.clone(),

@@ -1,7 +1,7 @@
 //! The configuration of diffusers' `DDPMScheduler` and `DDIMScheduler`: the chain, what is predicted,
 //! and how it is sampled.
 
-use denoising::TimestepSpacing;
+use denoising::{DdpmVariance, TimestepSpacing, X0Clipping};
 use noising::{BetaSchedule, MAX_TRAIN_TIMESTEPS, NoiseSchedule, PredictionType};
 use serde_json::{Value, json};
 
@@ -23,6 +23,10 @@ pub struct Scheduler {
     pub prediction_type: PredictionType,
     /// Which timesteps a sampler visits.
     pub timestep_spacing: TimestepSpacing,
+    /// What a sampler does to the predicted x_0.
+    pub clipping: X0Clipping,
+    /// The variance of DDPM's steps.
+    pub variance: DdpmVariance,
     /// What our samplers do in another way, for a person to read.
     pub differences: Vec<String>,
 }
@@ -58,11 +62,22 @@ pub(super) fn read(keys: &Keys) -> Result<Scheduler, DiffusersError> {
         "v_prediction" => PredictionType::VPrediction,
         _ => return Err(keys.error(key, expected)),
     };
-    let timestep_spacing = keys.get(
-        "timestep_spacing",
-        TimestepSpacing::Leading,
-        "\"leading\", \"trailing\" or \"linspace\"",
-    )?;
+    let key = "timestep_spacing";
+    let expected = "\"leading\", \"trailing\" or \"linspace\"";
+    let timestep_spacing = match keys.get(key, "leading".to_owned(), expected)?.as_str() {
+        "leading" => TimestepSpacing::Leading,
+        "trailing" => TimestepSpacing::Trailing,
+        "linspace" => TimestepSpacing::Linspace,
+        _ => return Err(keys.error(key, expected)),
+    };
+    let key = "variance_type";
+    let expected = "\"fixed_small\" or \"fixed_large\"";
+    let variance = match keys.get(key, "fixed_small".to_owned(), expected)?.as_str() {
+        // The second takes the root by way of the logarithm.
+        "fixed_small" | "fixed_small_log" => DdpmVariance::FixedSmall,
+        "fixed_large" => DdpmVariance::FixedLarge,
+        _ => return Err(keys.error(key, expected)),
+    };
 
     let mut differences = Vec::new();
     for (key, ours) in [
@@ -77,7 +92,28 @@ pub(super) fn read(keys: &Keys) -> Result<Scheduler, DiffusersError> {
         noise,
         prediction_type,
         timestep_spacing,
+        clipping: clipping(keys)?,
+        variance,
         differences,
+    })
+}
+
+/// What is done to the predicted x_0: thresholding comes before clipping.
+fn clipping(keys: &Keys) -> Result<X0Clipping, DiffusersError> {
+    let (flag, number) = ("true or false", "a number");
+    let threshold = X0Clipping::DynamicThreshold {
+        ratio: keys.get("dynamic_thresholding_ratio", 0.995, number)?,
+        max: keys.get("sample_max_value", 1.0, number)?,
+    };
+    let clamp = X0Clipping::Clamp {
+        range: keys.get("clip_sample_range", 1.0, number)?,
+    };
+    Ok(if keys.get("thresholding", false, flag)? {
+        threshold
+    } else if keys.get("clip_sample", true, flag)? {
+        clamp
+    } else {
+        X0Clipping::None
     })
 }
 
@@ -163,23 +199,48 @@ pub(super) fn to_json(config: &RunConfig) -> Value {
         PredictionType::Sample => "sample",
         PredictionType::VPrediction => "v_prediction",
     };
+    let timestep_spacing = match config.sampling.timestep_spacing {
+        TimestepSpacing::Leading => "leading",
+        TimestepSpacing::Linspace => "linspace",
+        // What diffusers' DDPM does not have becomes what starts at T − 1 like it.
+        TimestepSpacing::Trailing | TimestepSpacing::Karras | TimestepSpacing::LogLinear => {
+            "trailing"
+        }
+    };
+    let variance_type = match config.sampling.ddpm_variance {
+        DdpmVariance::FixedSmall => "fixed_small",
+        DdpmVariance::FixedLarge => "fixed_large",
+    };
+    let (mut clip_sample_range, mut dynamic_thresholding_ratio, mut sample_max_value) =
+        (1.0, 0.995, 1.0);
+    let (clip_sample, thresholding) = match config.sampling.clipping {
+        X0Clipping::None => (false, false),
+        X0Clipping::Clamp { range } => {
+            clip_sample_range = range;
+            (true, false)
+        }
+        X0Clipping::DynamicThreshold { ratio, max } => {
+            (dynamic_thresholding_ratio, sample_max_value) = (ratio, max);
+            (false, true)
+        }
+    };
     json!({
         "_class_name": CLASS_NAME,
         "_diffusers_version": DIFFUSERS_VERSION,
         "beta_end": beta_end,
         "beta_schedule": kind,
         "beta_start": beta_start,
-        "clip_sample": true,
-        "clip_sample_range": 1.0,
-        "dynamic_thresholding_ratio": 0.995,
+        "clip_sample": clip_sample,
+        "clip_sample_range": clip_sample_range,
+        "dynamic_thresholding_ratio": dynamic_thresholding_ratio,
         "num_train_timesteps": num_train_timesteps,
         "prediction_type": prediction_type,
         "rescale_betas_zero_snr": rescale_zero_terminal_snr,
-        "sample_max_value": 1.0,
+        "sample_max_value": sample_max_value,
         "steps_offset": 0,
-        "thresholding": false,
-        "timestep_spacing": config.sampling.timestep_spacing,
+        "thresholding": thresholding,
+        "timestep_spacing": timestep_spacing,
         "trained_betas": trained_betas,
-        "variance_type": "fixed_small",
+        "variance_type": variance_type,
     })
 }
