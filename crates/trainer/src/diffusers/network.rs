@@ -192,3 +192,203 @@ pub(super) fn least_bytes(config: &UNetConfig) -> u128 {
     let parameters = 9 * (blocks.sum::<u128>() + ends) + embeddings;
     parameters * size_of::<f32>() as u128
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn keys(values: Value) -> Keys {
+        Keys {
+            path: "unet/config.json".into(),
+            values: values.as_object().unwrap().clone(),
+        }
+    }
+
+    /// unet/config.json of google/ddpm-cifar10-32.
+    fn ddpm_cifar10_32() -> Value {
+        json!({
+            "_class_name": "UNet2DModel",
+            "_diffusers_version": "0.0.4",
+            "act_fn": "silu",
+            "attention_head_dim": null,
+            "block_out_channels": [128, 256, 256, 256],
+            "center_input_sample": false,
+            "down_block_types": ["DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"],
+            "downsample_padding": 0,
+            "flip_sin_to_cos": false,
+            "freq_shift": 1,
+            "in_channels": 3,
+            "layers_per_block": 2,
+            "mid_block_scale_factor": 1,
+            "norm_eps": 1e-06,
+            "norm_num_groups": 32,
+            "out_channels": 3,
+            "sample_size": 32,
+            "time_embedding_type": "positional",
+            "up_block_types": ["UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"]
+        })
+    }
+
+    #[test]
+    fn the_hub_s_networks_are_read() {
+        let expected = UNetConfig {
+            downsample_padding: 0,
+            ..UNetConfig::default()
+        };
+        assert_eq!(read(&keys(ddpm_cifar10_32())).unwrap(), expected);
+
+        // google/ddpm-cat-256, -celebahq-256 and -church-256.
+        let mut values = ddpm_cifar10_32();
+        let down = ["DownBlock2D"; 6].map(Value::from);
+        let up = ["UpBlock2D"; 6].map(Value::from);
+        values["sample_size"] = json!(256);
+        values["block_out_channels"] = json!([128, 128, 256, 256, 512, 512]);
+        values["down_block_types"] = json!(down);
+        values["down_block_types"][4] = json!("AttnDownBlock2D");
+        values["up_block_types"] = json!(up);
+        values["up_block_types"][1] = json!("AttnUpBlock2D");
+        let expected = UNetConfig {
+            sample_size: 256,
+            block_out_channels: vec![128, 128, 256, 256, 512, 512],
+            down_block_attention: vec![false, false, false, false, true, false],
+            ..expected
+        };
+        assert_eq!(read(&keys(values)).unwrap(), expected);
+    }
+
+    #[test]
+    fn keys_left_out_take_diffusers_defaults() {
+        let config = read(&keys(json!({ "sample_size": [64, 64] }))).unwrap();
+        let expected = UNetConfig {
+            sample_size: 64,
+            block_out_channels: vec![224, 448, 672, 896],
+            down_block_attention: vec![false, true, true, true],
+            attention_head_dim: Some(8),
+            norm_eps: 1e-5,
+            flip_sin_to_cos: true,
+            freq_shift: 0,
+            ..UNetConfig::default()
+        };
+        assert_eq!(config, expected);
+    }
+
+    #[test]
+    fn what_is_written_reads_back_the_same() {
+        let configs = [
+            UNetConfig::default(),
+            UNetConfig {
+                sample_size: 28,
+                in_channels: 1,
+                out_channels: 1,
+                block_out_channels: vec![16, 32],
+                layers_per_block: 3,
+                down_block_attention: vec![true, false],
+                mid_block_attention: false,
+                attention_head_dim: Some(4),
+                norm_num_groups: 8,
+                attn_norm_num_groups: Some(4),
+                norm_eps: 0.25,
+                dropout: 0.5,
+                flip_sin_to_cos: true,
+                freq_shift: 0,
+                resnet_time_scale_shift: TimeScaleShift::ScaleShift,
+                downsample_padding: 0,
+                num_class_embeds: Some(11),
+            },
+        ];
+        for config in configs {
+            assert_eq!(read(&keys(to_json(&config))).unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_expressed_is_named_with_its_key() {
+        let cases = [
+            (
+                "_class_name",
+                json!("UNet2DConditionModel"),
+                "\"UNet2DModel\"",
+            ),
+            ("act_fn", json!("mish"), "\"silu\" or \"swish\""),
+            ("center_input_sample", json!(true), "false"),
+            ("time_embedding_type", json!("fourier"), "\"positional\""),
+            ("time_embedding_dim", json!(256), "null or 512"),
+            ("mid_block_type", Value::Null, "\"UNetMidBlock2D\""),
+            ("mid_block_scale_factor", json!(1.5), "1 or 1.0"),
+            ("downsample_type", json!("resnet"), "\"conv\" or null"),
+            ("upsample_type", json!("resnet"), "\"conv\" or null"),
+            ("class_embed_type", json!("timestep"), "null"),
+            (
+                "resnet_time_scale_shift",
+                json!("spatial"),
+                "\"default\" or \"scale_shift\"",
+            ),
+            (
+                "downsample_padding",
+                json!(2),
+                "1 (a pixel on every side) or 0",
+            ),
+            (
+                "sample_size",
+                Value::Null,
+                "a number, or two that are the same",
+            ),
+            (
+                "sample_size",
+                json!([32, 64]),
+                "a number, or two that are the same",
+            ),
+            ("sample_size", json!(30), "a multiple of 2^3"),
+            ("norm_num_groups", json!(48), "a divisor"),
+            ("out_channels", json!(6), "3, as many as `in_channels`"),
+            ("layers_per_block", json!(-1), "a number"),
+            ("block_out_channels", json!("wide"), "a list of numbers"),
+            (
+                "down_block_types",
+                json!(["DownBlock2D"]),
+                "[\"UpBlock2D\"], the mirror image",
+            ),
+            (
+                "down_block_types",
+                json!(["SkipDownBlock2D"]),
+                "\"DownBlock2D\" and",
+            ),
+            (
+                "up_block_types",
+                json!(["UpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D"]),
+                "the mirror image of `down_block_types`",
+            ),
+        ];
+        for (key, value, expected) in cases {
+            let mut values = ddpm_cifar10_32();
+            values[key] = value.clone();
+            let error = read(&keys(values)).unwrap_err().to_string();
+            // Of the two lists of blocks it is the second that is out of step.
+            let key = if expected.contains("mirror") {
+                "up_block_types"
+            } else {
+                key
+            };
+            assert!(
+                error.starts_with(&format!("unet/config.json: `{key}` is ")),
+                "{error}"
+            );
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_least_size_is_below_the_true_one() {
+        // 35.7 million parameters.
+        let least = least_bytes(&UNetConfig::default());
+        assert!(least < 4 * 35_746_307 && least > 4 * 9_000_000, "{least}");
+        let huge = UNetConfig {
+            block_out_channels: vec![65_536; 10],
+            layers_per_block: 65_536,
+            ..UNetConfig::default()
+        };
+        assert!(least_bytes(&huge) > 1 << 50);
+    }
+}

@@ -244,3 +244,217 @@ pub(super) fn to_json(config: &RunConfig) -> Value {
         "variance_type": variance_type,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::path::Path;
+
+    use super::*;
+
+    fn keys(values: Value) -> Keys {
+        Keys {
+            path: "scheduler_config.json".into(),
+            values: values.as_object().unwrap().clone(),
+        }
+    }
+
+    fn config(overrides: &[&str]) -> RunConfig {
+        let text = "[data]\ndataset = \"mnist\"\n[training]\nsteps = 1\n";
+        let overrides: Vec<String> = overrides.iter().map(|text| (*text).to_owned()).collect();
+        RunConfig::parse(text, Path::new("run.toml"), &overrides).unwrap()
+    }
+
+    /// What is written for a configuration, and what it is read as.
+    fn exchanged(overrides: &[&str]) -> (RunConfig, Value, Scheduler) {
+        let config = config(overrides);
+        let json = to_json(&config);
+        let scheduler = read(&keys(json.clone())).unwrap();
+        (config, json, scheduler)
+    }
+
+    #[test]
+    fn the_hub_s_scheduler_is_read() {
+        // scheduler_config.json of google/ddpm-cifar10-32.
+        let scheduler = read(&keys(json!({
+            "_class_name": "DDPMScheduler",
+            "_diffusers_version": "0.1.1",
+            "beta_end": 0.02,
+            "beta_schedule": "linear",
+            "beta_start": 0.0001,
+            "clip_sample": true,
+            "num_train_timesteps": 1000,
+            "trained_betas": null,
+            "variance_type": "fixed_large"
+        })));
+        let expected = Scheduler {
+            noise: NoiseConfig::default(),
+            prediction_type: PredictionType::Epsilon,
+            timestep_spacing: TimestepSpacing::Leading,
+            clipping: X0Clipping::Clamp { range: 1.0 },
+            variance: DdpmVariance::FixedLarge,
+            differences: Vec::new(),
+        };
+        assert_eq!(scheduler.unwrap(), expected);
+    }
+
+    #[test]
+    fn what_diffusers_knows_by_name_reads_back_the_same() {
+        for (overrides, name) in [
+            (
+                &["noise.schedule={ kind = \"linear\", beta_end = 0.03 }"][..],
+                "linear",
+            ),
+            (
+                &[
+                    "noise.schedule={ kind = \"scaled-linear\" }",
+                    "noise.num_train_timesteps=500",
+                    "sampling.clipping={ kind = \"none\" }",
+                    "sampling.ddpm_variance=fixed-large",
+                ],
+                "scaled_linear",
+            ),
+            (
+                &[
+                    "noise.schedule={ kind = \"cosine\" }",
+                    "objective.prediction_type=sample",
+                    "sampling.timestep_spacing=linspace",
+                    "sampling.clipping={ kind = \"clamp\", range = 1.5 }",
+                ],
+                "squaredcos_cap_v2",
+            ),
+            (
+                &[
+                    "noise.schedule={ kind = \"scaled-linear\" }",
+                    "objective.prediction_type=v-prediction",
+                    "noise.rescale_zero_terminal_snr=true",
+                    "sampling.timestep_spacing=leading",
+                    "sampling.clipping={ kind = \"dynamic-threshold\", ratio = 0.9, max = 3.0 }",
+                ],
+                "scaled_linear",
+            ),
+        ] {
+            let (config, json, scheduler) = exchanged(overrides);
+            assert_eq!(json["beta_schedule"], name);
+            assert_eq!(json["trained_betas"], Value::Null);
+            let expected = Scheduler {
+                noise: config.noise,
+                prediction_type: config.objective.prediction_type,
+                timestep_spacing: config.sampling.timestep_spacing,
+                clipping: config.sampling.clipping,
+                variance: config.sampling.ddpm_variance,
+                differences: Vec::new(),
+            };
+            assert_eq!(scheduler, expected);
+        }
+    }
+
+    #[test]
+    fn other_schedules_are_written_out() {
+        for schedule in [
+            "noise.schedule={ kind = \"sigmoid\" }",
+            "noise.schedule={ kind = \"cosine\", offset = 0.01 }",
+            "noise.schedule={ kind = \"cosine\", max_beta = 0.5 }",
+        ] {
+            let (config, json, scheduler) = exchanged(&[schedule]);
+            assert_eq!(json["trained_betas"].as_array().unwrap().len(), 1000);
+            let chain = config.chain().unwrap();
+            let betas = chain.schedule().betas().to_vec();
+            assert_eq!(scheduler.noise.schedule, BetaSchedule::Given { betas });
+        }
+    }
+
+    #[test]
+    fn timesteps_that_diffusers_does_not_have_become_trailing() {
+        let (_, _, scheduler) = exchanged(&["sampling.timestep_spacing=karras"]);
+        assert_eq!(scheduler.timestep_spacing, TimestepSpacing::Trailing);
+    }
+
+    #[test]
+    fn diffusers_sigmoid_is_one_of_beta() {
+        let json = json!({ "beta_schedule": "sigmoid", "num_train_timesteps": 3 });
+        let BetaSchedule::Given { betas } = read(&keys(json)).unwrap().noise.schedule else {
+            panic!("not written out");
+        };
+        // sigmoid(-6), sigmoid(0) and sigmoid(6) of the way from 1e-4 to 0.02.
+        for (beta, expected) in betas.iter().zip([1.492_051_0e-4, 0.010_05, 0.019_950_795]) {
+            assert!((beta - expected).abs() < 1e-9, "{beta} and {expected}");
+        }
+    }
+
+    #[test]
+    fn what_is_only_sampled_in_another_way_is_told() {
+        let json =
+            json!({ "_class_name": "DDIMScheduler", "steps_offset": 1, "set_alpha_to_one": true });
+        let differences = read(&keys(json)).unwrap().differences;
+        assert_eq!(
+            differences,
+            ["scheduler_config.json: `steps_offset` is 1, expected 0"]
+        );
+    }
+
+    #[test]
+    fn predict_epsilon_is_the_early_name_of_a_choice() {
+        let scheduler = read(&keys(json!({ "predict_epsilon": false }))).unwrap();
+        assert_eq!(scheduler.prediction_type, PredictionType::Sample);
+    }
+
+    #[test]
+    fn what_makes_no_chain_is_named_with_its_key() {
+        for (json, expected) in [
+            (
+                json!({ "_class_name": "EulerDiscreteScheduler" }),
+                "`_class_name` is \"Euler",
+            ),
+            (
+                json!({ "beta_schedule": "laplace" }),
+                "`beta_schedule` is \"laplace\"",
+            ),
+            (
+                json!({ "prediction_type": "flow" }),
+                "`prediction_type` is \"flow\"",
+            ),
+            (
+                json!({ "variance_type": "learned_range" }),
+                "`variance_type` is \"learned_range\"",
+            ),
+            (
+                json!({ "timestep_spacing": "karras" }),
+                "`timestep_spacing` is \"karras\"",
+            ),
+            (
+                json!({ "num_train_timesteps": 0 }),
+                "`num_train_timesteps` is 0",
+            ),
+            (
+                json!({ "num_train_timesteps": 1e30 }),
+                "`num_train_timesteps` is 1e+30",
+            ),
+            (
+                json!({ "trained_betas": "some" }),
+                "`trained_betas` is \"some\"",
+            ),
+            (json!({ "clip_sample": "yes" }), "`clip_sample` is \"yes\""),
+            (json!({ "beta_start": null }), "`beta_start` is null"),
+        ] {
+            let error = read(&keys(json)).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        for json in [
+            json!({ "beta_start": 2.0 }),
+            json!({ "trained_betas": [0.1, 0.2] }),
+        ] {
+            let error = read(&keys(json)).unwrap_err();
+            assert!(matches!(error, DiffusersError::Schedule { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn long_values_are_cut_short_in_errors() {
+        let betas = vec![0.5; 1000];
+        let json = json!({ "beta_schedule": betas });
+        let error = read(&keys(json)).unwrap_err().to_string();
+        assert!(error.len() < 300 && error.contains('…'), "{error}");
+    }
+}
