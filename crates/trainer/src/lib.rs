@@ -12,6 +12,7 @@ pub mod commands;
 pub mod config;
 pub mod data_order;
 pub mod device;
+pub mod distance;
 pub mod ema;
 pub mod held_out;
 pub mod learner;
@@ -48,6 +49,8 @@ pub fn run(cli: &Cli) -> Result<u8> {
     rayon::scope(|_| match &cli.command {
         Command::Train(args) => commands::train::run(args),
         Command::Sample(args) => commands::sample::run(args).map(|()| 0),
+        Command::Edit(args) => commands::edit::run(args).map(|()| 0),
+        Command::Samplers(args) => commands::samplers::run(args).map(|()| 0),
         Command::Noise(args) => commands::noise::run(args).map(|()| 0),
         Command::Bench(args) => commands::bench::run(args).map(|()| 0),
         Command::Devices => commands::devices::run().map(|()| 0),

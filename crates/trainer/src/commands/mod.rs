@@ -2,6 +2,8 @@
 
 pub mod bench;
 pub mod devices;
+pub mod edit;
 pub mod noise;
 pub mod sample;
+pub mod samplers;
 pub mod train;
