@@ -4,6 +4,7 @@
 mod editing;
 mod gaussian;
 mod golden;
+mod mixture;
 mod settings;
 mod torch_normal;
 
