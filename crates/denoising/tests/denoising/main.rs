@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod editing;
+mod diffusers;
 mod gaussian;
 mod golden;
 mod settings;
