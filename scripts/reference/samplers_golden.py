@@ -2,7 +2,8 @@
 
 Writes into OUT_DIR/samplers.safetensors, in f32, but computed in f64:
 
-- x_T and noise, [8, ...]: where every loop starts, and what is drawn in its course, from the first on;
+- x_T and noise, [8, ...]: where every loop starts (inversion: its data), and what is drawn in its course,
+  from the first on;
 - timesteps of every loop, under `SPACING STEPS SCHEDULE/timesteps` (f64);
 - CASE/states, [steps, ...]: the state that each step leads to;
 - in the metadata, under `cases`, a line a case: name, sampler, spacing, steps, prediction type, clipping,
@@ -24,6 +25,9 @@ The schedulers run unchanged, but for these:
 - DEIS gets 1e-12 as its last sigma: with 0 it computes 0 * infinity.
 - Where a scheduler knows no clipping (Euler, and dynamic thresholding in Heun) or not the prediction type
   (sample in Euler ancestral), it is handed the noise that belongs to the clipped x_0.
+
+- DDIM inversion asks the network for the noise of x_s, as it is, at t; here for that of x_s scaled to where
+  x_t is expected, as ours does.
 
 Heun with churn is algorithm 2 of Karras et al. 2022 by hand, with sigma-hat at most the chain's last sigma:
 diffusers has none.
@@ -71,6 +75,8 @@ SCHEDULERS = {
     "deis": ("DEISMultistepScheduler", {}, ["trailing", "karras", "log-linear"]),
 }
 
+INVERSION = "DDIMInverseScheduler"
+
 # Options that take turns from case to case.
 OPTIONS = {
     "ddpm": ["variance=fixed-small", "variance=fixed-large"],
@@ -112,6 +118,12 @@ def clip(x_0, clipping):
     ratio, most = map(float, numbers[0].split(","))
     s = torch.quantile(x_0.abs().flatten(1), ratio, dim=1).clamp(1, most).reshape(-1, 1, 1, 1)
     return x_0.clamp(-s, s) / s
+
+
+def epsilon_in_bounds(case, x, t, sigma):
+    """The noise that belongs to predicted_x_0."""
+    alpha = 1 / np.sqrt(sigma**2 + 1)
+    return (x - alpha * predicted_x_0(case, x, t, sigma)) / (sigma * alpha)
 
 
 def predicted_x_0(case, x, t, sigma):
@@ -189,6 +201,15 @@ def clipping_settings(sampler, clipping):
     return {"thresholding": True, "dynamic_thresholding_ratio": ratio, "sample_max_value": most}
 
 
+def on_visited_chain(new, sigmas, settings):
+    """A scheduler on the chain that has no steps but these."""
+    visited = 1 / (1 + sigmas[::-1] ** 2)
+    betas = 1 - visited / np.concatenate([[1], visited[:-1]])
+    scheduler = new(num_train_timesteps=len(sigmas), trained_betas=betas.tolist(), **settings)
+    scheduler.set_timesteps(len(sigmas))
+    return scheduler
+
+
 def diffusers_states(case, chain, timesteps, sigmas, x, noise):
     sampler, spacing, options = case["sampler"], case["spacing"], case["options"]
     steps = len(timesteps)
@@ -227,10 +248,7 @@ def diffusers_states(case, chain, timesteps, sigmas, x, noise):
             scheduler.set_timesteps(steps)
             np.testing.assert_array_equal(scheduler.timesteps, timesteps)
         else:
-            visited = 1 / (1 + sigmas[::-1] ** 2)
-            betas = 1 - visited / np.concatenate([[1], visited[:-1]])
-            scheduler = new(num_train_timesteps=steps, trained_betas=betas.tolist(), **settings)
-            scheduler.set_timesteps(steps)
+            scheduler = on_visited_chain(new, sigmas, settings)
             np.testing.assert_array_equal(scheduler.timesteps, np.arange(steps)[::-1])
         sequence, scales = timesteps, np.ones(steps)
     else:
@@ -273,14 +291,26 @@ def diffusers_states(case, chain, timesteps, sigmas, x, noise):
         x_t = scheduler.scale_model_input(x, own_timestep)
         prediction = network(x_t, t)
         if by_hand:
-            sigma = sequence_sigmas[i]
-            alpha = 1 / np.sqrt(sigma**2 + 1)
-            prediction = (x_t - alpha * predicted_x_0(case, x_t, t, sigma)) / (sigma * alpha)
+            prediction = epsilon_in_bounds(case, x_t, t, sequence_sigmas[i])
         x = scheduler.step(prediction, own_timestep, x, **arguments).prev_sample
         assert x.dtype == torch.float64
         states.append(x * scales[i])
     if sampler in ["heun", "dpmpp-2s"]:
         states = states[1::2] + states[-1:]
+    return states
+
+
+def inversion(case, chain, timesteps, sigmas, x, noise):
+    """From x as data to noise."""
+    scheduler = on_visited_chain(getattr(diffusers, INVERSION), sigmas, {"clip_sample": False})
+    alpha_before = 1.0
+    states = []
+    for own_timestep, t, sigma in zip(scheduler.timesteps, timesteps[::-1], sigmas[::-1]):
+        alpha = 1 / np.sqrt(sigma**2 + 1)
+        epsilon = epsilon_in_bounds(case, x * (alpha / alpha_before), t, sigma)
+        x = scheduler.step(epsilon, own_timestep, x).prev_sample
+        alpha_before = alpha
+        states.append(x)
     return states
 
 
@@ -314,6 +344,9 @@ def heun_with_churn(case, chain, timesteps, sigmas, x, noise):
     return states
 
 
+LOOPS = {"heun-churn": heun_with_churn, "ddim-inversion": inversion}
+
+
 def cases():
     """Every pair of a sampler, a spacing, a prediction type, a clipping and an option that exists."""
 
@@ -344,6 +377,9 @@ def cases():
             ("leading", "epsilon", "clamp"),
         ]:
             yield case(sampler, spacing, prediction_type, kind, "cosine", turns[0])
+    for spacing in SPACINGS:
+        for prediction_type in PREDICTION_TYPES:
+            yield case("ddim-inversion", spacing, prediction_type, "none", "linear", "")
     for prediction_type, kind in [("sample", "none"), ("v-prediction", "dynamic")]:
         for options in ["eta=0", "eta=0.5"]:
             yield case("ddim", "trailing", prediction_type, kind, "zero-snr", options)
@@ -361,7 +397,7 @@ def main():
         sys.exit(__doc__)
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
-    for name, _, _ in SCHEDULERS.values():
+    for name in [INVERSION, *(name for name, _, _ in SCHEDULERS.values())]:
         module = scheduler_module(name)
         module.torch, module.np = InF64(torch), InF64(np)
     generator = torch.Generator().manual_seed(0)
@@ -375,7 +411,7 @@ def main():
     for number, case in enumerate(cases()):
         chain = chains[case["schedule"]]
         timesteps, sigmas = chain.places(case["spacing"], case["steps"])
-        states_of = heun_with_churn if case["sampler"] == "heun-churn" else diffusers_states
+        states_of = LOOPS.get(case["sampler"], diffusers_states)
         states = torch.stack(states_of(case, chain, timesteps, sigmas, x, noise))
         assert states.isfinite().all() and len(states) == case["steps"], case
         options = " ".join(f"{name}={value}" for name, value in case["options"].items())

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use denoising::{
-    Ddim, DdimOptions, Ddpm, DdpmVariance, Deis, Denoising, DpmSolver2M, DpmSolver2MSde,
-    DpmSolver2S, Heun, HeunOptions, MultistepOptions, Sampler, TimestepSpacing, UniPc, X0Clipping,
-    euler, euler_ancestral,
+    Ddim, DdimInversion, DdimOptions, Ddpm, DdpmVariance, Deis, Denoising, DpmSolver2M,
+    DpmSolver2MSde, DpmSolver2S, Heun, HeunOptions, MultistepOptions, Sampler, TimestepSpacing,
+    UniPc, X0Clipping, euler, euler_ancestral,
 };
 use noising::{BetaSchedule, NoiseSchedule, PredictionType};
 use safetensors::SafeTensors;
@@ -164,6 +164,10 @@ impl<'a> Case<'a> {
                     set_alpha_to_one: self.option("set_alpha_to_one", true),
                 };
                 Box::new(Ddim::new(schedule, timesteps, kind, clipping, options).unwrap())
+            }
+            "ddim-inversion" => {
+                assert_eq!(clipping, X0Clipping::None, "inversion knows no clipping");
+                Box::new(DdimInversion::new(schedule, timesteps, kind, 1).unwrap())
             }
             "euler" => Box::new(euler(schedule, timesteps, kind, clipping).unwrap()),
             "euler-ancestral" => {

@@ -1,8 +1,8 @@
 //! The samplers against diffusers' numbers and against closed forms.
 #![allow(clippy::unwrap_used)]
 
-mod editing;
 mod diffusers;
+mod editing;
 mod gaussian;
 mod golden;
 mod settings;
