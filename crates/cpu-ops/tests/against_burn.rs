@@ -11,7 +11,7 @@ mod levels;
 use burn::tensor::activation::{silu, softmax};
 use burn::tensor::module::{conv2d, interpolate};
 use burn::tensor::ops::{ConvOptions, InterpolateMode, InterpolateOptions, PadMode};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use cpu_ops::{Plus, Sampling, conv2d_3x3, group_norm};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
@@ -344,6 +344,30 @@ fn results_do_not_depend_on_the_number_of_threads() {
                     case.operation
                 );
             }
+        }
+    }
+}
+
+/// In f64 there are no kernels: what every other backend runs.
+#[test]
+fn padding_below_and_on_the_right_is_the_same_without_kernels() {
+    let mut draw = Draw::new(3);
+    for (height, width) in [(6, 8), (5, 2)] {
+        let case = draw.convolution([2, 3, 4, height, width], 3, Sampling::DownBelowRight);
+        let device = Device::flex().autodiff();
+        let with = case.results(&device, |inputs| case.operation.ours(inputs));
+        let without = case.results(&device, |inputs| {
+            let wide = |x: Tensor<4>| x.cast(DType::F64);
+            let plus = Plus {
+                bias: inputs.find::<1>("bias").map(|x| x.cast(DType::F64)),
+                per_example: inputs.find::<2>("per_example").map(|x| x.cast(DType::F64)),
+                residual: inputs.find("residual").map(wide),
+            };
+            let (x, weight) = (wide(inputs.get("x")), wide(inputs.get("weight")));
+            conv2d_3x3(x, weight, plus, Sampling::DownBelowRight).cast(DType::F32)
+        });
+        for ((what, with), (_, without)) in with.iter().zip(&without) {
+            assert_close(what, with, without, 1e-3);
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod config;
 pub mod data_order;
 pub mod device;
 pub mod diffusers;
+pub mod distance;
 pub mod ema;
 pub mod held_out;
 pub mod learner;
@@ -50,6 +51,8 @@ pub fn run(cli: &Cli) -> Result<u8> {
     rayon::scope(|_| match &cli.command {
         Command::Train(args) => commands::train::run(args),
         Command::Sample(args) => commands::sample::run(args).map(|()| 0),
+        Command::Edit(args) => commands::edit::run(args).map(|()| 0),
+        Command::Samplers(args) => commands::samplers::run(args).map(|()| 0),
         Command::Noise(args) => commands::noise::run(args).map(|()| 0),
         Command::Export(args) => commands::export::run(args).map(|()| 0),
         Command::Import(args) => commands::import::run(args).map(|()| 0),

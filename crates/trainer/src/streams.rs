@@ -34,6 +34,8 @@ pub enum Purpose {
     Dropout = 7,
     /// What offset noise adds to the noise of a training batch; the index is the micro-batch.
     OffsetNoise = 8,
+    /// The directions along which sets of images are compared; one index, 0.
+    Directions = 9,
 }
 
 /// The random streams of one seed.

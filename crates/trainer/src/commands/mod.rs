@@ -2,8 +2,10 @@
 
 pub mod bench;
 pub mod devices;
+pub mod edit;
 pub mod export;
 pub mod import;
 pub mod noise;
 pub mod sample;
+pub mod samplers;
 pub mod train;

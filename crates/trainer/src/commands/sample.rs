@@ -17,7 +17,7 @@ use crate::cli::SampleArgs;
 use crate::device;
 use crate::pictures;
 use crate::progress;
-use crate::sampling::{Model, Request, every_class, settings};
+use crate::sampling::{Model, Request, every_class, parse_classes, settings};
 use crate::tensor_file;
 
 /// Images of each class in a grid when no number is given, and images where there are no classes.
@@ -170,32 +170,6 @@ fn classes(
     })
 }
 
-fn parse_classes(text: &str, null_label: Option<usize>) -> Result<Vec<Option<usize>>> {
-    text.split(',')
-        .map(str::trim)
-        .map(|class| {
-            if class == "none" {
-                return Ok(None);
-            }
-            let Some(classes) = null_label else {
-                bail!(Usage(
-                    "--class: the network of this run knows no classes \
-                     (conditioning.class_labels = false)"
-                        .to_owned()
-                ));
-            };
-            match class.parse() {
-                Ok(class) if class < classes => Ok(Some(class)),
-                _ => bail!(Usage(format!(
-                    "--class {class:?}: expected numbers from 0 to {} with commas between them, or \
-                     `none`",
-                    classes - 1
-                ))),
-            }
-        })
-        .collect()
-}
-
 fn write_each(images: &[DynamicImage], classes: &[Option<usize>], folder: &Path) -> Result<()> {
     let mut labels = "file,class\n".to_owned();
     for (index, (image, class)) in images.iter().zip(classes).enumerate() {
@@ -265,24 +239,7 @@ fn trajectory(
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
-
-    #[test]
-    fn classes_are_numbers_or_none() {
-        assert_eq!(parse_classes("7", Some(10)).unwrap(), [Some(7)]);
-        assert_eq!(
-            parse_classes("0, 1,none", Some(10)).unwrap(),
-            [Some(0), Some(1), None]
-        );
-        for text in ["10", "-1", "x", "", "1,,2"] {
-            let error = parse_classes(text, Some(10)).unwrap_err().to_string();
-            assert!(error.contains("0 to 9"), "{error}");
-        }
-        assert!(parse_classes("3", None).is_err());
-        assert_eq!(parse_classes("none", None).unwrap(), [None]);
-    }
 
     #[test]
     fn a_recording_ends_with_the_last_step() {
