@@ -85,12 +85,12 @@ fn check_place(out: &Path, overwrite: bool) -> Result<()> {
     match (is_empty, diffusers::is_pipeline(out), overwrite) {
         (true, ..) | (_, true, true) => Ok(()),
         (_, true, false) => bail!(Usage(format!(
-            "{} holds a pipeline of diffusers already: choose another folder, or replace it with \
+            "{} holds a pipeline already: choose another folder, or replace it with \
              --overwrite",
             out.display()
         ))),
         (_, false, _) => bail!(Usage(format!(
-            "{} is not empty and no pipeline of diffusers: choose another folder",
+            "{} is not empty and no pipeline that was exported: choose another folder",
             out.display()
         ))),
     }
