@@ -9,7 +9,7 @@
 //! flow. η = 1 has the law of DDPM's ancestral step with the small variance.
 
 use burn::tensor::Tensor;
-use noising::{Marginal, NoiseSchedule, Posterior, PredictionType};
+use noising::{NoiseSchedule, Posterior, PredictionType};
 
 use crate::X0Clipping;
 use crate::sampler::{Prediction, Sampler, SamplerError, State, Steps, add_noise};
@@ -53,10 +53,10 @@ impl Ddim {
     /// # Errors
     ///
     /// If `timesteps` is empty, does not fall strictly or leaves the schedule, if ε is predicted at
-    /// zero SNR, if the range of `clipping` is not above 0, or if η lies outside [0, 1].
+    /// zero SNR, if `clipping` makes no sense, or if η lies outside [0, 1].
     pub fn new(
         schedule: &NoiseSchedule,
-        timesteps: &[usize],
+        timesteps: &[f64],
         prediction_type: PredictionType,
         clipping: X0Clipping,
         options: DdimOptions,
@@ -73,18 +73,10 @@ impl Ddim {
                 expected: "in [0, 1]",
             });
         }
-        let final_alpha_cumprod = if set_alpha_to_one {
-            1.0
-        } else {
-            schedule.alphas_cumprod()[0]
-        };
-        let steps = Steps::new(
-            schedule,
-            timesteps,
-            prediction_type,
-            clipping,
-            final_alpha_cumprod,
-        )?;
+        let mut steps = Steps::new(schedule, timesteps, prediction_type, clipping)?;
+        if !set_alpha_to_one {
+            steps = steps.ending_on_the_chain(schedule);
+        }
         Ok(Self {
             steps,
             eta,
@@ -109,29 +101,29 @@ impl<const D: usize> Sampler<D> for Ddim {
         let Prediction {
             prediction,
             predicted_x_0,
-        } = self.steps.predict(step, x_t.clone(), model);
-        let marginal = Marginal::new(step.alpha_cumprod);
+        } = self.steps.predict(step.from, x_t.clone(), model);
+        let marginal = step.from.marginal();
         let epsilon = if self.rederive_epsilon {
             marginal.epsilon_from_x_0(x_t, predicted_x_0.clone())
         } else {
             marginal.predicted_epsilon(self.steps.prediction_type, x_t, prediction)
         };
 
-        let posterior = Posterior::between(step.alpha_cumprod, step.alpha_cumprod_prev);
+        let posterior = Posterior::between(step.from.alpha_cumprod, step.to.alpha_cumprod);
         let variance = if step.is_last {
             0.0
         } else {
             self.eta.powi(2) * posterior.variance
         };
         // Rounding may take it just below 0 where σ² is all there is.
-        let direction = (1.0 - step.alpha_cumprod_prev - variance).max(0.0).sqrt();
+        let direction = (1.0 - step.to.alpha_cumprod - variance).max(0.0).sqrt();
         let mean = predicted_x_0
             .clone()
-            .mul_scalar(step.alpha_cumprod_prev.sqrt())
+            .mul_scalar(step.to.alpha_cumprod.sqrt())
             .add(epsilon.mul_scalar(direction));
         State {
             index,
-            timestep: step.timestep as f64,
+            timestep: step.from.timestep,
             x: add_noise(mean, variance.sqrt(), noise),
             predicted_x_0,
         }

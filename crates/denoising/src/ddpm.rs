@@ -41,16 +41,16 @@ impl Ddpm {
     /// # Errors
     ///
     /// If `timesteps` is empty, does not fall strictly or leaves the schedule, if ε is predicted at
-    /// zero SNR, or if the range of `clipping` is not above 0.
+    /// zero SNR, or if `clipping` makes no sense.
     pub fn new(
         schedule: &NoiseSchedule,
-        timesteps: &[usize],
+        timesteps: &[f64],
         prediction_type: PredictionType,
         clipping: X0Clipping,
         variance: DdpmVariance,
     ) -> Result<Self, SamplerError> {
         Ok(Self {
-            steps: Steps::new(schedule, timesteps, prediction_type, clipping, 1.0)?,
+            steps: Steps::new(schedule, timesteps, prediction_type, clipping)?,
             variance,
         })
     }
@@ -62,7 +62,7 @@ impl Ddpm {
     /// Unless `index` is below the number of timesteps.
     pub fn variance(&self, index: usize) -> f64 {
         let step = self.steps.get(index);
-        let posterior = Posterior::between(step.alpha_cumprod, step.alpha_cumprod_prev);
+        let posterior = Posterior::between(step.from.alpha_cumprod, step.to.alpha_cumprod);
         match self.variance {
             _ if step.is_last => 0.0,
             DdpmVariance::FixedSmall => posterior.variance,
@@ -84,15 +84,18 @@ impl<const D: usize> Sampler<D> for Ddpm {
         noise: &mut dyn FnMut() -> Tensor<D>,
     ) -> State<D> {
         let step = self.steps.get(index);
-        let predicted_x_0 = self.steps.predict(step, x_t.clone(), model).predicted_x_0;
-        let posterior = Posterior::between(step.alpha_cumprod, step.alpha_cumprod_prev);
+        let predicted_x_0 = self
+            .steps
+            .predict(step.from, x_t.clone(), model)
+            .predicted_x_0;
+        let posterior = Posterior::between(step.from.alpha_cumprod, step.to.alpha_cumprod);
         let mean = predicted_x_0
             .clone()
             .mul_scalar(posterior.x_0_coefficient)
             .add(x_t.mul_scalar(posterior.x_t_coefficient));
         State {
             index,
-            timestep: step.timestep as f64,
+            timestep: step.from.timestep,
             x: add_noise(mean, self.variance(index).sqrt(), noise),
             predicted_x_0,
         }

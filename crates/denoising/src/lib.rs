@@ -20,7 +20,7 @@
 //! use noising::{BetaSchedule, NoiseSchedule, PredictionType};
 //!
 //! let schedule = NoiseSchedule::new(&BetaSchedule::default(), 1000)?;
-//! let timesteps = TimestepSpacing::Trailing.timesteps(1000, 10)?;
+//! let timesteps = TimestepSpacing::Trailing.timesteps(&schedule, 10)?;
 //! let sampler = Ddim::new(
 //!     &schedule,
 //!     &timesteps,
@@ -31,7 +31,7 @@
 //!
 //! let noise = Tensor::<2>::from_floats([[0.3, -1.1]], &Device::flex());
 //! let model = |x_t: Tensor<2>, t: f64| {
-//!     x_t.mul_scalar((1.0 - schedule.alphas_cumprod()[t as usize]).sqrt())
+//!     x_t.mul_scalar((1.0 - schedule.alpha_cumprod_at(t)).sqrt())
 //! };
 //! let no_noise = || unreachable!("DDIM with eta = 0 is deterministic");
 //! let states: Vec<_> = Denoising::new(sampler, noise, model, no_noise).collect();
@@ -42,12 +42,29 @@
 mod clipping;
 mod ddim;
 mod ddpm;
-pub mod guidance;
+mod deis;
+mod dpm_solver;
+mod dpm_solver_2m;
+mod dpm_solver_2m_sde;
+mod dpm_solver_2s;
+mod euler;
+mod guidance;
+mod heun;
 mod sampler;
 mod spacing;
+mod uni_pc;
 
 pub use clipping::X0Clipping;
 pub use ddim::{Ddim, DdimOptions};
 pub use ddpm::{Ddpm, DdpmVariance};
+pub use deis::Deis;
+pub use dpm_solver::MultistepOptions;
+pub use dpm_solver_2m::DpmSolver2M;
+pub use dpm_solver_2m_sde::DpmSolver2MSde;
+pub use dpm_solver_2s::DpmSolver2S;
+pub use euler::{euler, euler_ancestral};
+pub use guidance::Guidance;
+pub use heun::{Heun, HeunOptions};
 pub use sampler::{Denoising, Sampler, SamplerError, State};
 pub use spacing::{SpacingError, TimestepSpacing};
+pub use uni_pc::UniPc;

@@ -28,14 +28,10 @@ pub trait Sampler<const D: usize> {
     /// The number of steps.
     fn num_steps(&self) -> usize;
 
-    /// The standard deviation of the noise to start from.
-    fn init_noise_sigma(&self) -> f64 {
-        1.0
-    }
-
     /// Step `index`, from `x_t` to the next x. `model` maps (x, timestep) to the network's prediction
     /// for the whole batch; `noise` gives N(0, I) of the shape of x and is called only when the step
-    /// needs it. Steps are taken in the order 0, 1, … .
+    /// needs it. Steps are taken in the order 0, 1, …; a step that is taken again replaces what it
+    /// and the later ones have left behind.
     ///
     /// # Panics
     ///
@@ -53,10 +49,6 @@ pub trait Sampler<const D: usize> {
 impl<const D: usize, S: Sampler<D> + ?Sized> Sampler<D> for Box<S> {
     fn num_steps(&self) -> usize {
         (**self).num_steps()
-    }
-
-    fn init_noise_sigma(&self) -> f64 {
-        (**self).init_noise_sigma()
     }
 
     fn step(
@@ -85,13 +77,12 @@ where
     M: FnMut(Tensor<D>, f64) -> Tensor<D>,
     N: FnMut() -> Tensor<D>,
 {
-    /// Starts from `initial_noise`, drawn from N(0, I), which is scaled to what the sampler starts
-    /// from. `model` and `noise` are as in [`Sampler::step`].
-    pub fn new(sampler: S, initial_noise: Tensor<D>, model: M, noise: N) -> Self {
-        let x = initial_noise.mul_scalar(sampler.init_noise_sigma());
+    /// Starts from `x_t` at the sampler's first timestep: N(0, I) at the end of the chain. `model` and
+    /// `noise` are as in [`Sampler::step`].
+    pub fn new(sampler: S, x_t: Tensor<D>, model: M, noise: N) -> Self {
         Self {
             sampler,
-            x,
+            x: x_t,
             next_index: 0,
             model,
             noise,
@@ -146,7 +137,7 @@ pub enum SamplerError {
     #[error("timestep {timestep} is not on the chain, whose last is {last}")]
     OffTheChain {
         /// The timestep found.
-        timestep: usize,
+        timestep: f64,
         /// T − 1.
         last: usize,
     },
@@ -154,9 +145,9 @@ pub enum SamplerError {
     #[error("timestep {next} follows {timestep}; timesteps must fall from each to the next")]
     NotFalling {
         /// A timestep.
-        timestep: usize,
+        timestep: f64,
         /// The one after it, which should be smaller.
-        next: usize,
+        next: f64,
     },
     /// Noise predicted where there is nothing else.
     #[error(
@@ -165,7 +156,16 @@ pub enum SamplerError {
     )]
     EpsilonAtZeroSnr {
         /// The timestep.
-        timestep: usize,
+        timestep: f64,
+    },
+    /// A way back to data that would pass where data has left no trace.
+    #[error(
+        "timestep {timestep} has zero SNR: x_t is the same for all data there, so data cannot be led \
+         to it and back; leave that timestep out"
+    )]
+    InversionAtZeroSnr {
+        /// The timestep.
+        timestep: f64,
     },
     /// A number out of its range.
     #[error("{parameter} is {value}; it must be {expected}")]
@@ -179,13 +179,53 @@ pub enum SamplerError {
     },
 }
 
-/// One step of a sampler over discrete timesteps: from t to the next timestep of the list.
+/// A place on the chain.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    /// −1 is data itself, one step before the first.
+    pub(crate) timestep: f64,
+    pub(crate) alpha_cumprod: f64,
+}
+
+impl Place {
+    pub(crate) fn at(schedule: &NoiseSchedule, timestep: f64) -> Self {
+        Self {
+            timestep,
+            alpha_cumprod: schedule.alpha_cumprod_at(timestep),
+        }
+    }
+
+    /// α = √ᾱ, the share of data in x.
+    pub(crate) fn alpha(self) -> f64 {
+        self.alpha_cumprod.sqrt()
+    }
+
+    /// σ = √(1 − ᾱ), the share of noise in x.
+    pub(crate) fn sigma(self) -> f64 {
+        (1.0 - self.alpha_cumprod).sqrt()
+    }
+
+    /// λ = ln(α / σ), half of ln SNR: ∞ at data, −∞ at zero SNR.
+    pub(crate) fn lambda(self) -> f64 {
+        0.5 * (self.alpha_cumprod.ln() - (-self.alpha_cumprod).ln_1p())
+    }
+
+    /// ρ = σ / α, the deviation of the noise in x / α ("sigma" in Karras et al. 2022): ∞ at zero SNR.
+    pub(crate) fn rho(self) -> f64 {
+        self.sigma() / self.alpha()
+    }
+
+    pub(crate) fn marginal(self) -> Marginal {
+        Marginal::new(self.alpha_cumprod)
+    }
+}
+
+/// One step of a sampler, from a timestep of the list to the next of the list: never to t − T/n, which
+/// need not be on it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Step {
-    pub(crate) timestep: usize,
-    pub(crate) alpha_cumprod: f64,
-    /// ᾱ of the next timestep of the list: never of t − T/n, which need not be on it.
-    pub(crate) alpha_cumprod_prev: f64,
+    pub(crate) from: Place,
+    pub(crate) to: Place,
     pub(crate) is_last: bool,
 }
 
@@ -204,56 +244,45 @@ pub(crate) struct Prediction<const D: usize> {
 }
 
 impl Steps {
-    /// The last step leads to `final_alpha_cumprod`.
+    /// Steps whose last leads to data itself.
     pub(crate) fn new(
         schedule: &NoiseSchedule,
-        timesteps: &[usize],
+        timesteps: &[f64],
         prediction_type: PredictionType,
         clipping: X0Clipping,
-        final_alpha_cumprod: f64,
     ) -> Result<Self, SamplerError> {
-        let alphas_cumprod = schedule.alphas_cumprod();
-        if let X0Clipping::Clamp { range } = clipping
-            && !(range > 0.0 && range.is_finite())
+        clipping.check()?;
+        let places = places(schedule, timesteps)?;
+        if let Some(place) = places.iter().find(|place| place.alpha_cumprod == 0.0)
+            && prediction_type == PredictionType::Epsilon
         {
-            return Err(SamplerError::Parameter {
-                parameter: "the range that x_0 is clamped to",
-                value: range,
-                expected: "above 0",
+            return Err(SamplerError::EpsilonAtZeroSnr {
+                timestep: place.timestep,
             });
         }
-        if timesteps.is_empty() {
-            return Err(SamplerError::NoTimesteps);
-        }
-        let mut steps = Vec::with_capacity(timesteps.len());
-        for (i, &timestep) in timesteps.iter().enumerate() {
-            let Some(&alpha_cumprod) = alphas_cumprod.get(timestep) else {
-                return Err(SamplerError::OffTheChain {
-                    timestep,
-                    last: alphas_cumprod.len() - 1,
-                });
-            };
-            if alpha_cumprod == 0.0 && prediction_type == PredictionType::Epsilon {
-                return Err(SamplerError::EpsilonAtZeroSnr { timestep });
-            }
-            let next = timesteps.get(i + 1).copied();
-            if let Some(next) = next
-                && next >= timestep
-            {
-                return Err(SamplerError::NotFalling { timestep, next });
-            }
-            steps.push(Step {
-                timestep,
-                alpha_cumprod,
-                alpha_cumprod_prev: next.map_or(final_alpha_cumprod, |next| alphas_cumprod[next]),
-                is_last: next.is_none(),
-            });
-        }
+        let data = Place {
+            timestep: -1.0,
+            alpha_cumprod: 1.0,
+        };
+        let nexts = places[1..].iter().copied().map(Some).chain([None]);
+        let steps = places.iter().zip(nexts).map(|(&from, next)| Step {
+            from,
+            to: next.unwrap_or(data),
+            is_last: next.is_none(),
+        });
         Ok(Self {
-            steps,
+            steps: steps.collect(),
             prediction_type,
             clipping,
         })
+    }
+
+    /// The same steps, but that the last leads to ᾱ_0, the least noisy step of the chain.
+    pub(crate) fn ending_on_the_chain(mut self, schedule: &NoiseSchedule) -> Self {
+        if let Some(last) = self.steps.last_mut() {
+            last.to = Place::at(schedule, 0.0);
+        }
+        self
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -266,28 +295,89 @@ impl Steps {
         self.steps[index]
     }
 
-    /// Asks the network at this step.
+    /// Asks the network.
     pub(crate) fn predict<const D: usize>(
         &self,
-        step: Step,
+        place: Place,
         x_t: Tensor<D>,
         model: &mut dyn FnMut(Tensor<D>, f64) -> Tensor<D>,
     ) -> Prediction<D> {
-        let prediction = model(x_t.clone(), step.timestep as f64);
+        let prediction = model(x_t.clone(), place.timestep);
         assert_eq!(
             prediction.dims(),
             x_t.dims(),
             "the network's prediction must have the shape of x_t"
         );
-        let x_0 = Marginal::new(step.alpha_cumprod).predicted_x_0(
-            self.prediction_type,
-            x_t,
-            prediction.clone(),
-        );
+        let x_0 = place
+            .marginal()
+            .predicted_x_0(self.prediction_type, x_t, prediction.clone());
         Prediction {
             prediction,
             predicted_x_0: self.clipping.apply(x_0),
         }
+    }
+
+    /// Asks the network for x_0, kept in bounds, and the ε that makes up x_t with it.
+    pub(crate) fn predict_x_0_and_epsilon<const D: usize>(
+        &self,
+        place: Place,
+        x_t: Tensor<D>,
+        model: &mut dyn FnMut(Tensor<D>, f64) -> Tensor<D>,
+    ) -> [Tensor<D>; 2] {
+        let x_0 = self.predict(place, x_t.clone(), model).predicted_x_0;
+        let epsilon = place.marginal().epsilon_from_x_0(x_t, x_0.clone());
+        [x_0, epsilon]
+    }
+}
+
+/// Where the timesteps are, which must fall strictly and be on the chain.
+pub(crate) fn places(
+    schedule: &NoiseSchedule,
+    timesteps: &[f64],
+) -> Result<Vec<Place>, SamplerError> {
+    let last = schedule.num_train_timesteps() - 1;
+    if timesteps.is_empty() {
+        return Err(SamplerError::NoTimesteps);
+    }
+    if let Some(&timestep) = timesteps.iter().find(|t| !(0.0..=last as f64).contains(*t)) {
+        return Err(SamplerError::OffTheChain { timestep, last });
+    }
+    if let Some(pair) = timesteps.windows(2).find(|pair| pair[1] >= pair[0]) {
+        let (timestep, next) = (pair[0], pair[1]);
+        return Err(SamplerError::NotFalling { timestep, next });
+    }
+    Ok(timesteps
+        .iter()
+        .map(|&timestep| Place::at(schedule, timestep))
+        .collect())
+}
+
+/// What a multistep sampler keeps of its latest steps, by their index.
+#[derive(Debug, Clone)]
+pub(crate) struct History<T> {
+    latest: Vec<(usize, T)>,
+}
+
+impl<T: Clone> History<T> {
+    /// Multistep samplers here look back two steps at most.
+    const LEN: usize = 2;
+
+    pub(crate) fn new() -> Self {
+        Self { latest: Vec::new() }
+    }
+
+    /// What step `index` has left, if it was the one taken then.
+    pub(crate) fn get(&self, index: Option<usize>) -> Option<T> {
+        let entry = self.latest.iter().find(|entry| Some(entry.0) == index);
+        entry.map(|entry| entry.1.clone())
+    }
+
+    /// Keeps what step `index` leaves; what it or later ones have left before is forgotten.
+    pub(crate) fn record(&mut self, index: usize, value: T) {
+        self.latest.retain(|entry| entry.0 < index);
+        self.latest.push((index, value));
+        let excess = self.latest.len().saturating_sub(Self::LEN);
+        self.latest.drain(..excess);
     }
 }
 

@@ -381,8 +381,52 @@ impl NoiseSchedule {
 
     /// ln SNR_t in nats; −∞ where ᾱ_t is 0.
     pub fn log_snr(&self, t: usize) -> f64 {
-        let alpha_cumprod = self.alphas_cumprod()[t];
-        alpha_cumprod.ln() - (-alpha_cumprod).ln_1p()
+        log_snr(self.alphas_cumprod()[t])
+    }
+
+    /// ᾱ at any time between the steps: the table's own value at a step, and ln SNR interpolated
+    /// linearly between two (ᾱ itself next to a step of zero SNR, where ln SNR is −∞).
+    ///
+    /// # Panics
+    ///
+    /// Unless 0 ≤ `timestep` ≤ T − 1.
+    pub fn alpha_cumprod_at(&self, timestep: f64) -> f64 {
+        let last = self.num_train_timesteps() - 1;
+        assert!(
+            (0.0..=last as f64).contains(&timestep),
+            "timestep {timestep} is not on the chain, whose last is {last}"
+        );
+        let (t, fraction) = (timestep.floor() as usize, timestep.fract());
+        if fraction == 0.0 {
+            return self.alphas_cumprod()[t];
+        }
+        let between = |here: f64, next: f64| here + fraction * (next - here);
+        let next = self.alphas_cumprod()[t + 1];
+        if next == 0.0 {
+            return between(self.alphas_cumprod()[t], next);
+        }
+        let log_snr = between(self.log_snr(t), self.log_snr(t + 1));
+        1.0 / (1.0 + (-log_snr).exp())
+    }
+
+    /// The time at which ln SNR is `sought`, in nats: the inverse of
+    /// [`alpha_cumprod_at`](Self::alpha_cumprod_at). Beyond the ends of the chain it is the end.
+    pub fn timestep_at_log_snr(&self, sought: f64) -> f64 {
+        let alphas_cumprod = self.alphas_cumprod();
+        let after = alphas_cumprod.partition_point(|&here| log_snr(here) > sought);
+        if after == 0 {
+            return 0.0;
+        }
+        let Some(&next) = alphas_cumprod.get(after) else {
+            return (alphas_cumprod.len() - 1) as f64;
+        };
+        let here = alphas_cumprod[after - 1];
+        let fraction = if next == 0.0 {
+            1.0 - 1.0 / (1.0 + (-sought).exp()) / here
+        } else {
+            (log_snr(here) - sought) / (log_snr(here) - log_snr(next))
+        };
+        (after - 1) as f64 + fraction
     }
 
     /// q(x_{t−1} | x_t, x_0), as coefficients.
@@ -425,6 +469,10 @@ impl NoiseSchedule {
         let alpha_cumprod = self.alphas_cumprod()[t];
         0.5 * (alpha_cumprod * (x_0_mean_square - 1.0) - (-alpha_cumprod).ln_1p())
     }
+}
+
+fn log_snr(alpha_cumprod: f64) -> f64 {
+    alpha_cumprod.ln() - (-alpha_cumprod).ln_1p()
 }
 
 #[cfg(test)]
@@ -598,6 +646,43 @@ pub(crate) mod tests {
         };
         let text = toml::to_string(&given).unwrap();
         assert_eq!(toml::from_str::<BetaSchedule>(&text).unwrap(), given);
+    }
+
+    proptest! {
+        /// Between two steps the SNR lies between theirs, and time and SNR lead to each other.
+        #[test]
+        fn between_the_steps(schedule in any_schedule(), u in 0.0..1.0) {
+            let last = schedule.num_train_timesteps() - 1;
+            let timestep = u * last as f64;
+            let alpha_cumprod = schedule.alpha_cumprod_at(timestep);
+            let alphas_cumprod = schedule.alphas_cumprod();
+            prop_assert!(alpha_cumprod <= alphas_cumprod[timestep.floor() as usize] + 1e-15);
+            prop_assert!(alpha_cumprod >= alphas_cumprod[timestep.ceil() as usize] - 1e-15);
+            let back = schedule.timestep_at_log_snr(log_snr(alpha_cumprod));
+            // Where ln SNR hardly falls in a step, its rounding moves the time.
+            let t = (timestep.floor() as usize).min(last.saturating_sub(1));
+            let slope = schedule.log_snr(t) - schedule.log_snr((t + 1).min(last));
+            prop_assert!((back - timestep).abs() < 1e-6 + 1e-12 / slope, "{} {}", back, timestep);
+        }
+
+        #[test]
+        fn on_the_steps(schedule in any_schedule(), u in 0.0..1.0) {
+            let t = (u * schedule.num_train_timesteps() as f64) as usize;
+            prop_assert_eq!(schedule.alpha_cumprod_at(t as f64), schedule.alphas_cumprod()[t]);
+            prop_assert_eq!(schedule.timestep_at_log_snr(schedule.log_snr(t)), t as f64);
+        }
+    }
+
+    #[test]
+    fn beyond_the_chain_is_its_end() {
+        let schedule = NoiseSchedule::new(&BetaSchedule::default(), 1000).unwrap();
+        assert_eq!(schedule.timestep_at_log_snr(100.0), 0.0);
+        assert_eq!(schedule.timestep_at_log_snr(-100.0), 999.0);
+        let rescaled = schedule.rescale_zero_terminal_snr();
+        assert_eq!(rescaled.timestep_at_log_snr(f64::NEG_INFINITY), 999.0);
+        let middle = rescaled.alpha_cumprod_at(998.5);
+        assert!((middle / rescaled.alphas_cumprod()[998] - 0.5).abs() < 1e-12);
+        assert!((rescaled.timestep_at_log_snr(log_snr(middle)) - 998.5).abs() < 1e-9);
     }
 
     #[test]

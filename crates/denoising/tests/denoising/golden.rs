@@ -49,7 +49,7 @@ fn assert_loop(sampler: impl Sampler<4>, start: Tensor<4>, sum: f64, mean: f64) 
 }
 
 fn ddpm(prediction_type: PredictionType) -> Ddpm {
-    let timesteps: Vec<usize> = (0..1000).rev().collect();
+    let timesteps: Vec<f64> = (0..1000).rev().map(f64::from).collect();
     let clipping = X0Clipping::default();
     let variance = DdpmVariance::FixedSmall;
     Ddpm::new(&linear(), &timesteps, prediction_type, clipping, variance).unwrap()
@@ -57,7 +57,7 @@ fn ddpm(prediction_type: PredictionType) -> Ddpm {
 
 fn ddim(
     schedule: &NoiseSchedule,
-    timesteps: &[usize],
+    timesteps: &[f64],
     prediction_type: PredictionType,
     set_alpha_to_one: bool,
 ) -> Ddim {
@@ -70,8 +70,8 @@ fn ddim(
     Ddim::new(schedule, timesteps, prediction_type, clipping, options).unwrap()
 }
 
-fn ten_steps() -> Vec<usize> {
-    TimestepSpacing::Leading.timesteps(1000, 10).unwrap()
+fn ten_steps() -> Vec<f64> {
+    TimestepSpacing::Leading.timesteps(&linear(), 10).unwrap()
 }
 
 #[test]
@@ -129,6 +129,6 @@ fn ddim_with_either_final_alpha() {
 fn ddim_from_a_noised_sample() {
     let schedule = linear();
     let start = Chain::new(schedule.clone()).q_sample(sample(), noise(), &[100]);
-    let ddim = ddim(&schedule, &[100, 0], PredictionType::Epsilon, true);
+    let ddim = ddim(&schedule, &[100.0, 0.0], PredictionType::Epsilon, true);
     assert_loop(ddim, start, 354.5418, 0.4616);
 }

@@ -1,0 +1,66 @@
+//! What the DPM-Solver++ samplers share (Lu et al. 2022, "DPM-Solver++").
+//!
+//! With α = √ᾱ, σ = √(1 − ᾱ), λ = ln(α / σ) and h = λ_s − λ_t > 0 the flow's linear part is solved
+//! exactly, and only x_0 as a function of λ is approximated (their equation 9):
+//!
+//! ```text
+//! x_s = σ_s / σ_t x_t  +  α_s (1 − e^{−h}) x_0
+//! ```
+//!
+//! is the step of first order, which is DDIM's. Those of second order put a better mean of x_0 along the
+//! step in its place.
+
+use burn::tensor::Tensor;
+
+use crate::sampler::{Place, Step};
+
+/// How the last step of a multistep method is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MultistepOptions {
+    /// Whether the last step leads to ᾱ = 1, which is x_0 itself, or else to ᾱ_0, the least noisy step
+    /// of the chain. True unless chosen. A step to x_0 itself is always of first order, since λ = ∞
+    /// there.
+    pub set_alpha_to_one: bool,
+    /// Whether the last step is of first order wherever it leads. True unless chosen.
+    pub lower_order_final: bool,
+}
+
+impl Default for MultistepOptions {
+    fn default() -> Self {
+        Self {
+            set_alpha_to_one: true,
+            lower_order_final: true,
+        }
+    }
+}
+
+/// h = λ_s − λ_t; ∞ to data and from zero SNR.
+pub(crate) fn lambda_way(from: Place, to: Place) -> f64 {
+    to.lambda() - from.lambda()
+}
+
+/// x_s from x_t and the mean x_0 of the way between.
+pub(crate) fn exponential_step<const D: usize>(
+    from: Place,
+    to: Place,
+    x_t: Tensor<D>,
+    x_0: Tensor<D>,
+) -> Tensor<D> {
+    let h = lambda_way(from, to);
+    x_t.mul_scalar(to.sigma() / from.sigma()) + x_0.mul_scalar(to.alpha() * -(-h).exp_m1())
+}
+
+/// How x_0 would change over the step if it went on as since the step before, which began at place q
+/// and foresaw x_0(q): (x_0(t) − x_0(q)) / r, and r = (λ_t − λ_q) / h.
+///
+/// `None` for the first step, and where one of the two leads to data or comes from zero SNR: λ is
+/// infinite there.
+pub(crate) fn extrapolated_change<const D: usize>(
+    step: Step,
+    x_0: &Tensor<D>,
+    before: Option<(Place, Tensor<D>)>,
+) -> Option<(Tensor<D>, f64)> {
+    let (place, x_0_before) = before?;
+    let r = lambda_way(place, step.from) / lambda_way(step.from, step.to);
+    (r.is_finite() && r > 0.0).then(|| ((x_0.clone() - x_0_before).div_scalar(r), r))
+}

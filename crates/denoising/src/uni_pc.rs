@@ -1,0 +1,140 @@
+//! UniPC of order two, with B(h) = e^h − 1 ("bh2") and x_0 as what is extrapolated (Zhao et al. 2023,
+//! algorithms 5 to 8).
+//!
+//! A step from t first corrects the x_t that the step before has led to, by the x_0 that the network now
+//! foresees there, and goes on from the corrected one as [`DpmSolver2M`](crate::DpmSolver2M) does. The
+//! network is not asked again, so a step costs one call. The correction of x_t, reached from q with
+//! h = λ_t − λ_q, is
+//!
+//! ```text
+//! x_t = σ_t / σ_q x_q  +  α_t (1 − e^{−h}) (x_0(x_q, q) + c_1 D + c_2 (x_0(x_t, t) − x_0(x_q, q)))
+//! ```
+//!
+//! where D is the change of x_0 that the step from q extrapolated, and c_1 and c_2 are such that x_0 of
+//! degree two in λ is integrated exactly (their equation 8); where the step from q was of first order,
+//! c_1 = 0 and c_2 = ½. The first and the last step are of first order.
+
+use burn::tensor::Tensor;
+use noising::{NoiseSchedule, PredictionType};
+
+use crate::X0Clipping;
+use crate::dpm_solver::{MultistepOptions, exponential_step, extrapolated_change, lambda_way};
+use crate::sampler::{History, Place, Sampler, SamplerError, State, Steps};
+
+/// The sampler UniPC-2.
+#[derive(Debug, Clone)]
+pub struct UniPc<const D: usize> {
+    steps: Steps,
+    lower_order_final: bool,
+    history: History<Taken<D>>,
+}
+
+/// A step that was taken.
+#[derive(Debug, Clone)]
+struct Taken<const D: usize> {
+    from: Place,
+    /// The corrected x that it began with.
+    x: Tensor<D>,
+    /// The x_0 that the network foresaw there.
+    x_0: Tensor<D>,
+    /// The change of x_0 that it extrapolated and the r of [`extrapolated_change`], if it did.
+    change: Option<(Tensor<D>, f64)>,
+}
+
+impl<const D: usize> Taken<D> {
+    /// The corrected x at `to`, where this step has led to `x` and the network then foresaw `x_0`.
+    fn correct(self, to: Place, x: Tensor<D>, x_0: &Tensor<D>) -> Tensor<D> {
+        let h = lambda_way(self.from, to);
+        if !h.is_finite() {
+            return x;
+        }
+        let difference = x_0.clone() - self.x_0.clone();
+        let correction = match self.change {
+            None => difference.mul_scalar(0.5),
+            Some((change, r)) => {
+                // φ_1 and φ_2 of their equation 8 at −h, over B(−h).
+                let b = (-h).exp_m1();
+                let phi_1 = b / -h - 1.0;
+                let phi_2 = phi_1 / -h - 0.5;
+                let [b_1, b_2] = [phi_1 / b, 2.0 * phi_2 / b];
+                let c_1 = (b_1 - b_2) / (1.0 + r);
+                change.mul_scalar(c_1) + difference.mul_scalar(b_1 - c_1)
+            }
+        };
+        exponential_step(self.from, to, self.x, self.x_0 + correction)
+    }
+}
+
+impl<const D: usize> UniPc<D> {
+    /// A sampler that visits `timesteps`, which fall, for a network of this prediction type.
+    ///
+    /// # Errors
+    ///
+    /// If `timesteps` is empty, does not fall strictly or leaves the schedule, if ε is predicted at
+    /// zero SNR, or if `clipping` makes no sense.
+    pub fn new(
+        schedule: &NoiseSchedule,
+        timesteps: &[f64],
+        prediction_type: PredictionType,
+        clipping: X0Clipping,
+        options: MultistepOptions,
+    ) -> Result<Self, SamplerError> {
+        let mut steps = Steps::new(schedule, timesteps, prediction_type, clipping)?;
+        if !options.set_alpha_to_one {
+            steps = steps.ending_on_the_chain(schedule);
+        }
+        Ok(Self {
+            steps,
+            lower_order_final: options.lower_order_final,
+            history: History::new(),
+        })
+    }
+}
+
+impl<const D: usize> Sampler<D> for UniPc<D> {
+    fn num_steps(&self) -> usize {
+        self.steps.len()
+    }
+
+    fn step(
+        &mut self,
+        index: usize,
+        x_t: Tensor<D>,
+        model: &mut dyn FnMut(Tensor<D>, f64) -> Tensor<D>,
+        _noise: &mut dyn FnMut() -> Tensor<D>,
+    ) -> State<D> {
+        let step = self.steps.get(index);
+        let predicted_x_0 = self
+            .steps
+            .predict(step.from, x_t.clone(), model)
+            .predicted_x_0;
+        let taken = self.history.get(index.checked_sub(1));
+        let before = taken.as_ref().map(|taken| (taken.from, taken.x_0.clone()));
+        let x_t = match taken {
+            Some(taken) => taken.correct(step.from, x_t, &predicted_x_0),
+            None => x_t,
+        };
+
+        let before = before.filter(|_| !(step.is_last && self.lower_order_final));
+        let change = extrapolated_change(step, &predicted_x_0, before);
+        let mean_x_0 = match &change {
+            Some((change, _)) => predicted_x_0.clone() + change.clone().mul_scalar(0.5),
+            None => predicted_x_0.clone(),
+        };
+        self.history.record(
+            index,
+            Taken {
+                from: step.from,
+                x: x_t.clone(),
+                x_0: predicted_x_0.clone(),
+                change,
+            },
+        );
+        State {
+            index,
+            timestep: step.from.timestep,
+            x: exponential_step(step.from, step.to, x_t, mean_x_0),
+            predicted_x_0,
+        }
+    }
+}
