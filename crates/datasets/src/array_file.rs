@@ -192,7 +192,7 @@ pub fn load_array(path: &Path, limit: u64) -> Result<Splits, ArrayFileError> {
         .map_err(ArrayError::Zip)
         .map_err(at(None))?;
     let Some(name) = first_of(&archive, IMAGES) else {
-        let found: Vec<&str> = archive.file_names().collect();
+        let found: Vec<_> = archive.file_names().flatten().collect();
         let found = found.join(", ");
         return Err(at(None)(ArrayError::NoImages { found }));
     };
@@ -209,7 +209,10 @@ pub fn load_array(path: &Path, limit: u64) -> Result<Splits, ArrayFileError> {
 }
 
 /// The first of these names that the archive has.
-fn first_of(archive: &ZipArchive<BufReader<File>>, names: [&'static str; 2]) -> Option<&'static str> {
+fn first_of(
+    archive: &ZipArchive<BufReader<File>>,
+    names: [&'static str; 2],
+) -> Option<&'static str> {
     let is_there = |name: &&str| archive.index_for_name(&format!("{name}.npy")).is_some();
     names.into_iter().find(is_there)
 }
@@ -239,9 +242,17 @@ impl Images {
     fn into_splits(self, labels: Option<Vec<u16>>) -> Result<Splits, ArrayError> {
         let keys: Vec<String> = (0..self.count).map(|index| index.to_string()).collect();
         let (train, test) = split_by_hash(&keys).ok_or(ArrayError::OneImage)?;
-        let classes = labels.iter().flatten().max().map_or(0, |&max| usize::from(max) + 1);
+        let classes = labels
+            .iter()
+            .flatten()
+            .max()
+            .map_or(0, |&max| usize::from(max) + 1);
         let class_names: Vec<String> = (0..classes).map(|class| class.to_string()).collect();
-        let label_bytes: Vec<u8> = labels.iter().flatten().flat_map(|l| l.to_le_bytes()).collect();
+        let label_bytes: Vec<u8> = labels
+            .iter()
+            .flatten()
+            .flat_map(|l| l.to_le_bytes())
+            .collect();
         let shape = format!("{:?}", self.shape);
         let fingerprint = sha256(&[shape.as_bytes(), &self.pixels, &label_bytes]);
         let image_len = self.pixels.len() / self.count;
@@ -291,7 +302,9 @@ fn read_images(mut reader: impl Read, limit: u64) -> Result<Images, ArrayError> 
         });
     }
     let mut pixels = match header.element_type.as_str() {
-        "|u1" | "<u1" | ">u1" | "u1" => read_elements::<1, _>(reader, found(), |_, [byte]| Ok(byte))?,
+        "|u1" | "<u1" | ">u1" | "u1" => {
+            read_elements::<1, _>(reader, found(), |_, [byte]| Ok(byte))?
+        }
         "<f4" => read_elements::<4, _>(reader, found(), |index, bytes| {
             let value = f32::from_le_bytes(bytes);
             if (0.0..=1.0).contains(&value) {
@@ -434,25 +447,34 @@ fn read_header(reader: &mut impl Read) -> Result<Header, ArrayError> {
         return Err(ArrayError::Magic);
     }
     let len = match take(2)?[..] {
-        [1, _] => take(2)?.iter().rev().fold(0, |len, &b| len << 8 | usize::from(b)),
-        [2 | 3, _] => take(4)?.iter().rev().fold(0, |len, &b| len << 8 | usize::from(b)),
+        [1, _] => take(2)?
+            .iter()
+            .rev()
+            .fold(0, |len, &b| len << 8 | usize::from(b)),
+        [2 | 3, _] => take(4)?
+            .iter()
+            .rev()
+            .fold(0, |len, &b| len << 8 | usize::from(b)),
         _ => return Err(ArrayError::Header("expected version 1, 2 or 3")),
     };
     if len > MAX_HEADER_LEN {
         return Err(ArrayError::Header("it is longer than 65536 bytes"));
     }
-    let header = String::from_utf8(take(len)?)
-        .map_err(|_| ArrayError::Header("it is no text"))?;
+    let header = String::from_utf8(take(len)?).map_err(|_| ArrayError::Header("it is no text"))?;
 
     let field = |name: &str, missing: &'static str| {
-        let (_, rest) = header.split_once(&format!("'{name}':")).ok_or(ArrayError::Header(missing))?;
+        let (_, rest) = header
+            .split_once(&format!("'{name}':"))
+            .ok_or(ArrayError::Header(missing))?;
         Ok(rest.trim_start())
     };
     let element_type = field("descr", "'descr' is missing")?
         .strip_prefix('\'')
         .and_then(|rest| rest.split_once('\''))
         .map(|(element_type, _)| element_type.to_owned())
-        .ok_or(ArrayError::Header("'descr' is no plain type, as of an array of records"))?;
+        .ok_or(ArrayError::Header(
+            "'descr' is no plain type, as of an array of records",
+        ))?;
     let order = field("fortran_order", "'fortran_order' is missing")?;
     let shape = field("shape", "'shape' is missing")?
         .strip_prefix('(')
@@ -484,8 +506,8 @@ mod tests {
     use std::io::{Cursor, Write};
 
     use proptest::prelude::*;
-    use zip::write::{SimpleFileOptions, ZipWriter};
     use zip::CompressionMethod;
+    use zip::write::{SimpleFileOptions, ZipWriter};
 
     use super::*;
 
@@ -563,7 +585,10 @@ mod tests {
             let data: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
             npy("<f4", &format!("({}, 1, 2)", values.len() / 2), &data)
         };
-        assert_eq!(images(&floats(&[0.0, 1.0, 0.5, 0.1])).pixels, [0, 255, 128, 26]);
+        assert_eq!(
+            images(&floats(&[0.0, 1.0, 0.5, 0.1])).pixels,
+            [0, 255, 128, 26]
+        );
         for wrong in [-0.5, 1.5, 255.0, f32::NAN, f32::INFINITY] {
             refused(&floats(&[0.0, 1.0, 0.0, wrong]), &["value 3", "in [0, 1]"]);
         }
@@ -598,8 +623,14 @@ mod tests {
         refused(b"", &["no NumPy array"]);
         refused(b"text, not an array", &["no NumPy array"]);
         refused(&pixels()[..40], &["cut short"]);
-        refused(&pixels()[..pixels().len() - 3], &["asks for 16 bytes, found 13"]);
-        refused(&[pixels(), vec![0]].concat(), &["goes on after the 16 bytes"]);
+        refused(
+            &pixels()[..pixels().len() - 3],
+            &["asks for 16 bytes, found 13"],
+        );
+        refused(
+            &[pixels(), vec![0]].concat(),
+            &["goes on after the 16 bytes"],
+        );
         for (element_type, shape, part) in [
             ("<f8", "(4, 2, 2)", "\"<f8\"; expected uint8"),
             (">f4", "(4, 2, 2)", "\">f4\""),
@@ -617,18 +648,36 @@ mod tests {
             refused(&npy(element_type, shape, &counting(16)), &[part]);
         }
         let fortran = String::from_utf8_lossy(&pixels()[10..]).replace("False", "True ");
-        refused(&[&pixels()[..10], fortran.as_bytes()].concat(), &["Fortran"]);
+        refused(
+            &[&pixels()[..10], fortran.as_bytes()].concat(),
+            &["Fortran"],
+        );
     }
 
     #[test]
     fn wrong_archives_are_refused() {
         let pixels = || npy("|u1", "(4, 2, 2)", &counting(16));
         let with_labels = |labels: Vec<u8>| npz(&[("images", pixels()), ("labels", labels)]);
-        refused(&npz(&[("pictures", pixels())]), &["what it holds: pictures.npy"]);
-        refused(&with_labels(npy("|u1", "(3,)", &[0; 3])), &["\"labels\"", "expected [4]"]);
-        refused(&with_labels(npy("<f4", "(4,)", &[0; 16])), &["\"labels\"", "integers"]);
-        refused(&with_labels(npy("|i1", "(4,)", &[0, 255, 0, 0])), &["label -1 of image 1"]);
-        refused(&with_labels(npy("|i1", "(4,)", &[0; 2])), &["\"labels\"", "cut short"]);
+        refused(
+            &npz(&[("pictures", pixels())]),
+            &["what it holds: pictures.npy"],
+        );
+        refused(
+            &with_labels(npy("|u1", "(3,)", &[0; 3])),
+            &["\"labels\"", "expected [4]"],
+        );
+        refused(
+            &with_labels(npy("<f4", "(4,)", &[0; 16])),
+            &["\"labels\"", "integers"],
+        );
+        refused(
+            &with_labels(npy("|i1", "(4,)", &[0, 255, 0, 0])),
+            &["label -1 of image 1"],
+        );
+        refused(
+            &with_labels(npy("|i1", "(4,)", &[0; 2])),
+            &["\"labels\"", "cut short"],
+        );
         let whole = with_labels(npy("|u1", "(4,)", &[0; 4]));
         assert!(load(&whole).is_ok());
         refused(&whole[..whole.len() / 2], &["ZIP"]);

@@ -1,7 +1,7 @@
 //! Files as bounded byte strings: unpacking, limits, checksums, and the map from bytes to [-1, 1].
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, Write};
+use std::io::{self, BufReader, Read, Seek};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
@@ -80,7 +80,7 @@ impl Sha256Writer {
     }
 }
 
-impl Write for Sha256Writer {
+impl io::Write for Sha256Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.update(bytes);
         Ok(bytes.len())

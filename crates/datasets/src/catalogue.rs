@@ -218,10 +218,11 @@ impl DatasetName {
     /// Whether `dir` holds at least one of the dataset's files.
     fn has_files_in(self, dir: &Path) -> bool {
         let has_archive = self == Self::Cifar10 && dir.join(CIFAR10_ARCHIVE).is_file();
-        has_archive || [Split::Train, Split::Test]
-            .into_iter()
-            .flat_map(|split| self.files(split))
-            .any(|file| file.locate(dir).is_some())
+        has_archive
+            || [Split::Train, Split::Test]
+                .into_iter()
+                .flat_map(|split| self.files(split))
+                .any(|file| file.locate(dir).is_some())
     }
 }
 

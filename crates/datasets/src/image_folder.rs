@@ -179,7 +179,10 @@ pub fn load_folder(dir: &Path, options: &FolderOptions) -> Result<Splits, Folder
     let dataset = |files: Vec<Found>, pixels: Vec<u8>| {
         let label = |found: &Found| {
             let class = found.class.as_ref()?;
-            class_names.binary_search(class).ok().map(|label| label as u16)
+            class_names
+                .binary_search(class)
+                .ok()
+                .map(|label| label as u16)
         };
         let labels = files.iter().map(label).collect();
         let shape = [options.channels.count(), options.size, options.size];
@@ -277,10 +280,7 @@ fn walk(root: &Path) -> Result<Vec<Found>, FolderError> {
             read_error(&path, error.into())
         })?;
         if entry.path_is_symlink() && entry.depth() > 0 {
-            tracing::warn!(
-                "{} is a symbolic link; passed over",
-                entry.path().display()
-            );
+            tracing::warn!("{} is a symbolic link; passed over", entry.path().display());
             links += 1;
         } else if entry.file_type().is_file() {
             if !is_image_name(entry.path()) {
@@ -396,7 +396,10 @@ fn refuse_or_tell(
         });
     }
     for error in &errors {
-        tracing::warn!("{}; passed over", first_messages(std::slice::from_ref(error)));
+        tracing::warn!(
+            "{}; passed over",
+            first_messages(std::slice::from_ref(error))
+        );
     }
     tracing::warn!(
         "{} of the {files} images below {} cannot be read and were passed over",
@@ -467,7 +470,9 @@ fn in_parallel<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T
         }
     };
     let mut results = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads.min(count)).map(|_| scope.spawn(take_turns)).collect();
+        let workers: Vec<_> = (0..threads.min(count))
+            .map(|_| scope.spawn(take_turns))
+            .collect();
         let mut results = Vec::with_capacity(count);
         for worker in workers {
             match worker.join() {
@@ -512,7 +517,9 @@ mod tests {
     }
 
     fn names(count: usize) -> Vec<String> {
-        (0..count).map(|i| format!("{}/{i:03}.png", ["b", "a"][i % 2])).collect()
+        (0..count)
+            .map(|i| format!("{}/{i:03}.png", ["b", "a"][i % 2]))
+            .collect()
     }
 
     fn folder_of(count: usize) -> TempDir {
@@ -547,9 +554,14 @@ mod tests {
         assert_eq!(splits.train.class_names(), ["cat", "dog", "fox"]);
         assert_eq!(splits.test.class_names(), splits.train.class_names());
         let labels = |split: &ImageDataset| -> Vec<_> {
-            (0..split.len()).map(|i| (shades(split)[i], split.label(i))).collect()
+            (0..split.len())
+                .map(|i| (shades(split)[i], split.label(i)))
+                .collect()
         };
-        assert_eq!(labels(&splits.train), [(2, None), (1, Some(0)), (0, Some(1))]);
+        assert_eq!(
+            labels(&splits.train),
+            [(2, None), (1, Some(0)), (0, Some(1))]
+        );
         let mut test = labels(&splits.test);
         test.sort_unstable();
         assert_eq!(test, [(3, Some(1)), (4, Some(2))]);
@@ -567,26 +579,42 @@ mod tests {
         assert!((3..25).contains(&test.len()), "{}", test.len());
 
         // One image more moves no other, and changes the fingerprint.
-        RgbImage::from_pixel(9, 9, Rgb([200; 3])).save(dir.path().join("new.png")).unwrap();
+        RgbImage::from_pixel(9, 9, Rgb([200; 3]))
+            .save(dir.path().join("new.png"))
+            .unwrap();
         let more = load(&dir, &OPTIONS).unwrap();
-        let without = |shades: Vec<u8>| -> Vec<u8> { shades.into_iter().filter(|&s| s != 200).collect() };
+        let without =
+            |shades: Vec<u8>| -> Vec<u8> { shades.into_iter().filter(|&s| s != 200).collect() };
         assert_eq!(without(shades(&more.train)), train);
         assert_eq!(without(shades(&more.test)), test);
         assert_ne!(more.fingerprint, splits.fingerprint);
         fs::remove_file(dir.path().join("new.png")).unwrap();
-        assert_eq!(load(&dir, &OPTIONS).unwrap().fingerprint, splits.fingerprint);
+        assert_eq!(
+            load(&dir, &OPTIONS).unwrap().fingerprint,
+            splits.fingerprint
+        );
     }
 
     #[test]
     fn streamed_images_are_the_held_ones() {
         let dir = folder_of(30);
         let held = load(&dir, &OPTIONS).unwrap();
-        let streamed = load(&dir, &FolderOptions { cache_bytes: 30 * 48 - 1, ..OPTIONS }).unwrap();
+        let streamed = load(
+            &dir,
+            &FolderOptions {
+                cache_bytes: 30 * 48 - 1,
+                ..OPTIONS
+            },
+        )
+        .unwrap();
         assert!(!held.train.is_streamed() && streamed.train.is_streamed());
         assert_eq!(held.train.labels(), streamed.train.labels());
         assert_eq!(held.fingerprint, streamed.fingerprint);
         let some = [3, 0, 3, 20];
-        assert_eq!(held.train.read(&some).unwrap(), streamed.train.read(&some).unwrap());
+        assert_eq!(
+            held.train.read(&some).unwrap(),
+            streamed.train.read(&some).unwrap()
+        );
         assert_eq!(shades(&held.test), shades(&streamed.test));
     }
 
@@ -600,29 +628,54 @@ mod tests {
         write("a/text.jpg", b"text");
         write("a/cut.png", &png[..png.len() - 20]);
         for cache_bytes in [u64::MAX, 0] {
-            let options = FolderOptions { cache_bytes, ..OPTIONS };
+            let options = FolderOptions {
+                cache_bytes,
+                ..OPTIONS
+            };
             let message = load(&dir, &options).unwrap_err().to_string();
-            for part in ["of the 33 images", "empty.png is empty", "text.jpg is no image", "skip_bad"] {
+            for part in [
+                "of the 33 images",
+                "empty.png is empty",
+                "text.jpg is no image",
+                "skip_bad",
+            ] {
                 assert!(message.contains(part), "{message}");
             }
         }
-        let skipping = FolderOptions { skip_bad: true, ..OPTIONS };
+        let skipping = FolderOptions {
+            skip_bad: true,
+            ..OPTIONS
+        };
         let held = load(&dir, &skipping).unwrap();
         assert_eq!(shades(&held.train), shades(&whole.train));
         assert_eq!(held.fingerprint, whole.fingerprint);
 
         // Of a streamed folder the cut file is found when it is read: another takes its place.
-        let streaming = FolderOptions { cache_bytes: 0, ..skipping };
+        let streaming = FolderOptions {
+            cache_bytes: 0,
+            ..skipping
+        };
         let streamed = load(&dir, &streaming).unwrap();
         assert_eq!(streamed.train.len() + streamed.test.len(), 31);
         assert_eq!(shades(&streamed.train).len(), streamed.train.len());
         write("a/text.jpg", &png);
         write("a/empty.png", &png);
-        let strict = load(&dir, &FolderOptions { cache_bytes: 0, ..OPTIONS }).unwrap();
+        let strict = load(
+            &dir,
+            &FolderOptions {
+                cache_bytes: 0,
+                ..OPTIONS
+            },
+        )
+        .unwrap();
         let all: Vec<usize> = (0..strict.train.len()).collect();
         let in_test: Vec<usize> = (0..strict.test.len()).collect();
         let results = [strict.train.read(&all), strict.test.read(&in_test)];
-        let message = results.into_iter().find_map(Result::err).unwrap().to_string();
+        let message = results
+            .into_iter()
+            .find_map(Result::err)
+            .unwrap()
+            .to_string();
         assert!(message.contains("cut.png"), "{message}");
     }
 
@@ -635,7 +688,11 @@ mod tests {
             let source = std::error::Error::source(&error).map(ToString::to_string);
             format!("{error}: {}", source.unwrap_or_default())
         };
-        assert!(message(dir.path()).contains("1 other files"), "{}", message(dir.path()));
+        assert!(
+            message(dir.path()).contains("1 other files"),
+            "{}",
+            message(dir.path())
+        );
         assert!(message(&dir.path().join("none")).contains("No such file"));
         assert!(message(&dir.path().join("a.txt")).contains("it is a file"));
         assert!(message(folder(&["1.png"]).path()).contains("only one image"));
@@ -652,7 +709,11 @@ mod tests {
         let outside = folder(&["secret.png"]);
         let dir = folder(&["a/1.png", "a/2.png", "a/3.png"]);
         symlink(outside.path(), dir.path().join("a/out")).unwrap();
-        symlink(outside.path().join("secret.png"), dir.path().join("a/out.png")).unwrap();
+        symlink(
+            outside.path().join("secret.png"),
+            dir.path().join("a/out.png"),
+        )
+        .unwrap();
         symlink(dir.path(), dir.path().join("a/loop")).unwrap();
         let splits = load(&dir, &OPTIONS).unwrap();
         assert_eq!(splits.train.len() + splits.test.len(), 3);

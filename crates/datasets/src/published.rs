@@ -42,11 +42,7 @@ impl ImageDataset {
 /// # Errors
 ///
 /// [`DatasetError::Checksum`] and what keeps the file from being read.
-pub fn verify_download(
-    name: DatasetName,
-    download: &str,
-    path: &Path,
-) -> Result<(), DatasetError> {
+pub fn verify_download(name: DatasetName, download: &str, path: &Path) -> Result<(), DatasetError> {
     let open_error = |source| DatasetError::Open {
         path: path.to_owned(),
         source,
@@ -102,7 +98,11 @@ fn load_mnist(name: DatasetName, split: Split, dir: &Path) -> Result<ImageDatase
     Ok(ImageDataset::held(
         images.into_data(),
         [1, SIDE as usize, SIDE as usize],
-        labels.data().iter().map(|&label| Some(label.into())).collect(),
+        labels
+            .data()
+            .iter()
+            .map(|&label| Some(label.into()))
+            .collect(),
         owned_class_names(name),
     ))
 }
@@ -134,7 +134,12 @@ fn load_cifar10(split: Split, dir: &Path) -> Result<ImageDataset, DatasetError> 
         pixels.extend_from_slice(image);
     }
     let shape = [cifar10::CHANNELS, cifar10::SIDE, cifar10::SIDE];
-    Ok(ImageDataset::held(pixels, shape, labels, owned_class_names(name)))
+    Ok(ImageDataset::held(
+        pixels,
+        shape,
+        labels,
+        owned_class_names(name),
+    ))
 }
 
 /// The batches of a split from the archive, in order.
@@ -470,12 +475,17 @@ mod tests {
             }
             archive.into_inner().unwrap().finish().unwrap();
         };
-        let load = |split| chain(&ImageDataset::load(DatasetName::Cifar10, split, dir.path()).unwrap_err());
+        let load = |split| {
+            chain(&ImageDataset::load(DatasetName::Cifar10, split, dir.path()).unwrap_err())
+        };
 
         // Well formed, but not the published bytes.
         write(&[("readme.html", 100), ("test_batch.bin", 30_730_000)]);
         let message = load(Split::Test);
-        assert!(message.contains("tar.gz/cifar-10-batches-bin/test_batch.bin"), "{message}");
+        assert!(
+            message.contains("tar.gz/cifar-10-batches-bin/test_batch.bin"),
+            "{message}"
+        );
         assert!(message.contains("SHA-256"), "{message}");
         let message = load(Split::Train);
         assert!(message.contains("data_batch_1.bin is missing"), "{message}");

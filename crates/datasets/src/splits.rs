@@ -41,7 +41,9 @@ pub(crate) fn split_by_hash<K: AsRef<[u8]>>(keys: &[K]) -> Option<(Vec<usize>, V
     for &index in &test {
         is_held_out[index] = true;
     }
-    let train = (0..keys.len()).filter(|&index| !is_held_out[index]).collect();
+    let train = (0..keys.len())
+        .filter(|&index| !is_held_out[index])
+        .collect();
     Some((train, test))
 }
 

@@ -6,12 +6,15 @@
 //! ```
 
 pub mod atomic_file;
+pub mod batches;
 pub mod checkpoint;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod data;
 pub mod data_order;
 pub mod device;
+pub mod download;
 pub mod ema;
 pub mod held_out;
 pub mod learner;
@@ -48,6 +51,7 @@ pub fn run(cli: &Cli) -> Result<u8> {
     rayon::scope(|_| match &cli.command {
         Command::Train(args) => commands::train::run(args),
         Command::Sample(args) => commands::sample::run(args).map(|()| 0),
+        Command::Data(args) => commands::data::run(args).map(|()| 0),
         Command::Noise(args) => commands::noise::run(args).map(|()| 0),
         Command::Bench(args) => commands::bench::run(args).map(|()| 0),
         Command::Devices => commands::devices::run().map(|()| 0),

@@ -32,6 +32,8 @@ pub enum Purpose {
     /// The seed of the device's own generator, which only dropout uses; the index is the
     /// micro-batch.
     Dropout = 7,
+    /// Which images of a training batch are mirrored; the index is the micro-batch.
+    Flip = 8,
 }
 
 /// The random streams of one seed.
