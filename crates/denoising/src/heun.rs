@@ -13,12 +13,14 @@
 
 use burn::tensor::Tensor;
 use noising::{NoiseSchedule, PredictionType};
+use serde::{Deserialize, Serialize};
 
 use crate::X0Clipping;
 use crate::sampler::{Place, Sampler, SamplerError, State, Steps, add_noise};
 
 /// Churn: how much noise is added before each step. None unless chosen.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct HeunOptions {
     /// S_churn, 0 or more: over n steps, each adds the share S_churn / n to ρ, at most √2 − 1.
     pub s_churn: f64,
@@ -64,25 +66,30 @@ impl Heun {
         clipping: X0Clipping,
         options: HeunOptions,
     ) -> Result<Self, SamplerError> {
-        for (parameter, value) in [
-            ("s_churn", options.s_churn),
-            ("s_tmin", options.s_tmin),
-            ("s_tmax", options.s_tmax),
+        let HeunOptions {
+            s_churn,
+            s_tmin,
+            s_tmax,
+            s_noise,
+        } = options;
+        for (parameter, value, fits, expected) in [
+            ("s_churn", s_churn, s_churn >= 0.0, "0 or more"),
+            ("s_tmin", s_tmin, s_tmin >= 0.0, "0 or more"),
+            ("s_tmax", s_tmax, s_tmax >= s_tmin, "s_tmin or more"),
+            (
+                "s_noise",
+                s_noise,
+                s_noise > 0.0 && s_noise.is_finite(),
+                "above 0",
+            ),
         ] {
-            if value.is_nan() || value < 0.0 {
+            if !fits {
                 return Err(SamplerError::Parameter {
                     parameter,
                     value,
-                    expected: "0 or more",
+                    expected,
                 });
             }
-        }
-        if !(options.s_noise > 0.0 && options.s_noise.is_finite()) {
-            return Err(SamplerError::Parameter {
-                parameter: "s_noise",
-                value: options.s_noise,
-                expected: "above 0",
-            });
         }
         Ok(Self {
             steps: Steps::new(schedule, timesteps, prediction_type, clipping)?,

@@ -27,6 +27,10 @@ pub enum Command {
     Train(TrainArgs),
     /// Draw images from a trained network.
     Sample(SampleArgs),
+    /// Draw over an image, fill a part of it in, or go from one image to another.
+    Edit(EditArgs),
+    /// Compare all samplers, as pictures or by their distance from DDPM.
+    Samplers(SamplersArgs),
     /// Show the forward process: data that dissolves into noise.
     Noise(NoiseArgs),
     /// Look at images, or fetch a published data set.
@@ -93,6 +97,29 @@ pub struct BudgetArgs {
     pub minutes: Option<f64>,
 }
 
+/// How noise is turned into images; what is not given is as in the run's configuration.
+#[derive(Debug, Args)]
+pub struct SamplerArgs {
+    /// How noise is turned into an image.
+    #[arg(long, value_enum)]
+    pub sampler: Option<SamplerKind>,
+    /// Denoising steps [default: for ddpm all of the chain's, else as in the run's configuration].
+    #[arg(long, value_name = "N")]
+    pub steps: Option<usize>,
+    /// Which timesteps they visit: leading, trailing, linspace, karras or log-linear.
+    #[arg(long)]
+    pub spacing: Option<String>,
+    /// Share of fresh noise in DDIM's steps, from 0 to 1.
+    #[arg(long)]
+    pub eta: Option<f64>,
+    /// Strength of guidance towards the class, 1 being none.
+    #[arg(long, value_name = "SCALE")]
+    pub guidance: Option<f64>,
+    /// Override a key of the run's [sampling], as in sampling.clipping.kind=none. May be given again.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
 /// `trainer sample`
 #[derive(Debug, Args)]
 pub struct SampleArgs {
@@ -101,19 +128,9 @@ pub struct SampleArgs {
     /// Take the checkpoint of the lowest held-out loss, not the newest.
     #[arg(long)]
     pub best: bool,
-    /// How noise is turned into an image [default: as in the run's configuration].
-    #[arg(long, value_enum)]
-    pub sampler: Option<SamplerKind>,
-    /// Denoising steps [default: for ddpm all of the chain's, else as in the run's configuration].
-    #[arg(long, value_name = "N")]
-    pub steps: Option<usize>,
-    /// Share of fresh noise in DDIM's steps, from 0 to 1 [default: as in the run's configuration].
-    #[arg(long)]
-    pub eta: Option<f64>,
-    /// Strength of guidance towards the class, 1 being none [default: as in the run's
-    /// configuration].
-    #[arg(long, value_name = "SCALE")]
-    pub guidance: Option<f64>,
+    /// How noise is turned into images.
+    #[command(flatten)]
+    pub sampler: SamplerArgs,
     /// Number of images [default: 10 of each class, else 64].
     #[arg(long, value_name = "N")]
     pub count: Option<usize>,
@@ -138,6 +155,104 @@ pub struct SampleArgs {
     /// Also write a strip of the first images on their way: x_t above, the predicted x_0 below.
     #[arg(long, value_name = "PNG")]
     pub trajectory: Option<PathBuf>,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// `trainer edit`
+#[derive(Debug, Args)]
+pub struct EditArgs {
+    /// Folder of a run, or of one of its checkpoints.
+    pub run: PathBuf,
+    /// Take the checkpoint of the lowest held-out loss, not the newest.
+    #[arg(long)]
+    pub best: bool,
+    /// Image to draw over; it is cut and resized to the network's size.
+    #[arg(long, value_name = "FILE", required_unless_present = "between")]
+    pub from: Option<PathBuf>,
+    /// How much of the image is given up to noise first, above 0 and at most 1 [default: 0.5, or 1 with
+    /// --mask].
+    #[arg(long, conflicts_with = "between")]
+    pub strength: Option<f64>,
+    /// Image of the same shape: white is drawn anew, black is kept.
+    #[arg(long, value_name = "FILE", requires = "from")]
+    pub mask: Option<PathBuf>,
+    /// How often each step is taken with --mask, so that what is drawn comes to agree with what is kept.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub resamplings: usize,
+    /// Number of images made of --from.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 8,
+        conflicts_with = "between"
+    )]
+    pub count: usize,
+    /// Two images to go between, as a strip: both are led to the noise that DDIM draws them from.
+    #[arg(
+        long,
+        value_name = "FILE",
+        num_args = 2,
+        conflicts_with_all = ["from", "mask", "sampler", "eta", "guidance", "seed"]
+    )]
+    pub between: Vec<PathBuf>,
+    /// Images of the strip, both ends among them.
+    #[arg(long, value_name = "N", default_value_t = 9)]
+    pub frames: usize,
+    /// Class to draw: a number or `none`.
+    #[arg(long, default_value = "none")]
+    pub class: String,
+    /// Seed of the noise.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// How noise is turned into images.
+    #[command(flatten)]
+    pub sampler: SamplerArgs,
+    /// Images that go through the network at once; it changes the speed, not the images.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub batch_size: usize,
+    /// The picture: the image, what --mask keeps of it, and what was made of it; or the strip [default:
+    /// edited.png in the folder of the run].
+    #[arg(long, value_name = "PNG")]
+    pub out: Option<PathBuf>,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// `trainer samplers`
+#[derive(Debug, Args)]
+pub struct SamplersArgs {
+    /// Folder of a run, or of one of its checkpoints.
+    pub run: PathBuf,
+    /// Take the checkpoint of the lowest held-out loss, not the newest.
+    #[arg(long)]
+    pub best: bool,
+    /// Print how far each sampler's images are from those of DDPM over every step, for these numbers of
+    /// network calls, with commas between them; else draw a row of images a sampler.
+    #[arg(
+        long,
+        value_name = "CALLS",
+        value_delimiter = ',',
+        conflicts_with = "steps"
+    )]
+    pub calls: Vec<usize>,
+    /// Number of images of each sampler.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub count: usize,
+    /// Seed of the noise.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// What all samplers have in common.
+    #[command(flatten)]
+    pub sampler: SamplerArgs,
+    /// Images that go through the network at once; it changes the speed, not the images.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub batch_size: usize,
+    /// The picture [default: samplers.png in the folder of the run].
+    #[arg(long, value_name = "PNG", conflicts_with = "calls")]
+    pub out: Option<PathBuf>,
     /// Where to compute.
     #[command(flatten)]
     pub device: DeviceArgs,

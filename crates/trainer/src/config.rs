@@ -3,16 +3,19 @@
 //!
 //! The keys are documented where a person reads them, in the files of `configs/`.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use datasets::DatasetName;
-use denoising::TimestepSpacing;
+use denoising::{DdpmVariance, Guidance, HeunOptions, TimestepSpacing, X0Clipping};
 use noising::{BetaSchedule, Chain, LossWeight, NoiseSchedule, PredictionType};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use toml::{Table, Value};
 use unet::UNetConfig;
+
+use crate::sampling;
 
 /// Everything that decides what a run computes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -111,6 +114,8 @@ pub struct ObjectiveConfig {
     pub prediction_type: PredictionType,
     /// How the squared error is weighted over timesteps.
     pub loss_weight: LossWeight,
+    /// How much noise is added that is the same for all pixels of a channel, relative to the other.
+    pub offset_noise: f64,
 }
 
 /// `[training]`
@@ -214,10 +219,32 @@ pub struct SamplingConfig {
     pub num_inference_steps: usize,
     /// Which timesteps they visit.
     pub timestep_spacing: TimestepSpacing,
+    /// What is done to the predicted x_0 at every step.
+    pub clipping: X0Clipping,
     /// Share of fresh noise in DDIM's steps: 0 is deterministic, 1 is as much as DDPM.
     pub eta: f64,
+    /// The variance of DDPM's steps.
+    pub ddpm_variance: DdpmVariance,
+    /// The noise that Heun's sampler adds before each step.
+    pub heun: HeunOptions,
     /// Strength of classifier-free guidance: 1 is none.
     pub guidance_scale: f64,
+    /// The first and the last timestep that are guided; all of them where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guidance_interval: Option<[f64; 2]>,
+    /// How much of the contrast that guidance adds is taken back, from 0 to 1.
+    pub guidance_rescale: f64,
+}
+
+impl SamplingConfig {
+    /// How predictions are guided.
+    pub fn guidance(&self) -> Guidance {
+        Guidance {
+            scale: self.guidance_scale,
+            interval: self.guidance_interval,
+            rescale: self.guidance_rescale,
+        }
+    }
 }
 
 /// The samplers that the program offers.
@@ -228,6 +255,37 @@ pub enum SamplerKind {
     Ddpm,
     /// Denoising diffusion implicit models (Song et al. 2021).
     Ddim,
+    /// Euler's method.
+    Euler,
+    /// Euler's method with fresh noise.
+    EulerAncestral,
+    /// Heun's method, with churn if wanted (Karras et al. 2022): two network calls a step.
+    Heun,
+    /// DPM-Solver++(2M) (Lu et al. 2022).
+    #[serde(rename = "dpmpp-2m")]
+    #[value(name = "dpmpp-2m")]
+    DpmSolver2M,
+    /// DPM-Solver++(2S) (Lu et al. 2022): two network calls a step.
+    #[serde(rename = "dpmpp-2s")]
+    #[value(name = "dpmpp-2s")]
+    DpmSolver2S,
+    /// SDE-DPM-Solver++(2M) (Lu et al. 2022).
+    #[serde(rename = "dpmpp-2m-sde")]
+    #[value(name = "dpmpp-2m-sde")]
+    DpmSolver2MSde,
+    /// UniPC of order two (Zhao et al. 2023).
+    #[serde(rename = "unipc")]
+    #[value(name = "unipc")]
+    UniPc,
+    /// DEIS of order two (Zhang and Chen 2023).
+    Deis,
+}
+
+impl fmt::Display for SamplerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value();
+        f.write_str(value.as_ref().map_or("", |value| value.get_name()))
+    }
 }
 
 impl Default for DataConfig {
@@ -339,8 +397,13 @@ impl Default for SamplingConfig {
             sampler: SamplerKind::Ddim,
             num_inference_steps: 50,
             timestep_spacing: TimestepSpacing::Trailing,
+            clipping: X0Clipping::default(),
             eta: 0.0,
+            ddpm_variance: DdpmVariance::default(),
+            heun: HeunOptions::default(),
             guidance_scale: 1.0,
+            guidance_interval: None,
+            guidance_rescale: 0.0,
         }
     }
 }
@@ -604,8 +667,18 @@ impl RunConfig {
         share("optimizer.beta_2", self.optimizer.beta_2, true)?;
         share("ema.decay", self.ema.decay, true)?;
         share("sampling.eta", self.sampling.eta, false)?;
-        if !(self.optimizer.weight_decay.is_finite() && self.optimizer.weight_decay >= 0.0) {
-            return bad("optimizer.weight_decay", "it must be 0 or above".into());
+        share(
+            "sampling.guidance_rescale",
+            self.sampling.guidance_rescale,
+            false,
+        )?;
+        for (key, value) in [
+            ("optimizer.weight_decay", self.optimizer.weight_decay),
+            ("objective.offset_noise", self.objective.offset_noise),
+        ] {
+            if !(value.is_finite() && value >= 0.0) {
+                return bad(key, "it must be 0 or above".into());
+            }
         }
         if !self.sampling.guidance_scale.is_finite() {
             return bad(
@@ -635,6 +708,14 @@ impl RunConfig {
                 );
             }
             _ => {}
+        }
+        if let Some([first, last]) = self.sampling.guidance_interval
+            && (first.is_nan() || last.is_nan() || first > last)
+        {
+            return bad(
+                "sampling.guidance_interval",
+                format!("[{first}, {last}] makes no sense here: expected [first, last] timesteps"),
+            );
         }
         if self.training.steps.is_none()
             && self.training.epochs.is_none()
@@ -683,6 +764,13 @@ impl RunConfig {
                  \"v-prediction\" or \"sample\", or noise.rescale_zero_terminal_snr = false"
                     .into(),
             );
+        }
+        // Whatever a sampler may refuse.
+        if let Err(error) = sampling::timesteps(&self.sampling, chain.schedule()).and_then(|t| {
+            let prediction_type = self.objective.prediction_type;
+            sampling::sampler::<4>(&self.sampling, chain.schedule(), &t, prediction_type)
+        }) {
+            return bad("sampling", format!("{error:#}"));
         }
         Ok(())
     }

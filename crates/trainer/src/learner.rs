@@ -17,13 +17,12 @@ use crate::streams::{Purpose, Streams};
 pub struct Learner {
     /// What it is trained to do.
     pub objective: Objective,
-    /// The network, with autodiff.
-    pub unet: UNet,
     /// Its optimiser.
     pub optimizer: AdamW,
     /// The moving average of its weights.
     pub ema: Ema,
-    /// The network's parameters in one vector: `[N]`.
+    unet: UNet,
+    /// The network's parameters in one vector, which must agree with it: `[N]`.
     parameters: Tensor<1>,
     max_grad_norm: f64,
 }
@@ -37,11 +36,16 @@ pub struct Step {
     pub grad_norm: Tensor<1>,
 }
 
+/// A network that has learnt nothing yet, on `device`.
+pub fn initial_network(config: &RunConfig, device: &Device) -> Result<UNet> {
+    let mut rng = Streams::new(config.seed).at(Purpose::Weights, 0);
+    Ok(config.network.init(device, &mut rng)?)
+}
+
 impl Learner {
     /// A network that has learnt nothing yet, on `device`.
     pub fn new(config: &RunConfig, device: &Device) -> Result<Self> {
-        let mut rng = Streams::new(config.seed).at(Purpose::Weights, 0);
-        let unet = config.network.init(&device.clone().autodiff(), &mut rng)?;
+        let unet = initial_network(config, &device.clone().autodiff())?;
         let ema = Ema::new(flatten(&unet), 0, config.ema.decay);
         let optimizer = AdamW::new(config.optimizer.clone());
         Self::from_parts(config, unet, optimizer, ema)
@@ -58,6 +62,11 @@ impl Learner {
             ema,
             max_grad_norm,
         })
+    }
+
+    /// The network, with autodiff.
+    pub fn unet(&self) -> &UNet {
+        &self.unet
     }
 
     /// Changes the weights once, against the gradient averaged over the batches.

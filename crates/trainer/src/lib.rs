@@ -14,6 +14,7 @@ pub mod config;
 pub mod data;
 pub mod data_order;
 pub mod device;
+pub mod distance;
 pub mod download;
 pub mod ema;
 pub mod held_out;
@@ -52,6 +53,8 @@ pub fn run(cli: &Cli) -> Result<u8> {
         Command::Train(args) => commands::train::run(args),
         Command::Sample(args) => commands::sample::run(args).map(|()| 0),
         Command::Data(args) => commands::data::run(args).map(|()| 0),
+        Command::Edit(args) => commands::edit::run(args).map(|()| 0),
+        Command::Samplers(args) => commands::samplers::run(args).map(|()| 0),
         Command::Noise(args) => commands::noise::run(args).map(|()| 0),
         Command::Bench(args) => commands::bench::run(args).map(|()| 0),
         Command::Devices => commands::devices::run().map(|()| 0),

@@ -1,15 +1,21 @@
 //! Drawing new images: the network, a sampler of [`denoising`], guidance and the random streams put
 //! together.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use burn::tensor::{Device, Tensor};
-use denoising::guidance::classifier_free;
-use denoising::{Ddim, DdimOptions, Ddpm, DdpmVariance, Denoising, Sampler, State, X0Clipping};
-use noising::Chain;
+use denoising::{
+    Ddim, DdimOptions, Ddpm, Deis, Denoising, DpmSolver2M, DpmSolver2MSde, DpmSolver2S, Guidance,
+    Heun, Inpainting, MultistepOptions, Sampler, State, UniPc, euler, euler_ancestral,
+};
+use noising::{Chain, Marginal, NoiseSchedule, PredictionType};
 use rand_chacha::ChaCha8Rng;
 use unet::UNet;
 
+use crate::Usage;
+use crate::checkpoint::Checkpoint;
+use crate::cli::SamplerArgs;
 use crate::config::{ObjectiveConfig, RunConfig, SamplerKind, SamplingConfig};
+use crate::learner::initial_network;
 use crate::objective::labels_tensor;
 use crate::streams::{self, Purpose, Streams};
 
@@ -40,9 +46,31 @@ pub struct Request {
     pub seed: u64,
     /// How many images go through the network at once.
     pub batch_size: usize,
+    /// What is drawn over; `None` begins with noise alone.
+    pub edit: Option<Edit>,
+}
+
+/// An image that is drawn over.
+#[derive(Debug, Clone)]
+pub struct Edit {
+    /// The image: `[1, C, H, W]` in [-1, 1].
+    pub image: Tensor<4>,
+    /// How far along the chain it is noised before it is drawn anew, in (0, 1] (Meng et al. 2022,
+    /// "SDEdit").
+    pub strength: f64,
+    /// What of it is kept: 1 where it stays, 0 where it is drawn anew, `[1, 1, H, W]`; and how often
+    /// each step is taken. `None` keeps nothing as it is.
+    pub mask: Option<(Tensor<4>, usize)>,
 }
 
 impl Model {
+    /// The averaged network of `checkpoint`.
+    pub fn load(checkpoint: &Checkpoint, device: Device) -> Result<Self> {
+        let config = checkpoint.config();
+        let unet = checkpoint.load_ema(initial_network(config, &device)?)?;
+        Self::new(unet, config, device)
+    }
+
     /// A model of `unet` as `config` describes it.
     pub fn new(unet: UNet, config: &RunConfig, device: Device) -> Result<Self> {
         Ok(Self {
@@ -52,6 +80,19 @@ impl Model {
             null_label: config.null_label(),
             device,
         })
+    }
+
+    /// The timesteps that a request visits: of an edited image those within its strength, at least
+    /// the last.
+    pub fn timesteps(&self, request: &Request) -> Result<Vec<f64>> {
+        let schedule = self.chain.schedule();
+        let mut timesteps = timesteps(&request.sampling, schedule)?;
+        if let Some(edit) = &request.edit {
+            let end = edit.strength * schedule.num_train_timesteps() as f64;
+            let beyond = timesteps.partition_point(|&t| t >= end);
+            timesteps.drain(..beyond.min(timesteps.len() - 1));
+        }
+        Ok(timesteps)
     }
 
     /// Draws the images that `request` asks for, batch by batch: `[count, C, H, W]` in [-1, 1].
@@ -65,6 +106,8 @@ impl Model {
         let config = self.unet.config();
         let shape = [config.in_channels, config.sample_size, config.sample_size];
         let streams = Streams::new(request.seed);
+        let timesteps = self.timesteps(request)?;
+        let guidance = request.sampling.guidance();
         let mut images = Vec::new();
         for (batch, classes) in request.classes.chunks(request.batch_size).enumerate() {
             let first = batch * request.batch_size;
@@ -72,11 +115,15 @@ impl Model {
                 .map(|index| streams.at(Purpose::Sampling, index as u64))
                 .collect();
             let mut noise = || streams::per_image_noise(shape, &mut rngs, &self.device);
-            let initial_noise = noise();
-            let predict = |x_t, t| self.predict(x_t, t, classes, request.sampling.guidance_scale);
-            let sampler = self.sampler(&request.sampling)?;
-            let mut x = initial_noise.clone();
-            for state in Denoising::new(sampler, initial_noise, predict, noise) {
+            let mut x = noise();
+            if let Some(edit) = &request.edit {
+                let image = edit.image.clone().expand(x.dims());
+                let alpha_cumprod = self.chain.schedule().alpha_cumprod_at(timesteps[0]);
+                x = Marginal::new(alpha_cumprod).x_t(image, x);
+            }
+            let predict = |x_t, t| self.predict(x_t, t, classes, guidance);
+            let sampler = self.sampler(request, &timesteps)?;
+            for state in Denoising::new(sampler, x.clone(), predict, noise) {
                 observe(first, &state)?;
                 x = state.x;
             }
@@ -86,43 +133,38 @@ impl Model {
         Ok(Tensor::cat(images, 0))
     }
 
-    fn sampler(&self, sampling: &SamplingConfig) -> Result<Box<dyn Sampler<4>>> {
+    fn sampler(&self, request: &Request, timesteps: &[f64]) -> Result<Box<dyn Sampler<4>>> {
         let schedule = self.chain.schedule();
-        let timesteps = sampling.timestep_spacing.timesteps(
-            self.chain.num_train_timesteps(),
-            sampling.num_inference_steps,
-        )?;
         let prediction_type = self.objective.prediction_type;
-        let clipping = X0Clipping::default();
-        Ok(match sampling.sampler {
-            SamplerKind::Ddpm => Box::new(Ddpm::new(
-                schedule,
-                &timesteps,
-                prediction_type,
-                clipping,
-                DdpmVariance::FixedSmall,
-            )?),
-            SamplerKind::Ddim => Box::new(Ddim::new(
-                schedule,
-                &timesteps,
-                prediction_type,
-                clipping,
-                DdimOptions {
-                    eta: sampling.eta,
-                    ..DdimOptions::default()
-                },
-            )?),
+        let sampler = sampler(&request.sampling, schedule, timesteps, prediction_type)?;
+        Ok(match &request.edit {
+            Some(Edit {
+                image,
+                mask: Some((mask, resamplings)),
+                ..
+            }) => {
+                let (image, mask) = (image.clone(), mask.clone());
+                Box::new(Inpainting::new(
+                    sampler,
+                    schedule,
+                    timesteps,
+                    image,
+                    mask,
+                    *resamplings,
+                )?)
+            }
+            _ => sampler,
         })
     }
 
     /// The network's prediction for a batch at timestep `t`, guided (Ho and Salimans 2022) where
-    /// the scale asks for it: then the halves with and without classes go through it together.
-    fn predict(
+    /// that is wanted: then the halves with and without classes go through it together.
+    pub fn predict(
         &self,
         x_t: Tensor<4>,
         t: f64,
         classes: &[Option<usize>],
-        guidance_scale: f64,
+        guidance: Guidance,
     ) -> Tensor<4> {
         let timesteps = |count: usize| Tensor::full([count], t, &self.device);
         let Some(null_label) = self.null_label else {
@@ -132,7 +174,7 @@ impl Model {
             .iter()
             .map(|class| class.unwrap_or(null_label))
             .collect();
-        let guided = guidance_scale != 1.0 && classes.iter().any(Option::is_some);
+        let guided = guidance.applies_at(t) && classes.iter().any(Option::is_some);
         if !guided {
             let labels = labels_tensor(&labels, &self.device);
             return self
@@ -146,8 +188,81 @@ impl Model {
             Some(labels_tensor(&both, &self.device)),
         );
         let [conditional, unconditional] = halves(predictions);
-        classifier_free(conditional, unconditional, guidance_scale)
+        guidance.combine(conditional, unconditional)
     }
+}
+
+/// The timesteps that the settings visit.
+pub fn timesteps(sampling: &SamplingConfig, schedule: &NoiseSchedule) -> Result<Vec<f64>> {
+    let steps = sampling.num_inference_steps;
+    Ok(sampling.timestep_spacing.timesteps(schedule, steps)?)
+}
+
+/// The sampler of the settings.
+pub fn sampler<const D: usize>(
+    sampling: &SamplingConfig,
+    schedule: &NoiseSchedule,
+    timesteps: &[f64],
+    prediction_type: PredictionType,
+) -> Result<Box<dyn Sampler<D>>> {
+    let clipping = sampling.clipping;
+    let multistep = MultistepOptions::default();
+    macro_rules! boxed {
+        ($new:path $(, $options:expr)?) => {
+            Box::new($new(schedule, timesteps, prediction_type, clipping $(, $options)?)?)
+        };
+    }
+    Ok(match sampling.sampler {
+        SamplerKind::Ddpm => boxed!(Ddpm::new, sampling.ddpm_variance),
+        SamplerKind::Ddim => boxed!(
+            Ddim::new,
+            DdimOptions {
+                eta: sampling.eta,
+                ..DdimOptions::default()
+            }
+        ),
+        SamplerKind::Euler => boxed!(euler),
+        SamplerKind::EulerAncestral => boxed!(euler_ancestral),
+        SamplerKind::Heun => boxed!(Heun::new, sampling.heun),
+        SamplerKind::DpmSolver2M => boxed!(DpmSolver2M::new, multistep),
+        SamplerKind::DpmSolver2S => boxed!(DpmSolver2S::new),
+        SamplerKind::DpmSolver2MSde => boxed!(DpmSolver2MSde::new),
+        SamplerKind::UniPc => boxed!(UniPc::new, multistep),
+        SamplerKind::Deis => boxed!(Deis::new),
+    })
+}
+
+/// A run's settings for sampling, with what the command line says in their place.
+pub fn settings(config: &RunConfig, args: &SamplerArgs) -> Result<SamplingConfig> {
+    let mut overrides = Vec::new();
+    overrides.extend(args.sampler.map(|kind| format!("sampling.sampler={kind}")));
+    let steps = match (args.steps, args.sampler) {
+        // Ancestral sampling is made for every step of the chain.
+        (None, Some(SamplerKind::Ddpm)) => Some(config.noise.num_train_timesteps),
+        (steps, _) => steps,
+    };
+    overrides.extend(steps.map(|n| format!("sampling.num_inference_steps={n}")));
+    overrides.extend(
+        args.spacing
+            .as_ref()
+            .map(|spacing| format!("sampling.timestep_spacing={spacing}")),
+    );
+    overrides.extend(args.eta.map(|eta| format!("sampling.eta={eta:?}")));
+    overrides.extend(
+        args.guidance
+            .map(|s| format!("sampling.guidance_scale={s:?}")),
+    );
+    for text in &args.set {
+        if !text.trim_start().starts_with("sampling.") {
+            return Err(Usage(format!(
+                "--set {text}: a trained network is what it is; only keys of [sampling] can be set, \
+                 as in sampling.clipping.kind=none"
+            ))
+            .into());
+        }
+        overrides.push(text.clone());
+    }
+    Ok(config.overridden(&overrides)?.sampling)
 }
 
 /// The classes of a grid of `count` images when none are asked for: all of them in turn, an equal
@@ -156,6 +271,33 @@ pub fn every_class(count: usize, null_label: Option<usize>) -> Vec<Option<usize>
     // The classes are the labels below the one that means "no class".
     let class = |index: usize| null_label.map(|classes| index * classes / count);
     (0..count).map(class).collect()
+}
+
+/// Classes as they are typed: numbers with commas between them, or `none`.
+pub fn parse_classes(text: &str, null_label: Option<usize>) -> Result<Vec<Option<usize>>> {
+    text.split(',')
+        .map(str::trim)
+        .map(|class| {
+            if class == "none" {
+                return Ok(None);
+            }
+            let Some(classes) = null_label else {
+                bail!(Usage(
+                    "--class: the network of this run knows no classes \
+                     (conditioning.class_labels = false)"
+                        .to_owned()
+                ));
+            };
+            match class.parse() {
+                Ok(class) if class < classes => Ok(Some(class)),
+                _ => bail!(Usage(format!(
+                    "--class {class:?}: expected numbers from 0 to {} with commas between them, or \
+                     `none`",
+                    classes - 1
+                ))),
+            }
+        })
+        .collect()
 }
 
 fn halves(tensor: Tensor<4>) -> [Tensor<4>; 2] {
@@ -168,6 +310,8 @@ fn halves(tensor: Tensor<4>) -> [Tensor<4>; 2] {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
@@ -176,5 +320,20 @@ mod tests {
         assert_eq!(classes, [0, 0, 1, 1, 2, 2].map(Some));
         assert_eq!(every_class(2, None), [None, None]);
         assert_eq!(every_class(2, Some(3)), [0, 1].map(Some));
+    }
+
+    #[test]
+    fn classes_are_numbers_or_none() {
+        assert_eq!(parse_classes("7", Some(10)).unwrap(), [Some(7)]);
+        assert_eq!(
+            parse_classes("0, 1,none", Some(10)).unwrap(),
+            [Some(0), Some(1), None]
+        );
+        for text in ["10", "-1", "x", "", "1,,2"] {
+            let error = parse_classes(text, Some(10)).unwrap_err().to_string();
+            assert!(error.contains("0 to 9"), "{error}");
+        }
+        assert!(parse_classes("3", None).is_err());
+        assert_eq!(parse_classes("none", None).unwrap(), [None]);
     }
 }

@@ -32,8 +32,12 @@ pub enum Purpose {
     /// The seed of the device's own generator, which only dropout uses; the index is the
     /// micro-batch.
     Dropout = 7,
+    /// What offset noise adds to the noise of a training batch; the index is the micro-batch.
+    OffsetNoise = 8,
+    /// The directions along which sets of images are compared; one index, 0.
+    Directions = 9,
     /// Which images of a training batch are mirrored; the index is the micro-batch.
-    Flip = 8,
+    Flip = 10,
 }
 
 /// The random streams of one seed.

@@ -110,7 +110,7 @@ impl<'a> Training<'a> {
         let mut learner = Learner::new(config, &device)?;
         let mut counters = Counters::default();
         if let Some(checkpoint) = checkpoint {
-            let unet = checkpoint.load_model(learner.unet)?;
+            let unet = checkpoint.load_model(learner.unet().clone())?;
             let (ema, optimizer) = checkpoint.load_training(&unet, config)?;
             learner = Learner::from_parts(config, unet, optimizer, ema)?;
             counters = checkpoint.counters().clone();
@@ -133,7 +133,7 @@ impl<'a> Training<'a> {
 
     /// Number of parameters of the network.
     pub fn num_params(&self) -> usize {
-        self.learner.unet.num_params()
+        self.learner.unet().num_params()
     }
 
     /// Trains until the budget is used up or `stop` is set; then the step at hand is finished and
@@ -213,7 +213,16 @@ impl<'a> Training<'a> {
             self.learner.objective.chain().num_train_timesteps(),
             rng,
         );
-        let noise = streams::noise(x_0.dims(), rng, &self.device);
+        let mut noise = streams::noise(x_0.dims(), rng, &self.device);
+        let offset = self.config.objective.offset_noise;
+        if offset > 0.0 {
+            // The same for all pixels of a channel (Guttenberg 2023): without it a network never has
+            // to learn how bright an image is as a whole.
+            let [batch, channels, ..] = x_0.dims();
+            let rng = &mut self.streams.at(Purpose::OffsetNoise, micro_batch);
+            let levels = streams::noise([batch, channels, 1, 1], rng, &self.device);
+            noise = noise + levels.mul_scalar(offset);
+        }
         if self.config.network.dropout > 0.0 {
             // Seeded anew for each batch, so that a resumed run drops what it would have dropped.
             let seed = self.streams.at(Purpose::Dropout, micro_batch).next_u64();
@@ -329,7 +338,7 @@ impl<'a> Training<'a> {
             &self.folder.checkpoints(),
             &Snapshot {
                 config: self.config,
-                unet: &self.learner.unet,
+                unet: self.learner.unet(),
                 ema: &self.learner.ema,
                 optimizer: &self.learner.optimizer,
                 counters: &self.counters,
@@ -358,6 +367,7 @@ impl<'a> Training<'a> {
             sampling: self.config.sampling.clone(),
             seed: self.config.seed,
             batch_size: self.config.training.batch_size,
+            edit: None,
         };
         let images = model.sample(&request, |_, _| Ok(()))?;
         let grid = pictures::grid(

@@ -226,3 +226,149 @@ fn devices_are_listed_and_one_is_picked() {
         "{ended:#?}"
     );
 }
+
+/// Every sampler draws the same picture from the same seed, and none that of another. (Euler and its
+/// ancestral variant are DDIM and DDPM by other names.)
+#[test]
+fn every_sampler_draws() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut pictures = Vec::new();
+    for sampler in [
+        "ddpm",
+        "ddim",
+        "heun",
+        "dpmpp-2m",
+        "dpmpp-2s",
+        "dpmpp-2m-sde",
+        "unipc",
+        "deis",
+    ] {
+        let sample = |out: &str| {
+            let args = [
+                "sample",
+                run(),
+                "--count",
+                "2",
+                "--steps",
+                "4",
+                "--eta",
+                "0",
+            ];
+            let more = ["--spacing", "karras", "--sampler", sampler, "--out", out];
+            succeed(folder.path(), &[&args[..], &more].concat());
+            image::open(folder.path().join(out)).unwrap()
+        };
+        let picture = sample("a.png");
+        assert_eq!(picture, sample("b.png"), "{sampler}");
+        assert!(!pictures.contains(&picture), "{sampler}");
+        pictures.push(picture);
+    }
+}
+
+#[test]
+fn settings_of_sampling_can_be_overridden_and_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = [
+        "sample",
+        run(),
+        "--count",
+        "2",
+        "--steps",
+        "3",
+        "--out",
+        "a.png",
+    ];
+    let sample = |set: &[&str]| {
+        succeed(folder.path(), &[&args[..], set].concat());
+        image::open(folder.path().join("a.png")).unwrap()
+    };
+    let plain = sample(&[]);
+    assert_eq!(
+        plain,
+        sample(&["--set", "sampling.clipping={kind=\"clamp\"}"])
+    );
+    assert_ne!(
+        plain,
+        sample(&["--set", "sampling.clipping={kind=\"clamp\", range=0.5}"])
+    );
+    let guided = ["--guidance", "4", "--set"];
+    let everywhere = sample(&guided[..2]);
+    assert_ne!(
+        everywhere,
+        sample(&[&guided[..], &["sampling.guidance_rescale=0.7"]].concat())
+    );
+    let within = |interval: &str| sample(&[&guided[..], &[interval]].concat());
+    assert_ne!(everywhere, within("sampling.guidance_interval=[0, 400]"));
+    assert_eq!(everywhere, within("sampling.guidance_interval=[0, 999]"));
+    let without = sample(&["--guidance", "1"]);
+    assert_eq!(without, within("sampling.guidance_interval=[1000, 1001]"));
+    for (set, parts) in [
+        (
+            "training.steps=3",
+            vec!["training.steps=3", "only keys of [sampling]"],
+        ),
+        (
+            "sampling.clipping={kind=\"some\"}",
+            vec!["some", "dynamic-threshold"],
+        ),
+        (
+            "sampling.clipping={kind=\"clamp\", range=-1}",
+            vec!["sampling: the range that x_0 is clamped to is -1"],
+        ),
+        (
+            "sampling.guidance_interval=[5, 1]",
+            vec!["sampling.guidance_interval: [5, 1]"],
+        ),
+        ("sampling.timestep_spacing=even", vec!["even", "log-linear"]),
+    ] {
+        fail(
+            folder.path(),
+            &[&args[..], &["--set", set]].concat(),
+            2,
+            &parts,
+        );
+    }
+    let churn = ["--sampler", "heun", "--set", "sampling.heun.s_churn=-2"];
+    fail(
+        folder.path(),
+        &[&args[..], &churn].concat(),
+        2,
+        &["s_churn is -2"],
+    );
+}
+
+#[test]
+fn samplers_are_drawn_side_by_side_and_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let drawn = succeed(
+        folder.path(),
+        &[
+            "samplers",
+            run(),
+            "--count",
+            "3",
+            "--steps",
+            "2",
+            "--out",
+            "all.png",
+        ],
+    );
+    assert!(drawn.stdout.contains("row 10: deis"), "{drawn:#?}");
+    assert_eq!(size(&folder.path().join("all.png")), grid(3, 10));
+    // A chain of few steps, for which every step is soon taken.
+    train(
+        folder.path(),
+        "short",
+        &[
+            "--steps",
+            "2",
+            "--set",
+            "noise.num_train_timesteps=20",
+            "--set",
+            "sampling.num_inference_steps=2",
+        ],
+    );
+    let measured = succeed(folder.path(), &["samplers", "short", "--calls", "0,2,4"]);
+    assert!(measured.stdout.contains("network calls"), "{measured:#?}");
+    assert!(measured.stdout.contains("in 20 steps"), "{measured:#?}");
+}

@@ -1,6 +1,7 @@
 //! The samplers against diffusers' numbers and against closed forms.
 #![allow(clippy::unwrap_used)]
 
+mod editing;
 mod gaussian;
 mod golden;
 mod settings;

@@ -62,7 +62,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         println!(
             "{}: {} parameters, device {}, {} threads",
             path.display(),
-            learner.unet.num_params(),
+            learner.unet().num_params(),
             device.name,
             rayon::current_num_threads()
         );
@@ -148,7 +148,7 @@ fn call(
     budget: Duration,
     device: &Device,
 ) -> Result<Vec<f64>> {
-    let unet = learner.unet.valid();
+    let unet = learner.unet().valid();
     let x_t = images(config, batch_size, device);
     let timesteps = Tensor::full([batch_size], 500.0, device);
     let labels = labels(config, batch_size).map(|labels| labels_tensor(&labels, device));

@@ -3,6 +3,8 @@
 pub mod bench;
 pub mod data;
 pub mod devices;
+pub mod edit;
 pub mod noise;
 pub mod sample;
+pub mod samplers;
 pub mod train;

@@ -8,18 +8,15 @@ use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
 use image::DynamicImage;
 use tracing::info;
-use unet::UNet;
 
 use crate::Usage;
 use crate::atomic_file;
 use crate::checkpoint::Checkpoint;
 use crate::cli::SampleArgs;
-use crate::config::{RunConfig, SamplerKind, SamplingConfig};
 use crate::device;
 use crate::pictures;
 use crate::progress;
-use crate::sampling::{Model, Request, every_class};
-use crate::streams::{Purpose, Streams};
+use crate::sampling::{Model, Request, every_class, parse_classes, settings};
 
 /// Images of each class in a grid when no number is given, and images where there are no classes.
 const COUNT_PER_CLASS: usize = 10;
@@ -37,29 +34,25 @@ const TRAJECTORY_MOMENTS: usize = 10;
 pub fn run(args: &SampleArgs) -> Result<()> {
     let device = device::select(args.device.device.as_deref())?;
     let checkpoint = Checkpoint::open(&args.run, args.best)?;
-    let config = checkpoint.config();
-    let sampling = sampling_config(config, args)?;
+    let sampling = settings(checkpoint.config(), &args.sampler)?;
     if args.batch_size == 0 {
         bail!(Usage("--batch-size must be at least 1".to_owned()));
     }
 
-    let unet = checkpoint.load_ema(empty_network(config, &device.device)?)?;
-    let model = Model::new(unet, config, device.device)?;
+    let model = Model::load(&checkpoint, device.device)?;
     let request = Request {
         classes: classes(args, model.null_label)?,
         sampling,
         seed: args.seed,
         batch_size: args.batch_size,
+        edit: None,
     };
     let count = request.classes.len();
     info!(
         "{} at step {}: {count} images by {} in {} steps on {}",
         checkpoint.folder().display(),
         checkpoint.counters().step,
-        match request.sampling.sampler {
-            SamplerKind::Ddpm => "DDPM",
-            SamplerKind::Ddim => "DDIM",
-        },
+        request.sampling.sampler,
         request.sampling.num_inference_steps,
         device.name
     );
@@ -113,36 +106,6 @@ pub fn run(args: &SampleArgs) -> Result<()> {
     Ok(())
 }
 
-/// The run's settings for sampling, with what the command line says in their place.
-fn sampling_config(config: &RunConfig, args: &SampleArgs) -> Result<SamplingConfig> {
-    let mut overrides = Vec::new();
-    if let Some(sampler) = args.sampler {
-        let name = match sampler {
-            SamplerKind::Ddpm => "ddpm",
-            SamplerKind::Ddim => "ddim",
-        };
-        overrides.push(format!("sampling.sampler={name}"));
-    }
-    let steps = match (args.steps, args.sampler) {
-        // Ancestral sampling is made for every step of the chain.
-        (None, Some(SamplerKind::Ddpm)) => Some(config.noise.num_train_timesteps),
-        (steps, _) => steps,
-    };
-    overrides.extend(steps.map(|n| format!("sampling.num_inference_steps={n}")));
-    overrides.extend(args.eta.map(|eta| format!("sampling.eta={eta:?}")));
-    overrides.extend(
-        args.guidance
-            .map(|s| format!("sampling.guidance_scale={s:?}")),
-    );
-    Ok(config.overridden(&overrides)?.sampling)
-}
-
-/// A network of the right shape, on `device`; its weights are about to be replaced.
-fn empty_network(config: &RunConfig, device: &burn::tensor::Device) -> Result<UNet> {
-    let mut rng = Streams::new(config.seed).at(Purpose::Weights, 0);
-    Ok(config.network.init(device, &mut rng)?)
-}
-
 /// The class of each image.
 fn classes(args: &SampleArgs, null_label: Option<usize>) -> Result<Vec<Option<usize>>> {
     let asked = args
@@ -162,32 +125,6 @@ fn classes(args: &SampleArgs, null_label: Option<usize>) -> Result<Vec<Option<us
         Some(asked) => asked.iter().copied().cycle().take(count).collect(),
         None => every_class(count, null_label),
     })
-}
-
-fn parse_classes(text: &str, null_label: Option<usize>) -> Result<Vec<Option<usize>>> {
-    text.split(',')
-        .map(str::trim)
-        .map(|class| {
-            if class == "none" {
-                return Ok(None);
-            }
-            let Some(classes) = null_label else {
-                bail!(Usage(
-                    "--class: the network of this run knows no classes \
-                     (conditioning.class_labels = false)"
-                        .to_owned()
-                ));
-            };
-            match class.parse() {
-                Ok(class) if class < classes => Ok(Some(class)),
-                _ => bail!(Usage(format!(
-                    "--class {class:?}: expected numbers from 0 to {} with commas between them, or \
-                     `none`",
-                    classes - 1
-                ))),
-            }
-        })
-        .collect()
 }
 
 fn write_each(images: &[DynamicImage], classes: &[Option<usize>], folder: &Path) -> Result<()> {
@@ -259,24 +196,7 @@ fn trajectory(
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
-
-    #[test]
-    fn classes_are_numbers_or_none() {
-        assert_eq!(parse_classes("7", Some(10)).unwrap(), [Some(7)]);
-        assert_eq!(
-            parse_classes("0, 1,none", Some(10)).unwrap(),
-            [Some(0), Some(1), None]
-        );
-        for text in ["10", "-1", "x", "", "1,,2"] {
-            let error = parse_classes(text, Some(10)).unwrap_err().to_string();
-            assert!(error.contains("0 to 9"), "{error}");
-        }
-        assert!(parse_classes("3", None).is_err());
-        assert_eq!(parse_classes("none", None).unwrap(), [None]);
-    }
 
     #[test]
     fn a_recording_ends_with_the_last_step() {

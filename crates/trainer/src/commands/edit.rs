@@ -1,0 +1,206 @@
+//! `trainer edit`: a trained network draws over an image, fills a part of it in, or goes from one image
+//! to another.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use burn::tensor::Tensor;
+use datasets::{Channels, read_image};
+use denoising::{Ddim, DdimInversion, DdimOptions, Denoising, Guidance, X0Clipping, slerp};
+use tracing::info;
+
+use crate::Usage;
+use crate::checkpoint::Checkpoint;
+use crate::cli::EditArgs;
+use crate::config::SamplingConfig;
+use crate::device;
+use crate::pictures;
+use crate::progress;
+use crate::sampling::{Edit, Model, Request, parse_classes, settings, timesteps};
+
+/// How far along the chain an image is noised when no strength is given: half of it, or all of it where
+/// a mask says what is kept.
+const STRENGTH: f64 = 0.5;
+const STRENGTH_WITH_MASK: f64 = 1.0;
+
+/// Network calls by which each step of the inversion is solved.
+const INVERSION_ITERATIONS: usize = 4;
+
+/// Does the edit and writes the picture.
+pub fn run(args: &EditArgs) -> Result<()> {
+    let device = device::select(args.device.device.as_deref())?;
+    let checkpoint = Checkpoint::open(&args.run, args.best)?;
+    let sampling = settings(checkpoint.config(), &args.sampler)?;
+    let model = Model::load(&checkpoint, device.device)?;
+    let [class] = parse_classes(&args.class, model.null_label)?[..] else {
+        bail!(Usage(format!(
+            "--class {:?}: an edit has one class",
+            args.class
+        )));
+    };
+    let cells = match (&args.from, &args.between[..]) {
+        (Some(from), _) => draw_over(&model, args, sampling, from, class)?,
+        (None, [first, last]) => go_between(&model, args, &sampling, [first, last], class)?,
+        _ => bail!(Usage(
+            "expected --from FILE or --between FILE FILE".to_owned()
+        )),
+    };
+
+    let columns = if args.from.is_some() {
+        pictures::columns(cells.dims()[0], None)
+    } else {
+        cells.dims()[0]
+    };
+    let out = args
+        .out
+        .clone()
+        .unwrap_or_else(|| args.run.join("edited.png"));
+    let picture = pictures::grid(&pictures::from_tensor(cells)?, columns)?;
+    pictures::save_png(&picture, &out)?;
+    println!("wrote {}", out.display());
+    Ok(())
+}
+
+/// The image, what is kept of it if there is a mask, and what was made of it: `[N, C, H, W]`.
+fn draw_over(
+    model: &Model,
+    args: &EditArgs,
+    sampling: SamplingConfig,
+    from: &Path,
+    class: Option<usize>,
+) -> Result<Tensor<4>> {
+    let strength = args.strength.unwrap_or(match args.mask {
+        Some(_) => STRENGTH_WITH_MASK,
+        None => STRENGTH,
+    });
+    if !(strength > 0.0 && strength <= 1.0) {
+        bail!(Usage(format!(
+            "--strength {strength}: expected a number above 0, at most 1"
+        )));
+    }
+    for (name, value) in [
+        ("--count", args.count),
+        ("--batch-size", args.batch_size),
+        ("--resamplings", args.resamplings),
+    ] {
+        if value == 0 {
+            bail!(Usage(format!("{name} must be at least 1")));
+        }
+    }
+    let image = read(model, from, model.unet.config().in_channels)?;
+    let mask = args
+        .mask
+        .as_ref()
+        .map(|path| read(model, path, 1))
+        .transpose()?
+        // White, 1 in [-1, 1], is drawn anew; black is kept.
+        .map(|mask| (mask.neg().add_scalar(1.0).div_scalar(2.0), args.resamplings));
+    let mut cells = vec![image.clone()];
+    if let Some((keep, _)) = &mask {
+        cells.push(image.clone() * keep.clone().expand(image.dims()));
+    }
+    let request = Request {
+        classes: vec![class; args.count],
+        sampling,
+        seed: args.seed,
+        batch_size: args.batch_size,
+        edit: Some(Edit {
+            image,
+            strength,
+            mask,
+        }),
+    };
+    let timesteps = model.timesteps(&request)?;
+    info!(
+        "{} images over {} by {} in {} steps from t = {}",
+        args.count,
+        from.display(),
+        request.sampling.sampler,
+        timesteps.len(),
+        timesteps[0]
+    );
+    let batches = args.count.div_ceil(args.batch_size);
+    let bar = progress::bar(batches * timesteps.len(), "denoising");
+    cells.push(model.sample(&request, |_, _| {
+        bar.inc(1);
+        Ok(())
+    })?);
+    bar.finish_and_clear();
+    Ok(Tensor::cat(cells, 0))
+}
+
+/// From one image to the other through the noise that DDIM makes them of (Song et al. 2021, section
+/// 5.3): `[frames, C, H, W]`.
+fn go_between(
+    model: &Model,
+    args: &EditArgs,
+    sampling: &SamplingConfig,
+    ends: [&PathBuf; 2],
+    class: Option<usize>,
+) -> Result<Tensor<4>> {
+    if args.frames < 2 {
+        bail!(Usage("--frames must be at least 2".to_owned()));
+    }
+    let channels = model.unet.config().in_channels;
+    let images = ends
+        .iter()
+        .map(|path| read(model, path, channels))
+        .collect::<Result<_>>()?;
+    let images = Tensor::cat(images, 0);
+
+    let schedule = model.chain.schedule();
+    let mut timesteps = timesteps(sampling, schedule)?;
+    // Where no data is left in x_t, none can be led there.
+    timesteps.retain(|&t| schedule.alpha_cumprod_at(t) > 0.0);
+    let kind = model.objective.prediction_type;
+    let predict = |x_t: Tensor<4>, t| {
+        let classes = vec![class; x_t.dims()[0]];
+        model.predict(x_t, t, &classes, Guidance::default())
+    };
+    let no_noise = || unreachable!("DDIM with eta = 0 draws no noise");
+    let bar = progress::bar(2 * timesteps.len(), "inverting, denoising");
+    let inversion = DdimInversion::new(schedule, &timesteps, kind, INVERSION_ITERATIONS)?;
+    let noise = Denoising::new(inversion, images.clone(), predict, no_noise)
+        .inspect(|_| bar.inc(1))
+        .last()
+        .context("there is no timestep to invert")?
+        .x;
+    let [first, last] = [0, 1].map(|end| noise.clone().narrow(0, end, 1));
+    let shares = (0..args.frames).map(|frame| frame as f64 / (args.frames - 1) as f64);
+    let noises = shares.map(|u| slerp(&first, &last, u)).collect();
+    let options = DdimOptions::default();
+    let ddim = Ddim::new(schedule, &timesteps, kind, X0Clipping::None, options)?;
+    let frames = Denoising::new(ddim, Tensor::cat(noises, 0), predict, no_noise)
+        .inspect(|_| bar.inc(1))
+        .last()
+        .context("there is no timestep to denoise")?
+        .x;
+    bar.finish_and_clear();
+
+    let returned = Tensor::cat(
+        vec![
+            frames.clone().narrow(0, 0, 1),
+            frames.clone().narrow(0, args.frames - 1, 1),
+        ],
+        0,
+    );
+    let error: f32 = (returned - images).abs().mean().try_into_scalar()?;
+    ensure!(
+        error.is_finite(),
+        "the way between the images leads to values that are not finite"
+    );
+    info!("the ends are the images within {error:.3} a pixel, of a range of 2");
+    Ok(frames)
+}
+
+/// An image file at the size of the network: `[1, channels, H, W]`.
+fn read(model: &Model, path: &Path, channels: usize) -> Result<Tensor<4>> {
+    let size = model.unet.config().sample_size;
+    let channels = match channels {
+        1 => Channels::Grey,
+        3 => Channels::Rgb,
+        other => bail!("the network is for images of {other} channels; image files have 1 or 3"),
+    };
+    let image = read_image(path, channels, Some(size))?;
+    Ok(image.to_tensor(&model.device).unsqueeze())
+}

@@ -1,0 +1,173 @@
+//! `trainer samplers`: all samplers side by side, as pictures and by how far their images are from those
+//! of DDPM over every step of the chain.
+
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use burn::tensor::Tensor;
+use clap::ValueEnum;
+use denoising::{DdpmVariance, TimestepSpacing};
+use image::DynamicImage;
+use tracing::info;
+
+use crate::Usage;
+use crate::checkpoint::Checkpoint;
+use crate::cli::SamplersArgs;
+use crate::config::{SamplerKind, SamplingConfig};
+use crate::device;
+use crate::distance::sliced_wasserstein;
+use crate::pictures;
+use crate::progress;
+use crate::sampling::{Model, Request, every_class, settings};
+
+/// Draws the pictures and prints the table.
+pub fn run(args: &SamplersArgs) -> Result<()> {
+    let device = device::select(args.device.device.as_deref())?;
+    let checkpoint = Checkpoint::open(&args.run, args.best)?;
+    for (name, value) in [("--count", args.count), ("--batch-size", args.batch_size)] {
+        if value == 0 {
+            bail!(Usage(format!("{name} must be at least 1")));
+        }
+    }
+    let sampling = settings(checkpoint.config(), &args.sampler)?;
+    let model = Model::load(&checkpoint, device.device)?;
+    if args.calls.is_empty() {
+        draw(&model, args, &sampling)
+    } else {
+        measure(&model, args, &sampling)
+    }
+}
+
+/// A row a sampler, all from the same noise.
+fn draw(model: &Model, args: &SamplersArgs, sampling: &SamplingConfig) -> Result<()> {
+    let mut cells: Vec<DynamicImage> = Vec::new();
+    for &sampler in SamplerKind::value_variants() {
+        let sampling = SamplingConfig {
+            sampler,
+            ..sampling.clone()
+        };
+        let steps = sampling.num_inference_steps;
+        info!("{sampler}: {} network calls", calls(sampler, steps));
+        cells.extend(pictures::from_tensor(images(
+            model, args, sampling, args.seed,
+        )?)?);
+        println!("row {}: {sampler}", cells.len() / args.count);
+    }
+    let out = args
+        .out
+        .clone()
+        .unwrap_or_else(|| args.run.join("samplers.png"));
+    pictures::save_png(&pictures::grid(&cells, args.count)?, &out)?;
+    println!("wrote {}", out.display());
+    Ok(())
+}
+
+/// The distances from DDPM over every step, a row a sampler and a column a number of network calls.
+fn measure(model: &Model, args: &SamplersArgs, sampling: &SamplingConfig) -> Result<()> {
+    let every_step = SamplingConfig {
+        sampler: SamplerKind::Ddpm,
+        num_inference_steps: model.chain.num_train_timesteps(),
+        timestep_spacing: TimestepSpacing::Trailing,
+        ddpm_variance: DdpmVariance::FixedSmall,
+        ..sampling.clone()
+    };
+    let reference = images(model, args, every_step.clone(), args.seed)?;
+    let again = images(model, args, every_step, args.seed.wrapping_add(1))?;
+    let floor = sliced_wasserstein(reference.clone(), again)?;
+
+    print!("{:<16}", "network calls");
+    for calls in &args.calls {
+        print!("{calls:>8}");
+    }
+    println!();
+    for &sampler in SamplerKind::value_variants() {
+        print!("{:<16}", sampler.to_string());
+        for &calls in &args.calls {
+            let Some(num_inference_steps) = steps(sampler, calls) else {
+                print!("{:>8}", "-");
+                continue;
+            };
+            let sampling = SamplingConfig {
+                sampler,
+                num_inference_steps,
+                ..sampling.clone()
+            };
+            // From other noise than the reference, as any image will be.
+            let images = images(model, args, sampling, args.seed.wrapping_add(1))?;
+            print!("{:>8.4}", sliced_wasserstein(reference.clone(), images)?);
+        }
+        println!();
+    }
+    println!(
+        "(sliced Wasserstein distance of {} images from as many by ddpm in {} steps; two such sets are \
+         {floor:.4} apart)",
+        args.count,
+        model.chain.num_train_timesteps()
+    );
+    Ok(())
+}
+
+fn images(
+    model: &Model,
+    args: &SamplersArgs,
+    sampling: SamplingConfig,
+    seed: u64,
+) -> Result<Tensor<4>> {
+    let started = Instant::now();
+    let description = format!("{} in {}", sampling.sampler, sampling.num_inference_steps);
+    let batches = args.count.div_ceil(args.batch_size);
+    let bar = progress::bar(batches * sampling.num_inference_steps, "denoising");
+    let request = Request {
+        classes: every_class(args.count, model.null_label),
+        sampling,
+        seed,
+        batch_size: args.batch_size,
+        edit: None,
+    };
+    let images = model.sample(&request, |_, _| {
+        bar.inc(1);
+        Ok(())
+    })?;
+    bar.finish_and_clear();
+    info!(
+        "{description} steps: {} images in {:.1} s",
+        args.count,
+        started.elapsed().as_secs_f64()
+    );
+    Ok(images)
+}
+
+/// How often a sampler calls the network in so many steps.
+fn calls(sampler: SamplerKind, steps: usize) -> usize {
+    match sampler {
+        // The last step goes to data, where there is nothing to ask.
+        SamplerKind::Heun | SamplerKind::DpmSolver2S => 2 * steps - 1,
+        _ => steps,
+    }
+}
+
+/// The most steps that a sampler can take with so many network calls.
+fn steps(sampler: SamplerKind, calls: usize) -> Option<usize> {
+    let steps = match sampler {
+        SamplerKind::Heun | SamplerKind::DpmSolver2S => calls.div_ceil(2),
+        _ => calls,
+    };
+    (steps > 0).then_some(steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samplers_of_two_calls_a_step_take_half_as_many() {
+        for &sampler in SamplerKind::value_variants() {
+            for wanted in 1..20 {
+                let taken = steps(sampler, wanted).map(|steps| calls(sampler, steps));
+                assert!(taken.is_some_and(|taken| taken.abs_diff(wanted) <= 1));
+            }
+        }
+        assert_eq!(steps(SamplerKind::Heun, 10), Some(5));
+        assert_eq!(steps(SamplerKind::Euler, 0), None);
+    }
+}
