@@ -1,9 +1,11 @@
 //! The samplers against diffusers' numbers and against closed forms.
 #![allow(clippy::unwrap_used)]
 
+mod diffusers;
 mod editing;
 mod gaussian;
 mod golden;
+mod mixture;
 mod settings;
 mod torch_normal;
 
