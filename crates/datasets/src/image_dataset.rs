@@ -181,7 +181,7 @@ impl ImageDataset {
                 }
                 Ok(bytes)
             }
-            Images::Streamed(images) => images.read(indices),
+            Images::Streamed(images) => images.read(indices, &self.labels),
         }
     }
 

@@ -24,6 +24,7 @@ use std::io;
 use std::num::NonZero;
 use std::panic;
 use std::path::{Component, Path, PathBuf};
+use std::slice;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -39,6 +40,9 @@ const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "bmp", "gif"];
 
 /// Files that are decoded before their pixels are put together.
 const FILES_AT_ONCE: usize = 1024;
+
+/// How many files are tried in the place of one that cannot be read; when that many are bad, so is all.
+const MAX_SUBSTITUTES: usize = 100;
 
 /// How the images of a folder are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -396,10 +400,7 @@ fn refuse_or_tell(
         });
     }
     for error in &errors {
-        tracing::warn!(
-            "{}; passed over",
-            first_messages(std::slice::from_ref(error))
-        );
+        tracing::warn!("{}; passed over", first_messages(slice::from_ref(error)));
     }
     tracing::warn!(
         "{} of the {files} images below {} cannot be read and were passed over",
@@ -426,30 +427,31 @@ pub(crate) struct StreamedImages {
 
 impl StreamedImages {
     /// The bytes of the images of these `indices`, in this order. In the place of one that cannot be
-    /// decoded stands the next one that can, if bad files are to be passed over.
-    pub(crate) fn read(&self, indices: &[usize]) -> Result<Vec<u8>, ImageFileError> {
-        let images = in_parallel(indices.len(), |place| self.read_one(indices[place]));
+    /// decoded stands the next one of its class that can, if bad files are to be passed over.
+    pub(crate) fn read(
+        &self,
+        indices: &[usize],
+        labels: &[Option<u16>],
+    ) -> Result<Vec<u8>, ImageFileError> {
+        let images = in_parallel(indices.len(), |place| self.read_one(indices[place], labels));
         images
             .into_iter()
             .collect::<Result<Vec<_>, _>>()
             .map(|images| images.concat())
     }
 
-    fn read_one(&self, index: usize) -> Result<Vec<u8>, ImageFileError> {
+    fn read_one(&self, index: usize, labels: &[Option<u16>]) -> Result<Vec<u8>, ImageFileError> {
         let image = self.options.read(&self.paths[index]);
         let (true, Err(error)) = (self.options.skip_bad, &image) else {
             return image;
         };
-        tracing::warn!(
-            "{}; passed over",
-            first_messages(std::slice::from_ref(error))
-        );
-        let (before, after) = self.paths.split_at(index);
-        after
-            .iter()
-            .chain(before)
-            .skip(1)
-            .find_map(|path| self.options.read(path).ok())
+        tracing::warn!("{}; passed over", first_messages(slice::from_ref(error)));
+        let len = self.paths.len();
+        (1..len)
+            .map(|step| (index + step) % len)
+            .filter(|&other| labels[other] == labels[index])
+            .take(MAX_SUBSTITUTES)
+            .find_map(|other| self.options.read(&self.paths[other]).ok())
             .map_or(image, Ok)
     }
 }
@@ -650,14 +652,19 @@ mod tests {
         assert_eq!(shades(&held.train), shades(&whole.train));
         assert_eq!(held.fingerprint, whole.fingerprint);
 
-        // Of a streamed folder the cut file is found when it is read: another takes its place.
+        // Of a streamed folder the cut file is found when it is read: another of its class takes its
+        // place. Images of class "b" have even shades, those of "a" odd ones.
         let streaming = FolderOptions {
             cache_bytes: 0,
             ..skipping
         };
         let streamed = load(&dir, &streaming).unwrap();
         assert_eq!(streamed.train.len() + streamed.test.len(), 31);
-        assert_eq!(shades(&streamed.train).len(), streamed.train.len());
+        for split in [&streamed.train, &streamed.test] {
+            for (index, shade) in shades(split).into_iter().enumerate() {
+                assert_eq!(split.label(index), Some(1 - usize::from(shade % 2)));
+            }
+        }
         write("a/text.jpg", &png);
         write("a/empty.png", &png);
         let strict = load(
