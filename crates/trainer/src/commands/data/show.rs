@@ -58,7 +58,15 @@ pub(super) fn run(args: &DataShowArgs) -> Result<()> {
         numbers(&deviation)
     );
 
-    let indices = one_of_each_class_first(train.labels(), args.count);
+    let indices = if train.num_classes() > 0 {
+        one_of_each_class_first(train.labels(), args.count)
+    } else {
+        // Neighbours in a folder are often alike: from all over it.
+        let count = args.count.min(train.len());
+        (0..count)
+            .map(|place| place * train.len() / count)
+            .collect()
+    };
     let columns = match train.num_classes() {
         classes @ 2..=MAX_CLASS_COLUMNS => classes,
         _ => indices.len().isqrt(),
