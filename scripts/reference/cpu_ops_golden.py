@@ -43,6 +43,13 @@ CONVOLUTIONS_3X3 = {
         ([1, 3, 33, 1, 2], ["bias", "residual"]),
     ],
 }
+# Stride 2 with the padding below and on the right only. Last of all cases, so that the numbers of the
+# others stay as they were.
+CONVOLUTIONS_DOWN_BELOW_RIGHT = [
+    ([1, 16, 3, 7, 5], ["bias"]),
+    ([2, 3, 33, 6, 3], ["bias", "per_example", "residual"]),
+    ([1, 1, 3, 2, 4], []),
+]
 CONVOLUTIONS_1X1 = [
     ([1, 1, 3, 5, 7], ["bias"]),
     ([2, 33, 16, 2, 3], ["bias", "per_example", "residual"]),
@@ -82,8 +89,11 @@ def convolve(inputs, sampling):
     x, weight = inputs["x"], inputs["weight"]
     if sampling == "up":
         x = F.interpolate(x, scale_factor=2, mode="nearest")
-    stride = 2 if sampling == "down" else 1
-    y = F.conv2d(x, weight, inputs.get("bias"), stride=stride, padding=weight.shape[-1] // 2)
+    stride = 2 if sampling.startswith("down") else 1
+    padding = weight.shape[-1] // 2
+    if sampling == "down_below_right":
+        x, padding = F.pad(x, (0, 1, 0, 1)), 0
+    y = F.conv2d(x, weight, inputs.get("bias"), stride=stride, padding=padding)
     if "per_example" in inputs:
         y = y + inputs["per_example"][:, :, None, None]
     return y + inputs["residual"] if "residual" in inputs else y
@@ -104,13 +114,16 @@ def attend(inputs, heads):
     return F.scaled_dot_product_attention(q, k, v).mT.reshape(shape)
 
 
-def cases():
-    """Options, shapes of the inputs, the deviation of x, and the operation, by name."""
-    everything = {**CONVOLUTIONS_3X3, "1x1": CONVOLUTIONS_1X1}
+def convolutions(everything):
+    """The cases of convolutions by `Sampling`, or "1x1"."""
     for sampling, convolutions in everything.items():
         for i, ([batch, channels, out, height, width], plus) in enumerate(convolutions):
             kernel = 1 if sampling == "1x1" else 3
-            resize = {"down": lambda n: (n + 1) // 2, "up": lambda n: 2 * n}.get(sampling, lambda n: n)
+            resize = {
+                "down": lambda n: (n + 1) // 2,
+                "down_below_right": lambda n: n // 2,
+                "up": lambda n: 2 * n,
+            }.get(sampling, lambda n: n)
             added = {
                 "bias": [out],
                 "per_example": [batch, out],
@@ -120,6 +133,11 @@ def cases():
             shapes |= {name: added[name] for name in plus}
             options = f"convolution {kernel} {'same' if kernel == 1 else sampling}"
             yield f"convolution_{sampling}_{i}", options, shapes, 1, lambda x: convolve(x, sampling)
+
+
+def cases():
+    """Options, shapes of the inputs, the deviation of x, and the operation, by name."""
+    yield from convolutions({**CONVOLUTIONS_3X3, "1x1": CONVOLUTIONS_1X1})
     for i, (dims, groups, silu, scaled, deviation) in enumerate(NORMS):
         channels = dims[1]
         shapes = {"x": dims, "gamma": [channels], "beta": [channels]}
@@ -133,6 +151,7 @@ def cases():
     for i, (dims, heads) in enumerate(ATTENTIONS):
         shapes = {name: dims for name in ["q", "k", "v"]}
         yield f"attention_{i}", f"attention {heads}", shapes, 1, lambda x: attend(x, heads)
+    yield from convolutions({"down_below_right": CONVOLUTIONS_DOWN_BELOW_RIGHT})
 
 
 def main():

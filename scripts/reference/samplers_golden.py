@@ -25,7 +25,6 @@ The schedulers run unchanged, but for these:
 - DEIS gets 1e-12 as its last sigma: with 0 it computes 0 * infinity.
 - Where a scheduler knows no clipping (Euler, and dynamic thresholding in Heun) or not the prediction type
   (sample in Euler ancestral), it is handed the noise that belongs to the clipped x_0.
-
 - DDIM inversion asks the network for the noise of x_s, as it is, at t; here for that of x_s scaled to where
   x_t is expected, as ours does.
 

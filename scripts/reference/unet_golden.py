@@ -104,6 +104,19 @@ CASES = {
         "norm_num_groups": 5,
         "norm_eps": 0.05,
     },
+    # The settings of google/ddpm-cifar10-32, which pads its stride-2 convolutions as Ho et al. do.
+    "downsample_padding_0": {
+        "sample_size": 8,
+        "in_channels": 3,
+        "out_channels": 3,
+        "block_out_channels": [4, 8, 8],
+        "layers_per_block": 2,
+        "down_block_attention": [False, True, False],
+        "norm_eps": 1e-6,
+        "flip_sin_to_cos": False,
+        "freq_shift": 1,
+        "downsample_padding": 0,
+    },
 }
 
 # The timesteps of the two examples.

@@ -125,6 +125,10 @@ fn down(level: Level) -> impl Fn() -> Tensor<4> {
     convolution_3x3(level, cpu_ops::Sampling::Down)
 }
 
+fn down_below_right(level: Level) -> impl Fn() -> Tensor<4> {
+    convolution_3x3(level, cpu_ops::Sampling::DownBelowRight)
+}
+
 fn up(level: Level) -> impl Fn() -> Tensor<4> {
     convolution_3x3(level, cpu_ops::Sampling::Up)
 }

@@ -30,10 +30,12 @@ pub(crate) struct Shape {
     pub(crate) channels: usize,
     /// Output channels.
     pub(crate) out_channels: usize,
-    /// Height and width of the kernel, 1 or 3; 3 comes with one pixel of padding.
+    /// Height and width of the kernel, 1 or 3.
     pub(crate) kernel: usize,
     /// Pixels from one window to the next.
     pub(crate) stride: usize,
+    /// Pixels of padding above and on the left, and below and on the right.
+    pub(crate) padding: [usize; 2],
     /// Whether each input pixel stands for 2×2 of the convolved image.
     pub(crate) upsampled: bool,
 }
@@ -46,9 +48,9 @@ impl Shape {
 
     /// Height and width of the output.
     pub(crate) fn output(&self) -> [usize; 2] {
-        let padding = self.kernel / 2;
+        let [before, after] = self.padding;
         self.convolved()
-            .map(|len| (len + 2 * padding - self.kernel) / self.stride + 1)
+            .map(|len| (len + before + after - self.kernel) / self.stride + 1)
     }
 
     /// Pixels of one output.
@@ -89,9 +91,9 @@ impl Shape {
     #[inline(always)]
     fn pixel(&self, [row, col]: [usize; 2], [r, s]: [usize; 2]) -> Option<usize> {
         let [height, width] = self.convolved();
-        let padding = self.kernel / 2;
-        let row = (row * self.stride + r).wrapping_sub(padding);
-        let col = (col * self.stride + s).wrapping_sub(padding);
+        let [before, _] = self.padding;
+        let row = (row * self.stride + r).wrapping_sub(before);
+        let col = (col * self.stride + s).wrapping_sub(before);
         let shift = usize::from(self.upsampled);
         (row < height && col < width).then(|| (row >> shift) * self.input[1] + (col >> shift))
     }

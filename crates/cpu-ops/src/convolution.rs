@@ -13,10 +13,13 @@ const FEW_TILES: usize = 1024;
 /// The convolution that a caller asks for; its lengths come from the tensors.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window {
-    /// Height and width of the kernel, 1 or 3; 3 comes with one pixel of padding.
+    /// Height and width of the kernel, 1 or 3.
     pub(crate) kernel: usize,
     /// Pixels from one window to the next.
     pub(crate) stride: usize,
+    /// Pixels of padding above and on the left, and below and on the right. With stride 1 both are
+    /// half a kernel.
+    pub(crate) padding: [usize; 2],
     /// Whether the image is first doubled by nearest neighbour.
     pub(crate) upsampled: bool,
 }
@@ -31,6 +34,7 @@ impl Window {
             out_channels: weight[0],
             kernel: self.kernel,
             stride: self.stride,
+            padding: self.padding,
             upsampled: self.upsampled,
         }
     }

@@ -54,7 +54,7 @@ mod winograd;
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::activation::{silu, softmax};
 use burn::tensor::module::{conv2d, interpolate};
-use burn::tensor::ops::{ConvOptions, InterpolateMode, InterpolateOptions};
+use burn::tensor::ops::{ConvOptions, InterpolateMode, InterpolateOptions, PadMode};
 use burn::tensor::{DType, Tensor};
 
 use crate::convolution::Window;
@@ -70,6 +70,9 @@ pub enum Sampling {
     Same,
     /// Half: every second window, rounded up for odd lengths.
     Down,
+    /// Half, with the pixel of padding below and on the right only, as Ho et al. 2020's code has it:
+    /// rounded down for odd lengths, which must be 2 at least.
+    DownBelowRight,
     /// Twice: the input is first doubled by nearest neighbour.
     Up,
 }
@@ -85,7 +88,7 @@ pub struct Plus {
     pub residual: Option<Tensor<4>>,
 }
 
-/// A 3×3 convolution, padded by one pixel on every side.
+/// A 3×3 convolution, padded by one pixel on every side unless `sampling` says otherwise.
 ///
 /// - `x`: `[batch, in_channels, height, width]`
 /// - `weight`: `[out_channels, in_channels, 3, 3]`
@@ -93,12 +96,19 @@ pub struct Plus {
 ///
 /// # Panics
 ///
-/// If the shapes do not fit each other.
+/// If the shapes do not fit each other, or an image is smaller than a window.
 #[must_use]
 pub fn conv2d_3x3(x: Tensor<4>, weight: Tensor<4>, plus: Plus, sampling: Sampling) -> Tensor<4> {
     let window = Window {
         kernel: 3,
-        stride: if sampling == Sampling::Down { 2 } else { 1 },
+        stride: match sampling {
+            Sampling::Same | Sampling::Up => 1,
+            Sampling::Down | Sampling::DownBelowRight => 2,
+        },
+        padding: match sampling {
+            Sampling::DownBelowRight => [0, 1],
+            Sampling::Same | Sampling::Down | Sampling::Up => [1, 1],
+        },
         upsampled: sampling == Sampling::Up,
     };
     convolve(x, weight, plus, window)
@@ -118,6 +128,7 @@ pub fn conv2d_1x1(x: Tensor<4>, weight: Tensor<4>, plus: Plus) -> Tensor<4> {
     let window = Window {
         kernel: 1,
         stride: 1,
+        padding: [0, 0],
         upsampled: false,
     };
     convolve(x, weight, plus, window)
@@ -265,6 +276,11 @@ fn convolve(x: Tensor<4>, weight: Tensor<4>, plus: Plus, window: Window) -> Tens
         weight.dims(),
         x.dims()
     );
+    let [before, after] = window.padding;
+    assert!(
+        height.min(width) + before + after >= window.kernel || height * width == 0,
+        "an image of {height}×{width} pixels is smaller than a window"
+    );
     let shape = window.shape(x.dims(), weight.dims());
     let [out_height, out_width] = shape.output();
     if let Some(bias) = &plus.bias {
@@ -304,7 +320,12 @@ fn convolve(x: Tensor<4>, weight: Tensor<4>, plus: Plus, window: Window) -> Tens
     } else {
         x
     };
-    let padding = window.kernel / 2;
+    // burn's convolution pads both sides alike.
+    let (x, padding) = if before == after {
+        (x, before)
+    } else {
+        (x.pad([(before, after); 2], PadMode::Constant(0.0)), 0)
+    };
     let options = ConvOptions::new([window.stride; 2], [padding; 2], [1, 1], 1);
     let mut y = conv2d(x, weight, plus.bias, options);
     if let Some(per_example) = plus.per_example {

@@ -10,8 +10,8 @@ mod levels;
 
 use burn::tensor::activation::{silu, softmax};
 use burn::tensor::module::{conv2d, interpolate};
-use burn::tensor::ops::{ConvOptions, InterpolateMode, InterpolateOptions};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::ops::{ConvOptions, InterpolateMode, InterpolateOptions, PadMode};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use cpu_ops::{Plus, Sampling, conv2d_3x3, group_norm};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
@@ -69,6 +69,7 @@ impl Draw {
         let output = |len: usize| match sampling {
             Sampling::Same => len,
             Sampling::Down => len.div_ceil(2),
+            Sampling::DownBelowRight => len / 2,
             Sampling::Up => 2 * len,
         };
         let y = [batch, out, output(height), output(width)];
@@ -122,8 +123,15 @@ fn burns(operation: Operation, inputs: &Leaves) -> Tensor<4> {
                     .with_output_size([2 * height, 2 * width]);
                 x = interpolate(x, nearest);
             }
-            let stride = if sampling == Sampling::Down { 2 } else { 1 };
-            let options = ConvOptions::new([stride; 2], [kernel / 2; 2], [1, 1], 1);
+            let (stride, padding) = match sampling {
+                Sampling::Same | Sampling::Up => (1, kernel / 2),
+                Sampling::Down => (2, 1),
+                Sampling::DownBelowRight => {
+                    x = x.pad((0, 1, 0, 1), PadMode::Constant(0.0));
+                    (2, 0)
+                }
+            };
+            let options = ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1);
             let mut y = conv2d(x, weight, inputs.find("bias"), options);
             if let Some(per_example) = inputs.find::<2>("per_example") {
                 y = y + per_example.reshape([batch, out, 1, 1]);
@@ -227,6 +235,7 @@ fn sampling() -> impl Strategy<Value = Sampling> {
     prop_oneof![
         2 => Just(Sampling::Same),
         1 => Just(Sampling::Down),
+        1 => Just(Sampling::DownBelowRight),
         1 => Just(Sampling::Up)
     ]
 }
@@ -241,7 +250,8 @@ proptest! {
         sampling in sampling(),
         seed in any::<u64>(),
     ) {
-        let dims = [batch, channels, out, height, width];
+        let least = if sampling == Sampling::DownBelowRight { 2 } else { 1 };
+        let dims = [batch, channels, out, height.max(least), width.max(least)];
         check(&Draw::new(seed).convolution(dims, 3, sampling));
     }
 
@@ -299,6 +309,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
         draw.convolution([5, 3, 20, 9, 11], 3, Sampling::Same),
         draw.convolution([5, 20, 3, 9, 11], 3, Sampling::Same),
         draw.convolution([3, 32, 32, 15, 15], 3, Sampling::Down),
+        draw.convolution([3, 32, 32, 15, 14], 3, Sampling::DownBelowRight),
         draw.convolution([3, 32, 32, 7, 7], 3, Sampling::Up),
         draw.convolution([5, 96, 40, 14, 14], 1, Sampling::Same),
         draw.norm([5, 33, 14, 13], 11, false, false),
@@ -337,6 +348,30 @@ fn results_do_not_depend_on_the_number_of_threads() {
     }
 }
 
+/// In f64 there are no kernels: what every other backend runs.
+#[test]
+fn padding_below_and_on_the_right_is_the_same_without_kernels() {
+    let mut draw = Draw::new(3);
+    for (height, width) in [(6, 8), (5, 2)] {
+        let case = draw.convolution([2, 3, 4, height, width], 3, Sampling::DownBelowRight);
+        let device = Device::flex().autodiff();
+        let with = case.results(&device, |inputs| case.operation.ours(inputs));
+        let without = case.results(&device, |inputs| {
+            let wide = |x: Tensor<4>| x.cast(DType::F64);
+            let plus = Plus {
+                bias: inputs.find::<1>("bias").map(|x| x.cast(DType::F64)),
+                per_example: inputs.find::<2>("per_example").map(|x| x.cast(DType::F64)),
+                residual: inputs.find("residual").map(wide),
+            };
+            let (x, weight) = (wide(inputs.get("x")), wide(inputs.get("weight")));
+            conv2d_3x3(x, weight, plus, Sampling::DownBelowRight).cast(DType::F32)
+        });
+        for ((what, with), (_, without)) in with.iter().zip(&without) {
+            assert_close(what, with, without, 1e-3);
+        }
+    }
+}
+
 /// The slope along a drawn step of an input, by central differences, is the gradient times the step.
 #[test]
 fn gradients_are_slopes() {
@@ -345,6 +380,7 @@ fn gradients_are_slopes() {
         draw.convolution([2, 16, 16, 6, 5], 3, Sampling::Same),
         draw.convolution([2, 3, 5, 6, 5], 3, Sampling::Same),
         draw.convolution([2, 16, 16, 6, 5], 3, Sampling::Down),
+        draw.convolution([2, 16, 16, 6, 5], 3, Sampling::DownBelowRight),
         draw.convolution([2, 16, 16, 3, 5], 3, Sampling::Up),
         draw.convolution([2, 8, 16, 6, 5], 1, Sampling::Same),
         draw.norm([2, 12, 5, 3], 4, false, false),
@@ -450,6 +486,7 @@ fn ndarray_is_flex() {
     for case in [
         draw.convolution([2, 32, 16, 9, 8], 3, Sampling::Same),
         draw.convolution([2, 5, 16, 9, 8], 3, Sampling::Down),
+        draw.convolution([2, 5, 16, 9, 8], 3, Sampling::DownBelowRight),
         draw.convolution([2, 16, 16, 9, 8], 3, Sampling::Up),
         draw.convolution([2, 5, 16, 9, 8], 1, Sampling::Same),
         draw.norm([2, 16, 5, 4], 4, true, true),

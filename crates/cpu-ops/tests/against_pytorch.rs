@@ -40,6 +40,7 @@ fn operation(options: &[&str]) -> Operation {
             sampling: match *sampling {
                 "same" => Sampling::Same,
                 "down" => Sampling::Down,
+                "down_below_right" => Sampling::DownBelowRight,
                 "up" => Sampling::Up,
                 other => panic!("sampling {other}"),
             },

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! which is solved by iterating it (Pan et al. 2023). One iteration, from ε(√(ᾱ_t / ᾱ_s) x_s, t), is the
-//! usual inversion; more lead the sampler back to the data more closely, at one network call each.
+//! usual inversion but for the input: others (diffusers among them) ask for ε(x_s, t), though x_s has the
+//! scale of s. More iterations lead the sampler back to the data more closely, at one network call each.
 
 use burn::tensor::Tensor;
 use noising::{NoiseSchedule, PredictionType};

@@ -42,7 +42,8 @@ pub fn temporary_sibling(path: &Path) -> PathBuf {
 /// How the names of unfinished files and folders start.
 pub const TEMPORARY_PREFIX: &str = ".unfinished-";
 
-fn parent_of(path: &Path) -> &Path {
+/// The folder that `path` is in.
+pub fn parent_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

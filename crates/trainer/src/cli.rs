@@ -36,6 +36,10 @@ pub enum Command {
     /// Look at images, or fetch a published data set.
     #[command(subcommand)]
     Data(DataCommand),
+    /// Write a trained network as a folder that Hugging Face diffusers opens.
+    Export(ExportArgs),
+    /// Make a run of a folder of Hugging Face diffusers.
+    Import(ImportArgs),
     /// Measure how fast a network trains and is called.
     Bench(BenchArgs),
     /// List the devices that this build can use.
@@ -140,6 +144,10 @@ pub struct SampleArgs {
     /// Seed of the noise.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// The noise to begin with, x_T: the tensor `noise` [N, C, H, W] of a safetensors file. Without
+    /// --count there are N images.
+    #[arg(long, value_name = "FILE")]
+    pub noise: Option<PathBuf>,
     /// Images that go through the network at once; it changes the speed, not the images.
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub batch_size: usize,
@@ -149,6 +157,10 @@ pub struct SampleArgs {
     /// Also write each image by itself, with labels.csv, into this folder.
     #[arg(long, value_name = "DIR")]
     pub each: Option<PathBuf>,
+    /// Also write the images as numbers in [-1, 1], and the noise that they began with, as the tensors
+    /// `images` and `noise` of a safetensors file.
+    #[arg(long, value_name = "FILE")]
+    pub tensors: Option<PathBuf>,
     /// Also write the denoising of the grid in motion.
     #[arg(long, value_name = "GIF")]
     pub gif: Option<PathBuf>,
@@ -356,6 +368,46 @@ pub struct DataFetchArgs {
     /// is asked where one fails.
     #[arg(long, value_name = "URL")]
     pub mirror: Vec<String>,
+}
+
+/// `trainer export`
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Folder of a run, or of one of its checkpoints.
+    pub run: PathBuf,
+    /// Folder to write: model_index.json, unet/ and scheduler/.
+    pub out: PathBuf,
+    /// Take the checkpoint of the lowest held-out loss, not the newest.
+    #[arg(long)]
+    pub best: bool,
+    /// Write the network of this class alone, which is told no class: an ordinary DDPM.
+    #[arg(long, value_name = "K", conflicts_with = "unconditional")]
+    pub class: Option<usize>,
+    /// Write the network of no class alone, which is told no class: an ordinary DDPM.
+    #[arg(long)]
+    pub unconditional: bool,
+    /// Replace a folder that was exported before.
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+/// `trainer import`
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// Folder of a DDPM or DDIM pipeline of diffusers, with weights as safetensors.
+    pub folder: PathBuf,
+    /// Folder of the run to make.
+    pub run: PathBuf,
+    /// Configuration for what the folder says nothing of: data, training, sampling [default: mnist for
+    /// grey images, else cifar10, for ten minutes].
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Override a key of the configuration, as in data.dataset=cifar10. May be given again.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Start over where a run is already: it is removed.
+    #[arg(long)]
+    pub overwrite: bool,
 }
 
 /// `trainer bench`

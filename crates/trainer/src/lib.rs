@@ -14,6 +14,7 @@ pub mod config;
 pub mod data;
 pub mod data_order;
 pub mod device;
+pub mod diffusers;
 pub mod distance;
 pub mod download;
 pub mod ema;
@@ -29,6 +30,7 @@ pub mod progress;
 pub mod run_folder;
 pub mod sampling;
 pub mod streams;
+pub mod tensor_file;
 pub mod training;
 
 use anyhow::{Error, Result};
@@ -56,6 +58,8 @@ pub fn run(cli: &Cli) -> Result<u8> {
         Command::Edit(args) => commands::edit::run(args).map(|()| 0),
         Command::Samplers(args) => commands::samplers::run(args).map(|()| 0),
         Command::Noise(args) => commands::noise::run(args).map(|()| 0),
+        Command::Export(args) => commands::export::run(args).map(|()| 0),
+        Command::Import(args) => commands::import::run(args).map(|()| 0),
         Command::Bench(args) => commands::bench::run(args).map(|()| 0),
         Command::Devices => commands::devices::run().map(|()| 0),
     })

@@ -62,7 +62,7 @@ impl RunFolder {
         }
         if !is_run && !is_empty {
             bail!(Usage(format!(
-                "{} is not empty and not a run: choose another folder with --out",
+                "{} is not empty and not a run: choose another folder",
                 path.display()
             )));
         }

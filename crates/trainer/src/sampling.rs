@@ -46,6 +46,8 @@ pub struct Request {
     pub seed: u64,
     /// How many images go through the network at once.
     pub batch_size: usize,
+    /// The noise x_T to begin with, `[count, C, H, W]`; `None` draws it.
+    pub initial_noise: Option<Tensor<4>>,
     /// What is drawn over; `None` begins with noise alone.
     pub edit: Option<Edit>,
 }
@@ -103,8 +105,7 @@ impl Model {
         request: &Request,
         mut observe: impl FnMut(usize, &State<4>) -> Result<()>,
     ) -> Result<Tensor<4>> {
-        let config = self.unet.config();
-        let shape = [config.in_channels, config.sample_size, config.sample_size];
+        let shape = self.image_shape();
         let streams = Streams::new(request.seed);
         let timesteps = self.timesteps(request)?;
         let guidance = request.sampling.guidance();
@@ -115,7 +116,11 @@ impl Model {
                 .map(|index| streams.at(Purpose::Sampling, index as u64))
                 .collect();
             let mut noise = || streams::per_image_noise(shape, &mut rngs, &self.device);
+            // Drawn in any case, so that the steps draw the same.
             let mut x = noise();
+            if let Some(given) = &request.initial_noise {
+                x = given.clone().narrow(0, first, classes.len());
+            }
             if let Some(edit) = &request.edit {
                 let image = edit.image.clone().expand(x.dims());
                 let alpha_cumprod = self.chain.schedule().alpha_cumprod_at(timesteps[0]);
@@ -131,6 +136,21 @@ impl Model {
         }
         ensure!(!images.is_empty(), "no image was asked for");
         Ok(Tensor::cat(images, 0))
+    }
+
+    /// The noise that [`Model::sample`] draws for `count` images to begin with.
+    pub fn initial_noise(&self, seed: u64, count: usize) -> Tensor<4> {
+        let streams = Streams::new(seed);
+        let mut rngs: Vec<ChaCha8Rng> = (0..count)
+            .map(|index| streams.at(Purpose::Sampling, index as u64))
+            .collect();
+        streams::per_image_noise(self.image_shape(), &mut rngs, &self.device)
+    }
+
+    /// Channels, height and width of an image.
+    fn image_shape(&self) -> [usize; 3] {
+        let config = self.unet.config();
+        [config.in_channels, config.sample_size, config.sample_size]
     }
 
     fn sampler(&self, request: &Request, timesteps: &[f64]) -> Result<Box<dyn Sampler<4>>> {

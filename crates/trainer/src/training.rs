@@ -367,6 +367,7 @@ impl<'a> Training<'a> {
             sampling: self.config.sampling.clone(),
             seed: self.config.seed,
             batch_size: self.config.training.batch_size,
+            initial_noise: None,
             edit: None,
         };
         let images = model.sample(&request, |_, _| Ok(()))?;

@@ -70,6 +70,9 @@ pub struct UNetConfig {
     pub freq_shift: usize,
     /// How the time embedding enters a residual block.
     pub resnet_time_scale_shift: TimeScaleShift,
+    /// Padding of the stride-2 convolutions: 1 pads a pixel on every side; 0 pads a pixel below and
+    /// on the right only, as Ho et al.'s own code and the networks converted from it do.
+    pub downsample_padding: usize,
     /// Number of class embeddings; without it the network knows no classes.
     pub num_class_embeds: Option<usize>,
 }
@@ -92,6 +95,7 @@ impl Default for UNetConfig {
             flip_sin_to_cos: false,
             freq_shift: 1,
             resnet_time_scale_shift: TimeScaleShift::Default,
+            downsample_padding: 1,
             num_class_embeds: None,
         }
     }
@@ -227,6 +231,12 @@ impl UNetConfig {
             "dropout",
             self.dropout,
             || "a probability in [0, 1)".to_owned(),
+        )?;
+        require(
+            self.downsample_padding <= 1,
+            "downsample_padding",
+            self.downsample_padding,
+            || "1 (a pixel on every side) or 0 (below and on the right)".to_owned(),
         )
     }
 
@@ -388,6 +398,12 @@ mod tests {
             (
                 error_after(|c| c.dropout = 1.0),
                 "`dropout` is 1, expected a probability in [0, 1)".into(),
+            ),
+            (
+                error_after(|c| c.downsample_padding = 2),
+                "`downsample_padding` is 2, expected 1 (a pixel on every side) or 0 (below and on \
+                 the right)"
+                    .into(),
             ),
             (
                 error_after(|c| c.dropout = f64::NAN),

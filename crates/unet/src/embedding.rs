@@ -63,7 +63,7 @@ pub fn timestep_embedding(
 #[derive(Module, Debug)]
 pub(crate) struct TimestepEmbedding {
     linear_1: Linear,
-    linear_2: Linear,
+    pub(crate) linear_2: Linear,
 }
 
 impl TimestepEmbedding {

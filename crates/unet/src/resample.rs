@@ -2,7 +2,8 @@
 //! convolution (Ho et al. 2020, appendix B).
 //!
 //! The stride-2 convolution pads one pixel on every side, as diffusers does with its default
-//! `downsample_padding=1`. Ho et al.'s own code pads below and on the right only.
+//! `downsample_padding=1`. Ho et al.'s own code pads below and on the right only, which diffusers calls
+//! `downsample_padding=0`.
 
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
@@ -15,18 +16,27 @@ use crate::resnet::{conv3x3, convolve};
 #[derive(Module, Debug)]
 pub(crate) struct Downsample {
     conv: Conv2d,
+    #[module(skip)]
+    pads_every_side: bool,
 }
 
 impl Downsample {
-    pub(crate) fn new(channels: usize, device: &Device) -> Self {
+    /// `padding` is the configuration's `downsample_padding`.
+    pub(crate) fn new(channels: usize, padding: usize, device: &Device) -> Self {
         Self {
             conv: conv3x3([channels, channels], 2, device),
+            pads_every_side: padding == 1,
         }
     }
 
     /// `[batch, channels, height, width]` to `[batch, channels, height / 2, width / 2]`.
     pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        convolve(&self.conv, x, Sampling::Down)
+        let sampling = if self.pads_every_side {
+            Sampling::Down
+        } else {
+            Sampling::DownBelowRight
+        };
+        convolve(&self.conv, x, sampling)
     }
 }
 

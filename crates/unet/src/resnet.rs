@@ -99,7 +99,7 @@ pub(crate) fn bias(conv: &Conv2d) -> Plus {
     }
 }
 
-/// A 3×3 convolution made by [`conv3x3`]. Its stride is the one of `sampling`.
+/// A 3×3 convolution made by [`conv3x3`]. Its stride and padding are those of `sampling`.
 pub(crate) fn convolve(conv: &Conv2d, x: Tensor<4>, sampling: Sampling) -> Tensor<4> {
     cpu_ops::conv2d_3x3(x, conv.weight.val(), bias(conv), sampling)
 }

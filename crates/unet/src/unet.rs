@@ -116,6 +116,31 @@ impl UNet {
         convolve(&self.conv_out, x, Sampling::Same)
     }
 
+    /// The network of one class alone, which knows no classes: the class's embedding is added to the
+    /// bias of the time embedding's second linear layer, since all that [`UNet::forward`] does with it
+    /// is to add it to that layer's output.
+    ///
+    /// # Panics
+    ///
+    /// If the network is not class-conditional, or has no embedding of that number.
+    #[must_use]
+    pub fn for_class(mut self, class: usize) -> Self {
+        let Some(classes) = self.class_embedding.take() else {
+            panic!("a network without class embeddings has no network of one class");
+        };
+        let embedding = classes.weight.val().detach();
+        let [count, width] = embedding.dims();
+        assert!(class < count, "class {class} of {count} class embeddings");
+        let embedding = embedding.narrow(0, class, 1).reshape([width]);
+        let linear = &mut self.time_embedding.linear_2;
+        linear.bias = linear
+            .bias
+            .take()
+            .map(|bias| bias.map(|bias| bias + embedding));
+        self.config.num_class_embeds = None;
+        self
+    }
+
     /// Panics with what was found and what was expected.
     fn assert_shapes(
         &self,
@@ -200,7 +225,7 @@ impl DownBlock {
                 .map(|_| config.level_attention(out_channels, device))
                 .collect(),
             downsamplers: (!is_last)
-                .then(|| Downsample::new(out_channels, device))
+                .then(|| Downsample::new(out_channels, config.downsample_padding, device))
                 .into_iter()
                 .collect(),
         }

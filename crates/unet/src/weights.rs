@@ -4,7 +4,8 @@
 //! round. Three things differ between burn and torch, and all are settled here: burn's GroupNorm
 //! calls its parameters `gamma` and `beta` rather than `weight` and `bias`, its linear layers hold
 //! `[in, out]` rather than `[out, in]`, and its containers give their own names, which the fields of
-//! [`UNet`] are chosen to match.
+//! [`UNet`] are chosen to match. Attention has other names in files of diffusers' early versions, which
+//! are read too.
 //!
 //! The format (<https://github.com/huggingface/safetensors>) is a little-endian u64, the length of
 //! the header; the header, JSON that says name, type, shape and place of every tensor; and the
@@ -283,6 +284,9 @@ impl Loader<'_> {
             expected.reverse();
         }
 
+        let has = |name: &str| self.unused.contains(name);
+        let early = early_name(&tensor).filter(|early| !has(&tensor) && has(early));
+        let tensor = early.unwrap_or(tensor);
         let Ok(view) = self.file.tensor(&tensor) else {
             return Err(WeightsError::Missing { tensor, expected });
         };
@@ -310,6 +314,22 @@ impl Loader<'_> {
         }
         Ok(TensorData::new(values, shape.to_vec()))
     }
+}
+
+/// What diffusers called a parameter of attention before its version 0.17: the names in many files of
+/// the Hugging Face hub, which diffusers still reads.
+fn early_name(tensor: &str) -> Option<String> {
+    const NAMES: [(&str, &str); 4] = [
+        ("to_q", "query"),
+        ("to_k", "key"),
+        ("to_v", "value"),
+        ("to_out.0", "proj_attn"),
+    ];
+    let (layer, parameter) = tensor.rsplit_once('.')?;
+    NAMES.iter().find_map(|(name, early)| {
+        let block = layer.strip_suffix(name)?;
+        Some(format!("{block}{early}.{parameter}"))
+    })
 }
 
 /// The error for the first value that is not finite.

@@ -169,6 +169,11 @@ fn one_odd_level() {
 }
 
 #[test]
+fn downsample_padding_0() {
+    check("downsample_padding_0");
+}
+
+#[test]
 fn every_golden_file_is_tested() {
     let tested = include_str!("diffusers.rs");
     for entry in fs::read_dir(golden()).unwrap() {

@@ -123,6 +123,35 @@ fn gradients_reach_every_parameter() {
 }
 
 #[test]
+fn the_network_of_a_class_predicts_what_it_is_told_to_without_being_told() {
+    let device = Device::flex();
+    let unet = init(&config(), &device).map(&mut Randomise(ChaCha8Rng::seed_from_u64(2)));
+    let (x_t, t) = (images([2, 2, 8, 8], &device), [3.0, 700.0]);
+    let t = || Tensor::from_floats(t, &device);
+    let numbers = |x: Tensor<4>| x.into_data().try_into_vec::<f32>().unwrap();
+    let mut predictions = Vec::new();
+    for class in [0, 1] {
+        let labels = Tensor::from_ints([class, class], &device);
+        let told = numbers(unet.forward(x_t.clone(), t(), Some(labels)));
+        let alone = unet.clone().for_class(class as usize);
+        assert_eq!(alone.config().num_class_embeds, None);
+        assert!(to_safetensors(&alone, &BTreeMap::new()).is_ok());
+        let alone = numbers(alone.forward(x_t.clone(), t(), None));
+        for (told, alone) in told.iter().zip(&alone) {
+            assert!((told - alone).abs() < 1e-5, "{told} and {alone}");
+        }
+        predictions.push(alone);
+    }
+    assert_ne!(predictions[0], predictions[1]);
+}
+
+#[test]
+#[should_panic(expected = "class 2 of 2 class embeddings")]
+fn there_is_no_network_of_a_class_that_is_not_known() {
+    let _ = init(&config(), &Device::flex()).for_class(2);
+}
+
+#[test]
 fn a_fresh_network_predicts_all_but_zero() {
     let device = Device::flex();
     let unet = init(&config(), &device);

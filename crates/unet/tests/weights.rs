@@ -87,6 +87,42 @@ fn what_is_saved_is_loaded() {
     assert!(bytes(&loaded) == bytes(&unet));
 }
 
+/// The name that diffusers gave a tensor before its version 0.17.
+fn early_name(name: &str) -> String {
+    name.replace(".to_q.", ".query.")
+        .replace(".to_k.", ".key.")
+        .replace(".to_v.", ".value.")
+        .replace(".to_out.0.", ".proj_attn.")
+}
+
+#[test]
+fn the_names_of_early_files_are_read() {
+    let early = edited(|tensors| {
+        let renamed: BTreeMap<_, _> = std::mem::take(tensors)
+            .into_iter()
+            .map(|(name, tensor)| (early_name(&name), tensor))
+            .collect();
+        // Two levels' blocks attend on the way down and up, and the middle block.
+        let count = |part: &str| renamed.keys().filter(|name| name.contains(part)).count();
+        assert_eq!((count(".query."), count(".to_")), (2 * 4, 0));
+        *tensors = renamed;
+    });
+    let loaded = from_safetensors(new_unet(1, &Device::flex()), &early).unwrap();
+    assert!(bytes(&loaded) == bytes(&new_unet(0, &Device::flex())));
+}
+
+#[test]
+fn a_tensor_under_both_its_names_is_refused() {
+    let error = refused(&edited(|tensors| {
+        let query = tensors["mid_block.attentions.0.to_q.weight"].clone();
+        tensors.insert("mid_block.attentions.0.query.weight".to_owned(), query);
+    }));
+    assert_eq!(
+        error.to_string(),
+        "unknown tensor `mid_block.attentions.0.query.weight`; the weights belong to another network"
+    );
+}
+
 #[test]
 fn a_missing_tensor_is_named() {
     let error = refused(&edited(|tensors| {

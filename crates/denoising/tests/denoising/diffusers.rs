@@ -1,5 +1,6 @@
-//! Every sampler against diffusers' schedulers, step by step through whole loops, with the same start,
-//! network and noises. The numbers are those of `scripts/reference/samplers_golden.py`.
+//! Every sampler against diffusers' schedulers (Heun with churn: against Karras et al. 2022, algorithm 2,
+//! in Python), step by step through whole loops, with the same start, network and noises. The numbers are
+//! those of `scripts/reference/samplers_golden.py`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

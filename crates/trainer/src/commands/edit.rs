@@ -104,6 +104,7 @@ fn draw_over(
         sampling,
         seed: args.seed,
         batch_size: args.batch_size,
+        initial_noise: None,
         edit: Some(Edit {
             image,
             strength,

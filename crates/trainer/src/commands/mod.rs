@@ -4,6 +4,8 @@ pub mod bench;
 pub mod data;
 pub mod devices;
 pub mod edit;
+pub mod export;
+pub mod import;
 pub mod noise;
 pub mod sample;
 pub mod samplers;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
 use image::DynamicImage;
 use tracing::info;
+use unet::UNetConfig;
 
 use crate::Usage;
 use crate::atomic_file;
@@ -17,10 +18,15 @@ use crate::device;
 use crate::pictures;
 use crate::progress;
 use crate::sampling::{Model, Request, every_class, parse_classes, settings};
+use crate::tensor_file;
 
 /// Images of each class in a grid when no number is given, and images where there are no classes.
 const COUNT_PER_CLASS: usize = 10;
 const COUNT: usize = 64;
+
+/// Names in files of tensors.
+const NOISE: &str = "noise";
+const IMAGES: &str = "images";
 
 /// Frames of an animation, and how long each is shown.
 const MAX_FRAMES: usize = 40;
@@ -40,11 +46,21 @@ pub fn run(args: &SampleArgs) -> Result<()> {
     }
 
     let model = Model::load(&checkpoint, device.device)?;
+    let noise = args
+        .noise
+        .as_deref()
+        .map(|path| tensor_file::read(path, NOISE, &model.device))
+        .transpose()?;
+    let classes = classes(args, noise.as_ref(), model.null_label)?;
+    if let Some(noise) = &noise {
+        check_noise(noise, classes.len(), model.unet.config())?;
+    }
     let request = Request {
-        classes: classes(args, model.null_label)?,
+        classes,
         sampling,
         seed: args.seed,
         batch_size: args.batch_size,
+        initial_noise: noise,
         edit: None,
     };
     let count = request.classes.len();
@@ -75,6 +91,14 @@ pub fn run(args: &SampleArgs) -> Result<()> {
     })?;
     bar.finish_and_clear();
 
+    if let Some(path) = &args.tensors {
+        let noise = match request.initial_noise {
+            Some(noise) => noise.narrow(0, 0, count),
+            None => model.initial_noise(args.seed, count),
+        };
+        tensor_file::write(path, &[(NOISE, noise), (IMAGES, images.clone())])?;
+        println!("wrote {}", path.display());
+    }
     let images = pictures::from_tensor(images)?;
     let columns = pictures::columns(count, model.null_label.filter(|_| args.class.is_none()));
     let out = match &args.out {
@@ -106,14 +130,33 @@ pub fn run(args: &SampleArgs) -> Result<()> {
     Ok(())
 }
 
+/// Checks that there is noise for `count` images of the network.
+fn check_noise(noise: &Tensor<4>, count: usize, network: &UNetConfig) -> Result<()> {
+    let [given, channels, height, width] = noise.dims();
+    let (channels_expected, size) = (network.in_channels, network.sample_size);
+    if given < count || [channels, height, width] != [channels_expected, size, size] {
+        bail!(Usage(format!(
+            "--noise: tensor `{NOISE}` has shape {:?}, expected [{count} or more, {channels_expected}, \
+             {size}, {size}]",
+            noise.dims()
+        )));
+    }
+    Ok(())
+}
+
 /// The class of each image.
-fn classes(args: &SampleArgs, null_label: Option<usize>) -> Result<Vec<Option<usize>>> {
+fn classes(
+    args: &SampleArgs,
+    noise: Option<&Tensor<4>>,
+    null_label: Option<usize>,
+) -> Result<Vec<Option<usize>>> {
     let asked = args
         .class
         .as_deref()
         .map(|text| parse_classes(text, null_label))
         .transpose()?;
-    let count = args.count.unwrap_or(match (&asked, null_label) {
+    let count = args.count.or(noise.map(|noise| noise.dims()[0]));
+    let count = count.unwrap_or(match (&asked, null_label) {
         (Some(asked), Some(_)) => COUNT_PER_CLASS * asked.len(),
         (None, Some(classes)) => COUNT_PER_CLASS * classes,
         (_, None) => COUNT,

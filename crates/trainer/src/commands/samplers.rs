@@ -122,6 +122,7 @@ fn images(
         sampling,
         seed,
         batch_size: args.batch_size,
+        initial_noise: None,
         edit: None,
     };
     let images = model.sample(&request, |_, _| {

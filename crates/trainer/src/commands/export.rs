@@ -1,0 +1,134 @@
+//! `trainer export`: a run's averaged network and its chain as a folder of Hugging Face diffusers.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use denoising::TimestepSpacing;
+use tracing::warn;
+use unet::UNet;
+
+use crate::Usage;
+use crate::atomic_file;
+use crate::checkpoint::Checkpoint;
+use crate::cli::ExportArgs;
+use crate::config::RunConfig;
+use crate::device;
+use crate::diffusers;
+use crate::learner::initial_network;
+
+/// Writes the folder.
+pub fn run(args: &ExportArgs) -> Result<()> {
+    check_place(&args.out, args.overwrite)?;
+    let device = device::select(None)?;
+    let checkpoint = Checkpoint::open(&args.run, args.best)?;
+    let config = checkpoint.config();
+    let class = class(args, config.null_label())?;
+    let unet = checkpoint.load_ema(initial_network(config, &device.device)?)?;
+    if let spacing @ (TimestepSpacing::Karras | TimestepSpacing::LogLinear) =
+        config.sampling.timestep_spacing
+    {
+        warn!("diffusers' DDPM has no {spacing:?} timesteps: they are written as trailing");
+    }
+    let unet = match class {
+        Some(class) => unet.for_class(class),
+        None => unet,
+    };
+    write(&args.out, &unet, config)
+        .with_context(|| format!("cannot export into {}", args.out.display()))?;
+    println!(
+        "wrote {} from {}",
+        args.out.display(),
+        checkpoint.folder().display()
+    );
+    let classes = unet.config().num_class_embeds;
+    println!(
+        "open it in Python with: {}",
+        match classes {
+            None => format!("diffusers.DDPMPipeline.from_pretrained({:?})", args.out),
+            // The pipeline would call the network without a class.
+            Some(_) => format!(
+                "diffusers.UNet2DModel.from_pretrained({:?}, subfolder=\"unet\")",
+                args.out
+            ),
+        }
+    );
+    Ok(())
+}
+
+/// The class embedding that is folded into the network, if one is.
+fn class(args: &ExportArgs, null_label: Option<usize>) -> Result<Option<usize>> {
+    match (args.class, args.unconditional, null_label) {
+        (None, false, _) => Ok(None),
+        (_, _, None) => bail!(Usage(
+            "--class and --unconditional: the network of this run knows no classes \
+             (conditioning.class_labels = false); leave them out"
+                .to_owned()
+        )),
+        (Some(class), _, Some(classes)) if class < classes => Ok(Some(class)),
+        (Some(class), _, Some(classes)) => bail!(Usage(format!(
+            "--class {class}: expected a number from 0 to {}; --unconditional is for no class",
+            classes - 1
+        ))),
+        (None, true, Some(classes)) => Ok(Some(classes)),
+    }
+}
+
+/// Refuses a place that holds anything but, with `overwrite`, an exported folder.
+fn check_place(out: &Path, overwrite: bool) -> Result<()> {
+    let is_empty = match fs::read_dir(out) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        Err(error) => return Err(error).with_context(|| format!("cannot use {}", out.display())),
+    };
+    match (is_empty, diffusers::is_pipeline(out), overwrite) {
+        (true, ..) | (_, true, true) => Ok(()),
+        (_, true, false) => bail!(Usage(format!(
+            "{} holds a pipeline of diffusers already: choose another folder, or replace it with \
+             --overwrite",
+            out.display()
+        ))),
+        (_, false, _) => bail!(Usage(format!(
+            "{} is not empty and no pipeline of diffusers: choose another folder",
+            out.display()
+        ))),
+    }
+}
+
+/// Writes the folder under a temporary name and puts it in the place of what is at `out`.
+fn write(out: &Path, unet: &UNet, config: &RunConfig) -> Result<()> {
+    let parent = atomic_file::parent_of(out);
+    fs::create_dir_all(parent)?;
+    let unfinished = atomic_file::temporary_sibling(out);
+    let result = diffusers::write(&unfinished, unet, config)
+        .map_err(anyhow::Error::from)
+        .and_then(|()| Ok(replace(&unfinished, out)?));
+    if result.is_err() {
+        // The first error is the one to tell; a folder that was never made cannot be removed.
+        let _ = fs::remove_dir_all(&unfinished);
+    }
+    result?;
+    Ok(atomic_file::sync_folder(parent)?)
+}
+
+/// Renames the folder `new` to `out`. What is there goes back if that fails, else it is removed.
+fn replace(new: &Path, out: &Path) -> io::Result<()> {
+    if !out.exists() {
+        return fs::rename(new, out);
+    }
+    let old = old_name(new);
+    fs::rename(out, &old)?;
+    if let Err(error) = fs::rename(new, out) {
+        fs::rename(&old, out)?;
+        return Err(error);
+    }
+    fs::remove_dir_all(&old)
+}
+
+/// The name under which the old folder waits for the new one to be in its place.
+fn old_name(new: &Path) -> PathBuf {
+    let mut name = new.file_name().unwrap_or_default().to_owned();
+    name.push(".old");
+    new.with_file_name(name)
+}

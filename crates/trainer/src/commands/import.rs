@@ -1,0 +1,107 @@
+//! `trainer import`: a folder of Hugging Face diffusers as a run, to sample from and to go on with.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use burn::module::Module;
+use tracing::warn;
+use unet::UNetConfig;
+
+use crate::Usage;
+use crate::atomic_file;
+use crate::checkpoint::{Checkpoint, Counters, Snapshot};
+use crate::cli::ImportArgs;
+use crate::config::RunConfig;
+use crate::device;
+use crate::diffusers::PipelineFolder;
+use crate::ema::Ema;
+use crate::learner::initial_network;
+use crate::optimizer::AdamW;
+use crate::parameters::flatten;
+use crate::run_folder::RunFolder;
+
+/// Makes the run.
+pub fn run(args: &ImportArgs) -> Result<()> {
+    let device = device::select(None)?.device.autodiff();
+    let pipeline = PipelineFolder::open(&args.folder)?;
+    let config = run_config(&pipeline, args)?;
+    let unet = pipeline.load_weights(&config.network, || initial_network(&config, &device))?;
+
+    // Only now that everything could be read.
+    let folder = RunFolder::create(&args.run, args.overwrite)?;
+    atomic_file::write(&folder.config(), config.to_toml()?.as_bytes())
+        .with_context(|| format!("cannot write {}", folder.config().display()))?;
+    Checkpoint::write(
+        &folder.checkpoints(),
+        &Snapshot {
+            config: &config,
+            unet: &unet,
+            ema: &Ema::new(flatten(&unet), 0, config.ema.decay),
+            optimizer: &AdamW::new(config.optimizer.clone()),
+            counters: &Counters::default(),
+        },
+    )
+    .context("cannot write the checkpoint of the run")?;
+
+    let run = args.run.display();
+    println!(
+        "wrote {run}: {} parameters, {}",
+        unet.num_params(),
+        match config.null_label() {
+            // As in our own networks, so that what was exported comes back.
+            Some(classes) => format!("{classes} classes and one embedding for no class"),
+            None => "no classes".to_owned(),
+        }
+    );
+    println!("draw from it with: trainer sample {run}");
+    println!(
+        "train it further on {} with: trainer train --resume {run}",
+        config.data.name()
+    );
+    Ok(())
+}
+
+/// What the folder says, and where it says nothing what --config says, or else a default; then the
+/// overrides of the command line.
+fn run_config(pipeline: &PipelineFolder, args: &ImportArgs) -> Result<RunConfig> {
+    let mut config = match &args.config {
+        Some(path) => RunConfig::load(path, &[])?,
+        None => default_config(&pipeline.network)?,
+    };
+    config.network = pipeline.network.clone();
+    config.conditioning.class_labels = config.network.num_class_embeds.is_some();
+    match &pipeline.scheduler {
+        Some(scheduler) => {
+            config.noise = scheduler.noise.clone();
+            config.objective.prediction_type = scheduler.prediction_type;
+            config.sampling.timestep_spacing = scheduler.timestep_spacing;
+            config.sampling.clipping = scheduler.clipping;
+            config.sampling.ddpm_variance = scheduler.variance;
+            for difference in &scheduler.differences {
+                warn!("{difference}: our samplers do it their own way");
+            }
+        }
+        None if args.config.is_none() => bail!(Usage(format!(
+            "{} holds no scheduler/scheduler_config.json: name a configuration with --config, whose \
+             [noise], [objective] and [sampling] are those that the network was trained for",
+            args.folder.display()
+        ))),
+        None => {}
+    }
+    let steps = &mut config.sampling.num_inference_steps;
+    *steps = (*steps).min(config.noise.num_train_timesteps);
+    config
+        .overridden(&args.set)
+        .with_context(|| format!("cannot make a run of {}", args.folder.display()))
+}
+
+/// The defaults, with a data set of as many channels and a budget.
+fn default_config(network: &UNetConfig) -> Result<RunConfig> {
+    let dataset = if network.in_channels == 1 {
+        "mnist"
+    } else {
+        "cifar10"
+    };
+    let text = format!("[data]\ndataset = \"{dataset}\"\n[training]\nminutes = 10.0\n");
+    Ok(RunConfig::parse(&text, Path::new("the defaults"), &[])?)
+}

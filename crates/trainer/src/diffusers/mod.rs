@@ -1,0 +1,307 @@
+//! Folders as Hugging Face diffusers writes and reads them: a U-Net and the schedule of its chain.
+//!
+//! ```text
+//! model_index.json                             which class loads which subfolder
+//! unet/config.json                             see network.rs
+//! unet/diffusion_pytorch_model.safetensors     the weights
+//! scheduler/scheduler_config.json              see scheduler.rs
+//! ```
+//!
+//! Early folders of the hub hold the same files without the subfolders. Every key that diffusers'
+//! classes know is read; one that is absent has the default of diffusers 0.42.1, one that they do not
+//! know is passed over, as they do.
+
+mod network;
+mod scheduler;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use noising::ScheduleError;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+use thiserror::Error;
+use unet::{UNet, UNetConfig, WeightsError};
+
+use crate::atomic_file;
+use crate::config::RunConfig;
+
+pub use scheduler::Scheduler;
+
+/// The version of diffusers whose files are written.
+const DIFFUSERS_VERSION: &str = "0.42.1";
+
+const MODEL_INDEX: &str = "model_index.json";
+const UNET_CONFIG: &str = "config.json";
+const UNET_WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
+const UNET_PICKLE: &str = "diffusion_pytorch_model.bin";
+const SCHEDULER_CONFIG: &str = "scheduler_config.json";
+
+/// A folder that cannot be read or written.
+#[derive(Debug, Error)]
+pub enum DiffusersError {
+    /// A file or folder could not be read or written.
+    #[error("{}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The folder has no network.
+    #[error(
+        "{folder} holds no network of diffusers: expected unet/{UNET_CONFIG} or {UNET_CONFIG} in it",
+        folder = folder.display()
+    )]
+    NoNetwork {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The weights are only there as a pickle, which can run any code when it is opened.
+    #[error(
+        "{path} is a pickle, which can run any code when it is opened and is not read here; convert it \
+         where you trust it, with two lines of Python:\n  \
+         from diffusers import UNet2DModel\n  \
+         UNet2DModel.from_pretrained({folder:?}).save_pretrained({folder:?})",
+        path = path.display(),
+        folder = path.parent().unwrap_or(path)
+    )]
+    Pickle {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A configuration is not a JSON object.
+    #[error("{}: not a configuration of diffusers", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// A key holds what this program cannot express.
+    #[error("{}: `{key}` is {found}, expected {expected}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What it holds, as JSON.
+        found: String,
+        /// What can be expressed.
+        expected: String,
+    },
+    /// The schedule makes no chain.
+    #[error("{}", path.display())]
+    Schedule {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: ScheduleError,
+    },
+    /// The weights do not fit the network, or cannot be written.
+    #[error("{}", path.display())]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: WeightsError,
+    },
+    /// The weights are far fewer than the network has.
+    #[error(
+        "{}: it has {bytes} bytes, expected {least} or more; the weights belong to another network",
+        path.display()
+    )]
+    TooFewWeights {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        bytes: u64,
+        /// The least that the network of the configuration takes.
+        least: u128,
+    },
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> DiffusersError + '_ {
+    move |source| DiffusersError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// What a folder holds, apart from the weights, which are only found as yet.
+#[derive(Debug)]
+pub struct PipelineFolder {
+    /// The network.
+    pub network: UNetConfig,
+    /// The chain and how it is sampled; none where the folder is that of a network alone.
+    pub scheduler: Option<Scheduler>,
+    weights: PathBuf,
+}
+
+impl PipelineFolder {
+    /// Reads the configurations in `folder`.
+    pub fn open(folder: &Path) -> Result<Self, DiffusersError> {
+        let place = |subfolder: &str, name: &str| {
+            [folder.join(subfolder), folder.to_owned()]
+                .into_iter()
+                .find(|place| place.join(name).is_file())
+        };
+        let Some(unet) = place("unet", UNET_CONFIG) else {
+            return Err(DiffusersError::NoNetwork {
+                folder: folder.to_owned(),
+            });
+        };
+        let network = network::read(&Keys::read(&unet.join(UNET_CONFIG))?)?;
+        let scheduler = place("scheduler", SCHEDULER_CONFIG)
+            .map(|place| scheduler::read(&Keys::read(&place.join(SCHEDULER_CONFIG))?))
+            .transpose()?;
+        let (weights, pickle) = (unet.join(UNET_WEIGHTS), unet.join(UNET_PICKLE));
+        if !weights.is_file() && pickle.is_file() {
+            return Err(DiffusersError::Pickle { path: pickle });
+        }
+        Ok(Self {
+            network,
+            scheduler,
+            weights,
+        })
+    }
+
+    /// The network that `init` makes of `config`, with the weights of the folder.
+    pub fn load_weights<E: From<DiffusersError>>(
+        &self,
+        config: &UNetConfig,
+        init: impl FnOnce() -> Result<UNet, E>,
+    ) -> Result<UNet, E> {
+        let path = &self.weights;
+        let bytes = fs::read(path).map_err(io_error(path))?;
+        // A mistyped configuration must not ask for more memory than there is.
+        let least = network::least_bytes(config);
+        if (bytes.len() as u128) < least {
+            Err(DiffusersError::TooFewWeights {
+                path: path.clone(),
+                bytes: bytes.len() as u64,
+                least,
+            })?;
+        }
+        let unet = init()?;
+        let weights = unet::from_safetensors(unet, &bytes);
+        Ok(weights.map_err(|source| DiffusersError::Weights {
+            path: path.clone(),
+            source,
+        })?)
+    }
+}
+
+/// Whether `folder` holds what [`write`] writes.
+pub fn is_pipeline(folder: &Path) -> bool {
+    folder.join(MODEL_INDEX).is_file()
+}
+
+/// Writes `unet` and the chain of `config` into the new folder `folder`, every file synced.
+pub fn write(folder: &Path, unet: &UNet, config: &RunConfig) -> Result<(), DiffusersError> {
+    let index = json!({
+        "_class_name": "DDPMPipeline",
+        "_diffusers_version": DIFFUSERS_VERSION,
+        "unet": ["diffusers", network::CLASS_NAME],
+        "scheduler": ["diffusers", scheduler::CLASS_NAME],
+    });
+    let (unet_folder, scheduler_folder) = (folder.join("unet"), folder.join("scheduler"));
+    let weights = unet_folder.join(UNET_WEIGHTS);
+    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    let bytes =
+        unet::to_safetensors(unet, &metadata).map_err(|source| DiffusersError::Weights {
+            path: weights.clone(),
+            source,
+        })?;
+    let files = [
+        (
+            unet_folder.join(UNET_CONFIG),
+            pretty(&network::to_json(unet.config())),
+        ),
+        (weights, bytes),
+        (
+            scheduler_folder.join(SCHEDULER_CONFIG),
+            pretty(&scheduler::to_json(config)),
+        ),
+        (folder.join(MODEL_INDEX), pretty(&index)),
+    ];
+    for place in [&unet_folder, &scheduler_folder] {
+        fs::create_dir_all(place).map_err(io_error(place))?;
+    }
+    for (path, bytes) in files {
+        atomic_file::write_synced(&path, &bytes).map_err(io_error(&path))?;
+    }
+    for place in [&unet_folder, &scheduler_folder, folder] {
+        atomic_file::sync_folder(place).map_err(io_error(place))?;
+    }
+    Ok(())
+}
+
+fn pretty(value: &Value) -> Vec<u8> {
+    format!("{value:#}\n").into_bytes()
+}
+
+/// A configuration of diffusers: a JSON object.
+#[derive(Debug)]
+struct Keys {
+    path: PathBuf,
+    values: Map<String, Value>,
+}
+
+impl Keys {
+    fn read(path: &Path) -> Result<Self, DiffusersError> {
+        let bytes = fs::read(path).map_err(io_error(path))?;
+        let values = serde_json::from_slice(&bytes).map_err(|source| DiffusersError::Json {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            values,
+        })
+    }
+
+    /// The value of a key, or `default` where it is absent. `expected` says what can be read.
+    fn get<T: DeserializeOwned>(
+        &self,
+        key: &str,
+        default: T,
+        expected: &str,
+    ) -> Result<T, DiffusersError> {
+        match self.values.get(key) {
+            None => Ok(default),
+            Some(value) => T::deserialize(value).map_err(|_| self.error(key, expected)),
+        }
+    }
+
+    /// Checks that a key is absent, or holds one of `allowed`.
+    fn must_be(&self, key: &str, allowed: &[Value]) -> Result<(), DiffusersError> {
+        match self.values.get(key) {
+            Some(value) if !allowed.contains(value) => {
+                let allowed: Vec<String> = allowed.iter().map(Value::to_string).collect();
+                Err(self.error(key, allowed.join(" or ")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn error(&self, key: &str, expected: impl Into<String>) -> DiffusersError {
+        /// Characters of a value that are shown.
+        const SHOWN: usize = 100;
+        let found = match self.values.get(key) {
+            Some(value) => value.to_string(),
+            None => "missing".to_owned(),
+        };
+        DiffusersError::Value {
+            path: self.path.clone(),
+            key: key.to_owned(),
+            found: match found.char_indices().nth(SHOWN) {
+                Some((end, _)) => format!("{}…", &found[..end]),
+                None => found,
+            },
+            expected: expected.into(),
+        }
+    }
+}
