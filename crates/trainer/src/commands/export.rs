@@ -16,7 +16,7 @@ use crate::cli::ExportArgs;
 use crate::config::RunConfig;
 use crate::device;
 use crate::diffusers;
-use crate::learner::initial_network;
+use crate::sampling::Model;
 
 /// Writes the folder.
 pub fn run(args: &ExportArgs) -> Result<()> {
@@ -25,7 +25,7 @@ pub fn run(args: &ExportArgs) -> Result<()> {
     let checkpoint = Checkpoint::open(&args.run, args.best)?;
     let config = checkpoint.config();
     let class = class(args, config.null_label())?;
-    let unet = checkpoint.load_ema(initial_network(config, &device.device)?)?;
+    let unet = Model::load(&checkpoint, device.device)?.unet;
     if let spacing @ (TimestepSpacing::Karras | TimestepSpacing::LogLinear) =
         config.sampling.timestep_spacing
     {
