@@ -197,7 +197,7 @@ impl PipelineFolder {
     }
 }
 
-/// Whether `folder` holds what [`write`] writes, and nothing else.
+/// Whether `folder` holds what [`write()`] writes, and nothing else.
 pub fn is_pipeline(folder: &Path) -> bool {
     let is_ours = |entry: io::Result<fs::DirEntry>| {
         entry.is_ok_and(|entry| CONTENTS.iter().any(|name| entry.file_name() == *name))
