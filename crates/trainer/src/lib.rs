@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! datasets ──x_0──▶ noising ──(x_t, ε, t)──▶ unet ──ε̂──▶ loss ──▶ optimiser ──▶ checkpoint
-//! checkpoint ──▶ unet ◀──x_t── denoising ──x_{t-1}──▶ … ──▶ x_0 ──▶ pictures
+//! checkpoint ──▶ unet ◀──x_t── denoising ──x_{t-1}──▶ … ──▶ x_0 ──▶ pictures, scores
 //! ```
 
 pub mod atomic_file;
 pub mod checkpoint;
+pub mod classifier;
 pub mod cli;
 pub mod commands;
 pub mod config;
@@ -15,6 +16,7 @@ pub mod device;
 pub mod diffusers;
 pub mod distance;
 pub mod ema;
+pub mod feature_cache;
 pub mod held_out;
 pub mod learner;
 pub mod metrics;
@@ -26,6 +28,7 @@ pub mod plots;
 pub mod progress;
 pub mod run_folder;
 pub mod sampling;
+pub mod scores;
 pub mod streams;
 pub mod tensor_file;
 pub mod training;
@@ -53,6 +56,7 @@ pub fn run(cli: &Cli) -> Result<u8> {
         Command::Sample(args) => commands::sample::run(args).map(|()| 0),
         Command::Edit(args) => commands::edit::run(args).map(|()| 0),
         Command::Samplers(args) => commands::samplers::run(args).map(|()| 0),
+        Command::Evaluate(args) => commands::evaluate::run(args).map(|()| 0),
         Command::Noise(args) => commands::noise::run(args).map(|()| 0),
         Command::Export(args) => commands::export::run(args).map(|()| 0),
         Command::Import(args) => commands::import::run(args).map(|()| 0),

@@ -36,6 +36,8 @@ pub enum Purpose {
     OffsetNoise = 8,
     /// The directions along which sets of images are compared; one index, 0.
     Directions = 9,
+    /// What scoring draws by chance: subsets, timesteps and noise, an index each.
+    Scores = 11,
 }
 
 /// The random streams of one seed.
