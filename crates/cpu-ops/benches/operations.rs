@@ -194,6 +194,11 @@ fn attention(level: Level) -> impl Fn() -> Tensor<4> {
 benches!(conv2d_3x3, LEVELS, same);
 benches!(conv2d_3x3_burn, LEVELS, same_of_burn);
 benches!(conv2d_3x3_down, LEVELS.into_iter().take(2), down);
+benches!(
+    conv2d_3x3_down_below_right,
+    LEVELS.into_iter().take(2),
+    down_below_right
+);
 benches!(conv2d_3x3_up, LEVELS.into_iter().skip(1), up);
 benches!(conv2d_1x1, LEVELS, one_by_one);
 benches!(group_norm, LEVELS, norm);

@@ -50,6 +50,9 @@ pub(crate) struct DatasetFile {
     pub(crate) sha256: &'static str,
 }
 
+/// The archive that CIFAR-10 is published as; it is read as it is, without unpacking it to the disk.
+pub(crate) const CIFAR10_ARCHIVE: &str = "cifar-10-binary.tar.gz";
+
 const fn file(name: &'static str, sha256: &'static str) -> DatasetFile {
     DatasetFile { name, sha256 }
 }
@@ -170,6 +173,36 @@ impl DatasetName {
         }
     }
 
+    /// The names of the files that the dataset is published as, below each of [`mirrors`](Self::mirrors).
+    pub fn downloads(self) -> Vec<String> {
+        match self {
+            Self::Cifar10 => vec![CIFAR10_ARCHIVE.to_owned()],
+            Self::Mnist | Self::FashionMnist => [Split::Train, Split::Test]
+                .into_iter()
+                .flat_map(|split| self.files(split))
+                .map(|file| format!("{}.gz", file.name))
+                .collect(),
+        }
+    }
+
+    /// Public addresses (without the slash at the end) that hold the dataset's files, the best first.
+    pub fn mirrors(self) -> &'static [&'static str] {
+        match self {
+            Self::Mnist => &[
+                "https://ossci-datasets.s3.amazonaws.com/mnist",
+                "https://storage.googleapis.com/cvdf-datasets/mnist",
+            ],
+            Self::FashionMnist => &[
+                "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",
+                "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+            ],
+            Self::Cifar10 => &[
+                "https://www.cs.toronto.edu/~kriz",
+                "https://storage.googleapis.com/s4tf-hosted-binaries/datasets/CIFAR10",
+            ],
+        }
+    }
+
     /// The files of a split: images and labels, or the batches in order.
     pub(crate) fn files(self, split: Split) -> &'static [DatasetFile] {
         match (self, split) {
@@ -184,10 +217,12 @@ impl DatasetName {
 
     /// Whether `dir` holds at least one of the dataset's files.
     fn has_files_in(self, dir: &Path) -> bool {
-        [Split::Train, Split::Test]
-            .into_iter()
-            .flat_map(|split| self.files(split))
-            .any(|file| file.locate(dir).is_some())
+        let has_archive = self == Self::Cifar10 && dir.join(CIFAR10_ARCHIVE).is_file();
+        has_archive
+            || [Split::Train, Split::Test]
+                .into_iter()
+                .flat_map(|split| self.files(split))
+                .any(|file| file.locate(dir).is_some())
     }
 }
 
@@ -354,5 +389,7 @@ mod tests {
         fs::write(inner.join("test_batch.bin"), "").unwrap();
         assert_eq!(find(root.path()).unwrap(), inner);
         assert_eq!(find(&inner).unwrap(), inner);
+        fs::rename(inner.join("test_batch.bin"), inner.join(CIFAR10_ARCHIVE)).unwrap();
+        assert_eq!(find(root.path()).unwrap(), inner);
     }
 }

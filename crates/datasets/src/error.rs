@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::catalogue::{DatasetName, list};
 use crate::cifar10::Cifar10Error;
 use crate::idx::IdxError;
+use crate::image_dataset::MAX_CLASSES;
 
 /// Why a dataset cannot be loaded: which file, what is wrong with it and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -13,8 +14,8 @@ pub enum DatasetError {
     /// The dataset lies in none of the places where it is looked for.
     #[error(
         "no files of the dataset {name} (such as {example}) in any of: {}; \
-         --data-dir DIR names a folder that holds {name}/ or the files themselves, \
-         and data/README.md says where they come from",
+         `trainer data fetch {name}` brings them, --data-dir DIR names a folder that holds {name}/ \
+         or the files themselves, and data/README.md says where they come from",
         list(looked_in)
     )]
     NotFound {
@@ -114,8 +115,8 @@ pub enum PartsError {
     /// There is not one image.
     #[error("a dataset needs at least one image; there are no labels")]
     NoImages,
-    /// There are no class names, or more than a byte can number.
-    #[error("a dataset has 1 to 256 classes; there are {found} class names")]
+    /// There are more class names than labels can number.
+    #[error("a dataset has at most {MAX_CLASSES} classes; there are {found} class names")]
     Classes {
         /// The number of class names.
         found: usize,
@@ -139,7 +140,7 @@ pub enum PartsError {
         /// Which image, from 0.
         index: usize,
         /// The label found.
-        label: u8,
+        label: u16,
         /// Labels run from 0 to one below this.
         num_classes: usize,
     },

@@ -1,12 +1,12 @@
 //! Pictures from PNG, JPEG, WebP, BMP and GIF files (the first frame), in grey or RGB.
 //!
 //! A file is known by its content, not its name. What is read is turned upright as its EXIF tag
-//! asks, laid on white where it is transparent (c' = α c + (1 − α) 255, in the file's own colour
-//! space, as browsers do), made grey if asked (the luma of Rec. 709), then, if a size is given,
+//! asks, laid on a background where it is transparent (c' = α c + (1 − α) background, in the file's own
+//! colour space, as browsers do), made grey if asked (the luma of Rec. 709), then, if a size is given,
 //! cropped to the central square and resized with a Lanczos filter of three lobes.
 
-use std::fs;
-use std::io::{self, Cursor, Read};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Cursor, Seek};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -17,6 +17,9 @@ use crate::bytes::{normalised_bytes, open, read_at_most};
 
 /// The most pixels of a picture, before and after resizing: 8192 × 8192.
 pub const MAX_PIXELS: u64 = 1 << 26;
+
+/// The background that transparent pictures are laid on where no other is asked for.
+pub const WHITE: [u8; 3] = [255; 3];
 
 /// The most bytes of an image file.
 pub const MAX_FILE_LEN: usize = 256 << 20;
@@ -165,6 +168,11 @@ impl Picture {
         &self.pixels
     }
 
+    /// The values, without a copy.
+    pub(crate) fn into_pixels(self) -> Vec<u8> {
+        self.pixels
+    }
+
     /// The picture as `[C, H, W]` in [-1, 1]: a byte b becomes b / 127.5 − 1.
     pub fn to_tensor(&self, device: &Device) -> Tensor<3> {
         let normalised = normalised_bytes();
@@ -177,8 +185,8 @@ impl Picture {
     }
 }
 
-/// Reads one picture. With a `size` it is cropped to its central square and resized to
-/// `size` × `size`; without, it keeps its own size.
+/// Reads one picture, on white where it is transparent. With a `size` it is cropped to its central
+/// square and resized to `size` × `size`; without, it keeps its own size.
 ///
 /// # Errors
 ///
@@ -188,9 +196,23 @@ pub fn read_image(
     channels: Channels,
     size: Option<usize>,
 ) -> Result<Picture, ImageFileError> {
+    read_image_on(path, channels, size, WHITE)
+}
+
+/// As [`read_image`], on a `background` of this colour (red, green, blue) where it is transparent.
+///
+/// # Errors
+///
+/// See [`ImageFileError`].
+pub fn read_image_on(
+    path: &Path,
+    channels: Channels,
+    size: Option<usize>,
+    background: [u8; 3],
+) -> Result<Picture, ImageFileError> {
     let size = size.map(checked_size).transpose()?;
     let image = decode(path)?;
-    let image = DynamicImage::ImageRgb8(on_white(image));
+    let image = DynamicImage::ImageRgb8(on_background(image, background));
     let image = match channels {
         Channels::Grey => DynamicImage::ImageLuma8(image.into_luma8()),
         Channels::Rgb => image,
@@ -279,52 +301,89 @@ fn visible_files(folder: &Path) -> Result<Vec<PathBuf>, ImageFileError> {
     })
 }
 
+/// The width and height in pixels that the header of a file says, before it is turned upright. The
+/// pixels are not looked at.
+///
+/// # Errors
+///
+/// See [`ImageFileError`].
+pub fn image_size(path: &Path) -> Result<(u32, u32), ImageFileError> {
+    let (file, format) = open_image(path)?;
+    Ok(decoder(BufReader::new(file), format, path)?.dimensions())
+}
+
 /// Decodes a file, upright.
 fn decode(path: &Path) -> Result<DynamicImage, ImageFileError> {
     let owned = || path.to_owned();
-    let read_error = |source| ImageFileError::Read {
-        path: owned(),
-        source,
-    };
     let decode_error = |source| ImageFileError::Decode {
         path: owned(),
         source,
     };
 
-    let mut file = open(path).map_err(read_error)?;
-    let signature = read_at_most(&mut file, SIGNATURE_LEN).map_err(|e| read_error(e.source))?;
-    if signature.is_empty() {
-        return Err(ImageFileError::Empty { path: owned() });
-    }
-    let Ok(format) = image::guess_format(&signature) else {
-        return Err(ImageFileError::UnknownFormat { path: owned() });
-    };
-    let whole = Cursor::new(signature).chain(file);
-    let bytes = read_at_most(whole, MAX_FILE_LEN + 1).map_err(|e| read_error(e.source))?;
+    let (file, format) = open_image(path)?;
+    let bytes = read_at_most(file, MAX_FILE_LEN + 1).map_err(|e| read_error(path, e.source))?;
     if bytes.len() > MAX_FILE_LEN {
         return Err(ImageFileError::FileTooLong { path: owned() });
     }
     if format == ImageFormat::Jpeg && !jpeg_has_end(&bytes) {
         return Err(ImageFileError::Truncated { path: owned() });
     }
-
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(MAX_ALLOC);
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(decode_error)?;
-    let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > MAX_PIXELS {
-        return Err(ImageFileError::TooManyPixels {
-            path: owned(),
-            width,
-            height,
-        });
-    }
+    let mut decoder = decoder(Cursor::new(bytes), format, path)?;
     let orientation = decoder.orientation().map_err(decode_error)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(decode_error)?;
     image.apply_orientation(orientation);
     Ok(image)
+}
+
+/// Opens a file and tells its format by its first bytes; it is read from its start again.
+fn open_image(path: &Path) -> Result<(File, ImageFormat), ImageFileError> {
+    let mut file = open(path).map_err(|source| read_error(path, source))?;
+    let signature =
+        read_at_most(&mut file, SIGNATURE_LEN).map_err(|e| read_error(path, e.source))?;
+    if signature.is_empty() {
+        let path = path.to_owned();
+        return Err(ImageFileError::Empty { path });
+    }
+    let Ok(format) = image::guess_format(&signature) else {
+        let path = path.to_owned();
+        return Err(ImageFileError::UnknownFormat { path });
+    };
+    file.rewind().map_err(|source| read_error(path, source))?;
+    Ok((file, format))
+}
+
+/// A decoder that has read the header of a file and found its size to be within the limits.
+fn decoder<'a>(
+    bytes: impl BufRead + Seek + 'a,
+    format: ImageFormat,
+    path: &Path,
+) -> Result<impl ImageDecoder + 'a, ImageFileError> {
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(MAX_ALLOC);
+    let mut reader = ImageReader::with_format(bytes, format);
+    reader.limits(limits);
+    let decoder = reader
+        .into_decoder()
+        .map_err(|source| ImageFileError::Decode {
+            path: path.to_owned(),
+            source,
+        })?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > MAX_PIXELS {
+        return Err(ImageFileError::TooManyPixels {
+            path: path.to_owned(),
+            width,
+            height,
+        });
+    }
+    Ok(decoder)
+}
+
+fn read_error(path: &Path, source: io::Error) -> ImageFileError {
+    ImageFileError::Read {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// Whether a JPEG file reaches its end-of-image marker (ITU-T T.81, annex B). Markers inside
@@ -351,8 +410,8 @@ fn jpeg_has_end(bytes: &[u8]) -> bool {
     false
 }
 
-/// Lays an image on white: c' = α c + (1 − α) 255, rounded.
-fn on_white(image: DynamicImage) -> RgbImage {
+/// Lays an image on a background: c' = α c + (1 − α) background, rounded.
+fn on_background(image: DynamicImage, background: [u8; 3]) -> RgbImage {
     if !image.color().has_alpha() {
         return image.into_rgb8();
     }
@@ -362,8 +421,15 @@ fn on_white(image: DynamicImage) -> RgbImage {
     for (target, source) in flat.pixels_mut().zip(image.pixels()) {
         let [red, green, blue, alpha] = source.0;
         let alpha = u32::from(alpha);
-        let blend = |c: u8| ((u32::from(c) * alpha + 255 * (255 - alpha) + 127) / 255) as u8;
-        *target = Rgb([blend(red), blend(green), blend(blue)]);
+        let blend = |c: u8, ground: u8| {
+            ((u32::from(c) * alpha + u32::from(ground) * (255 - alpha) + 127) / 255) as u8
+        };
+        let [under_red, under_green, under_blue] = background;
+        *target = Rgb([
+            blend(red, under_red),
+            blend(green, under_green),
+            blend(blue, under_blue),
+        ]);
     }
     flat
 }
@@ -384,8 +450,8 @@ fn checked_size(size: usize) -> Result<u32, ImageFileError> {
     }
 }
 
-/// The first errors of a folder, with what the decoder says.
-fn first_messages(errors: &[ImageFileError]) -> String {
+/// The first of these errors, with what the decoder says.
+pub(crate) fn first_messages(errors: &[ImageFileError]) -> String {
     const SHOWN: usize = 5;
     let messages: Vec<String> = errors
         .iter()
@@ -489,6 +555,25 @@ mod tests {
                 picture.pixels(),
                 [255, 127, 0, 255, 177, 100, 255, 227, 200]
             );
+        }
+    }
+
+    #[test]
+    fn transparency_is_laid_on_the_colour_asked_for() {
+        let image = RgbaImage::from_pixel(1, 1, Rgba([255, 255, 255, 51]));
+        let (_dir, path) = file("a.png", &encoded(&image.into(), ImageFormat::Png));
+        let picture = read_image_on(&path, Channels::Rgb, None, [0, 100, 200]).unwrap();
+        // A fifth of white, the rest of the background.
+        assert_eq!(picture.pixels(), [51, 131, 211]);
+    }
+
+    #[test]
+    fn the_size_is_read_without_the_pixels() {
+        let image = DynamicImage::from(colours());
+        for format in FORMATS {
+            let bytes = encoded(&image, format);
+            let (_dir, path) = file("a", &bytes[..bytes.len() - 12]);
+            assert_eq!(image_size(&path).unwrap(), (20, 12), "{format:?}");
         }
     }
 

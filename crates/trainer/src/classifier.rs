@@ -67,17 +67,18 @@ pub struct ImageSet {
 
 impl ImageSet {
     /// The first `count` images of a data set; all of them where there are no more.
-    pub fn first(dataset: &ImageDataset, count: usize) -> Self {
-        let count = count.min(dataset.len());
-        Self {
-            pixels: (0..count)
-                .flat_map(|index| dataset.pixels(index))
-                .copied()
-                .collect(),
+    ///
+    /// # Errors
+    ///
+    /// An image that cannot be read, where they are read file by file.
+    pub fn first(dataset: &ImageDataset, count: usize) -> Result<Self> {
+        let indices: Vec<usize> = (0..count.min(dataset.len())).collect();
+        Ok(Self {
+            pixels: dataset.read(&indices)?,
             shape: [dataset.channels(), dataset.height(), dataset.width()],
-            labels: (0..count).map(|index| Some(dataset.label(index))).collect(),
+            labels: indices.iter().map(|&index| dataset.label(index)).collect(),
             num_classes: dataset.num_classes(),
-        }
+        })
     }
 
     /// The number of images.

@@ -61,12 +61,27 @@ pub struct RunConfig {
     pub sampling: SamplingConfig,
 }
 
-/// `[data]`
+/// `[data]`: a published data set, or the images at a path.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct DataConfig {
-    /// The data set.
-    pub dataset: DatasetName,
+    /// The published data set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<DatasetName>,
+    /// A folder of images, or a NumPy array of them in a `.npy` or `.npz` file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// Whether half of the training images, by chance, are mirrored left to right.
+    pub flip: bool,
+    /// The colour that transparent images of a folder are laid on: red, green, blue.
+    pub background: [u8; 3],
+    /// Whether images of a folder that cannot be read are passed over.
+    pub skip_bad: bool,
+    /// The most MiB of pixels that are held in memory.
+    pub cache_mib: u64,
+    /// SHA-256 of the images at the path, as the program found them when the run began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
 }
 
 /// `[noise]`
@@ -270,6 +285,31 @@ impl fmt::Display for SamplerKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = self.to_possible_value();
         f.write_str(value.as_ref().map_or("", |value| value.get_name()))
+    }
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            dataset: None,
+            path: None,
+            flip: false,
+            background: datasets::WHITE,
+            skip_bad: false,
+            cache_mib: 4096,
+            fingerprint: None,
+        }
+    }
+}
+
+impl DataConfig {
+    /// What the data is called in messages: the name of the data set, or the path.
+    pub fn name(&self) -> String {
+        match (&self.dataset, &self.path) {
+            (Some(dataset), _) => dataset.to_string(),
+            (None, Some(path)) => path.display().to_string(),
+            (None, None) => "no data".to_owned(),
+        }
     }
 }
 
@@ -548,6 +588,7 @@ impl RunConfig {
                 })
                 .map_err(|e| error(e.message().to_owned()))?;
             let mut merged = Table::try_from(&config).map_err(|e| error(e.to_string()))?;
+            choose_data(&mut merged, &table);
             merge(&mut merged, table);
             config = merged
                 .try_into()
@@ -645,6 +686,29 @@ impl RunConfig {
                 "it must be a finite number".into(),
             );
         }
+        match (&self.data.dataset, &self.data.path) {
+            (None, None) => {
+                return bad(
+                    "data",
+                    "no data: give dataset (a name) or path (a folder of images, or a .npy or .npz \
+                     file)"
+                        .into(),
+                );
+            }
+            (Some(_), Some(_)) => {
+                return bad("data", "give dataset or path, not both".into());
+            }
+            (None, Some(_)) if ![1, 3].contains(&self.network.in_channels) => {
+                return bad(
+                    "network.in_channels",
+                    format!(
+                        "it is {}, but images have 1 channel (grey) or 3 (RGB)",
+                        self.network.in_channels
+                    ),
+                );
+            }
+            _ => {}
+        }
         if let Some([first, last]) = self.sampling.guidance_interval
             && (first.is_nan() || last.is_nan() || first > last)
         {
@@ -709,6 +773,20 @@ impl RunConfig {
             return bad("sampling", format!("{error:#}"));
         }
         Ok(())
+    }
+}
+
+/// A data set and a path are a choice: where `new` says one of them, the other goes from `old`.
+fn choose_data(old: &mut Table, new: &Table) {
+    let Some(Value::Table(new)) = new.get("data") else {
+        return;
+    };
+    if let Some(Value::Table(old)) = old.get_mut("data") {
+        for (chosen, other) in [("dataset", "path"), ("path", "dataset")] {
+            if new.contains_key(chosen) && !new.contains_key(other) {
+                old.remove(other);
+            }
+        }
     }
 }
 
@@ -870,10 +948,33 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.training.batch_size, 64);
-        assert_eq!(config.data.dataset, DatasetName::Cifar10);
+        assert_eq!(config.data.dataset, Some(DatasetName::Cifar10));
         assert!(matches!(config.noise.schedule, BetaSchedule::Cosine { .. }));
         assert_eq!(config.ema.decay, 0.5);
         assert_eq!(config.training.steps, Some(10));
+    }
+
+    #[test]
+    fn data_is_a_name_or_a_path() {
+        let config = parse(TEXT, &["data.path=pictures/cats"]).unwrap();
+        assert_eq!(config.data.path, Some("pictures/cats".into()));
+        assert_eq!(config.data.dataset, None);
+        assert_eq!(config.data.name(), "pictures/cats");
+        let back = parse(TEXT, &["data.path=cats", "data.dataset=cifar10"]).unwrap();
+        assert_eq!(back.data.name(), "cifar10");
+
+        let both = TEXT.replace("[data]", "[data]\npath = \"cats\"");
+        let error = parse(&both, &[]).unwrap_err();
+        assert!(
+            error.starts_with("run.toml:2: data: give dataset or"),
+            "{error}"
+        );
+        let none = TEXT.replace("dataset = \"mnist\"", "");
+        let error = parse(&none, &[]).unwrap_err();
+        assert!(error.starts_with("run.toml:2: data: no data"), "{error}");
+        let sets = ["data.path=cats", "network.in_channels=2"];
+        let error = parse(TEXT, &sets).unwrap_err();
+        assert!(error.starts_with("network.in_channels"), "{error}");
     }
 
     #[test]

@@ -20,7 +20,8 @@ pub struct HeldOutLoss {
 }
 
 /// Measures `unet` (without autodiff, on `device`) on the first test examples, at timesteps spread
-/// evenly over the chain.
+/// evenly over the chain. Where there are fewer of them than are asked for, they come again, each time
+/// with another timestep and noise.
 pub fn held_out_loss(
     unet: &UNet,
     objective: &Objective,
@@ -28,7 +29,7 @@ pub fn held_out_loss(
     config: &RunConfig,
     device: &Device,
 ) -> Result<HeldOutLoss> {
-    let count = config.held_out.examples.min(dataset.len());
+    let count = config.held_out.examples;
     let num_train_timesteps = objective.chain().num_train_timesteps();
     let streams = Streams::new(config.seed);
     let indices: Vec<usize> = (0..count).collect();
@@ -36,7 +37,8 @@ pub fn held_out_loss(
     let mut errors: Vec<f32> = Vec::with_capacity(count);
     let timestep = |index: usize| index * num_train_timesteps / count;
     for batch in indices.chunks(config.training.batch_size) {
-        let x_0 = dataset.batch(batch, device);
+        let images: Vec<usize> = batch.iter().map(|index| index % dataset.len()).collect();
+        let x_0 = dataset.batch(&images, device)?;
         let shape = {
             let [_, channels, height, width] = x_0.dims();
             [1, channels, height, width]
@@ -50,10 +52,10 @@ pub fn held_out_loss(
             .collect();
         let example = Example {
             x_0,
-            labels: config
-                .conditioning
-                .class_labels
-                .then(|| batch.iter().map(|&index| dataset.label(index)).collect()),
+            labels: config.null_label().map(|null_label| {
+                let label = |&index: &usize| dataset.label(index).unwrap_or(null_label);
+                images.iter().map(label).collect()
+            }),
             noise: Tensor::cat(noise, 0),
             timesteps: batch.iter().map(|&index| timestep(index)).collect(),
         };

@@ -6,15 +6,18 @@
 //! ```
 
 pub mod atomic_file;
+pub mod batches;
 pub mod checkpoint;
 pub mod classifier;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod data;
 pub mod data_order;
 pub mod device;
 pub mod diffusers;
 pub mod distance;
+pub mod download;
 pub mod ema;
 pub mod feature_cache;
 pub mod held_out;
@@ -54,6 +57,7 @@ pub fn run(cli: &Cli) -> Result<u8> {
     rayon::scope(|_| match &cli.command {
         Command::Train(args) => commands::train::run(args),
         Command::Sample(args) => commands::sample::run(args).map(|()| 0),
+        Command::Data(args) => commands::data::run(args).map(|()| 0),
         Command::Edit(args) => commands::edit::run(args).map(|()| 0),
         Command::Samplers(args) => commands::samplers::run(args).map(|()| 0),
         Command::Evaluate(args) => commands::evaluate::run(args).map(|()| 0),

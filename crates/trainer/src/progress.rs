@@ -136,6 +136,20 @@ fn parts(progress: f64) -> u64 {
     (progress.clamp(0.0, 1.0) * PARTS as f64) as u64
 }
 
+/// A bar over the bytes of a file that is being fetched, on a terminal; nothing elsewhere.
+pub fn download_bar(file: &str) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template(
+        "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} [left {eta}]",
+    );
+    bars()
+        .add(ProgressBar::no_length())
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        .with_message(file.to_owned())
+}
+
 /// A bar over `length` pieces of work, on a terminal; nothing elsewhere.
 pub fn bar(length: usize, what: &'static str) -> ProgressBar {
     if !io::stderr().is_terminal() {

@@ -36,6 +36,8 @@ pub enum Purpose {
     OffsetNoise = 8,
     /// The directions along which sets of images are compared; one index, 0.
     Directions = 9,
+    /// Which images of a training batch are mirrored; the index is the micro-batch.
+    Flip = 10,
     /// What scoring draws by chance: subsets, timesteps and noise, an index each.
     Scores = 11,
 }

@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use datasets::ImageDataset;
+use datasets::{ImageDataset, Splits};
 use rand::{Rng, RngExt};
 use serde::Serialize;
 use tracing::{info, warn};
 
 use crate::atomic_file;
+use crate::batches::Batches;
 use crate::checkpoint::{self, Checkpoint, Counters, Snapshot};
 use crate::config::RunConfig;
-use crate::data_order::DataOrder;
 use crate::held_out::held_out_loss;
 use crate::learner::Learner;
 use crate::metrics::{Metrics, Record};
@@ -32,11 +32,10 @@ use crate::streams::{self, Purpose, Streams};
 pub struct Training<'a> {
     config: &'a RunConfig,
     folder: &'a RunFolder,
-    train_split: &'a ImageDataset,
-    test_split: &'a ImageDataset,
+    batches: Batches,
+    test_split: ImageDataset,
     device: Device,
     streams: Streams,
-    order: DataOrder,
 
     learner: Learner,
     counters: Counters,
@@ -102,7 +101,7 @@ impl<'a> Training<'a> {
     pub fn new(
         config: &'a RunConfig,
         folder: &'a RunFolder,
-        splits: (&'a ImageDataset, &'a ImageDataset),
+        splits: Splits,
         device: &Device,
         checkpoint: Option<&Checkpoint>,
     ) -> Result<Self> {
@@ -117,13 +116,12 @@ impl<'a> Training<'a> {
             counters = checkpoint.counters().clone();
         }
         Ok(Self {
-            order: DataOrder::new(splits.0.len(), streams),
+            batches: Batches::new(splits.train, config, counters.examples_seen),
             metrics: Metrics::open(folder.path(), counters.step)
                 .context("cannot write the metrics")?,
             seconds_before: counters.seconds,
             started: Instant::now(),
-            train_split: splits.0,
-            test_split: splits.1,
+            test_split: splits.test,
             config,
             folder,
             device,
@@ -148,7 +146,9 @@ impl<'a> Training<'a> {
         let mut drawn = None;
         while self.progress() < 1.0 && !stop.load(Ordering::Relaxed) {
             let accumulation = self.config.training.gradient_accumulation;
-            let batches = (0..accumulation).map(|_| self.next_example()).collect();
+            let batches = (0..accumulation)
+                .map(|_| self.next_example())
+                .collect::<Result<_>>()?;
             let learning_rate =
                 learning_rate(&self.config.training, self.counters.step, self.progress());
             let seen = self.learner.step(batches, learning_rate)?;
@@ -197,14 +197,16 @@ impl<'a> Training<'a> {
 
     /// The next training batch, whose position in the data and in the random streams is the number
     /// of examples seen.
-    fn next_example(&mut self) -> Example {
+    fn next_example(&mut self) -> Result<Example> {
         let batch_size = self.config.training.batch_size;
-        let seen = self.counters.examples_seen;
-        let indices = self.order.indices(seen, batch_size);
-        let micro_batch = seen / batch_size as u64;
+        let micro_batch = self.counters.examples_seen / batch_size as u64;
+        let batch = self.batches.next()?;
         self.counters.examples_seen += batch_size as u64;
 
-        let x_0 = self.train_split.batch(&indices, &self.device);
+        let x_0 = self
+            .batches
+            .dataset()
+            .to_tensor(&batch.pixels, &self.device);
         let rng = &mut self.streams.at(Purpose::Training, micro_batch);
         let timesteps = streams::timesteps(
             batch_size,
@@ -226,15 +228,16 @@ impl<'a> Training<'a> {
             let seed = self.streams.at(Purpose::Dropout, micro_batch).next_u64();
             self.device.seed(seed);
         }
-        Example {
+        Ok(Example {
             x_0: x_0.autodiff(),
-            labels: self.labels(&indices, micro_batch),
+            labels: self.labels(&batch.indices, micro_batch),
             noise: noise.autodiff(),
             timesteps,
-        }
+        })
     }
 
-    /// The labels of a batch, some of them dropped (Ho and Salimans 2022, algorithm 1).
+    /// The labels of a batch, some of them dropped (Ho and Salimans 2022, algorithm 1). An image
+    /// without a class has the label that means "no class".
     fn labels(&self, indices: &[usize], micro_batch: u64) -> Option<Vec<usize>> {
         let null_label = self.config.null_label()?;
         let mut rng = self.streams.at(Purpose::LabelDropout, micro_batch);
@@ -242,7 +245,7 @@ impl<'a> Training<'a> {
             if rng.random_bool(self.config.conditioning.label_dropout) {
                 null_label
             } else {
-                self.train_split.label(index)
+                self.batches.dataset().label(index).unwrap_or(null_label)
             }
         };
         Some(indices.iter().map(label).collect())
@@ -254,7 +257,7 @@ impl<'a> Training<'a> {
     }
 
     fn epoch(&self) -> f64 {
-        self.counters.examples_seen as f64 / self.train_split.len() as f64
+        self.counters.examples_seen as f64 / self.batches.dataset().len() as f64
     }
 
     /// The share of the budget that is used up: the largest, where there are several budgets.
@@ -315,7 +318,7 @@ impl<'a> Training<'a> {
         let loss = held_out_loss(
             &self.learner.averaged(),
             &self.learner.objective,
-            self.test_split,
+            &self.test_split,
             self.config,
             &self.device,
         )?;

@@ -27,12 +27,15 @@ fn configs() -> Vec<(String, RunConfig)> {
 fn every_configuration_can_be_used() {
     let configs = configs();
     let names: Vec<&str> = configs.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["cifar10", "fashion-mnist", "mnist", "smoke"]);
+    assert_eq!(
+        names,
+        ["cifar10", "emoji", "fashion-mnist", "mnist", "smoke"]
+    );
     for (name, config) in &configs {
-        let dataset = config.data.dataset.to_string();
+        let data = config.data.name();
         assert!(
-            *name == dataset || name == "smoke",
-            "{name} trains on {dataset}"
+            data == *name || data == format!("data/{name}") || name == "smoke",
+            "{name} trains on {data}"
         );
     }
 }
@@ -51,7 +54,7 @@ fn the_cifar10_network_is_the_one_of_the_paper() {
 #[test]
 fn the_mnist_configuration_names_every_key() {
     let text = std::fs::read_to_string(support::config("mnist.toml")).unwrap();
-    let (_, config) = configs().swap_remove(2);
+    let (_, config) = configs().swap_remove(3);
     let resolved: toml::Table = config.to_toml().unwrap().parse().unwrap();
     fn keys(table: &toml::Table, found: &mut Vec<String>) {
         for (key, value) in table {

@@ -393,6 +393,12 @@ fn nothing_is_overwritten_unasked() {
     assert!(fs::read(place.join("theirs").join(WEIGHTS)).unwrap() != before);
     assert_eq!(entries(place), ["theirs"]);
 
+    // A pipeline with more in it than is written is someone else's.
+    fs::write(place.join("theirs/README.md"), "precious").unwrap();
+    let overwrite = ["export", run(), "theirs", "--overwrite"];
+    fail(place, &overwrite, 2, &["is not empty and no pipeline"]);
+    fs::remove_file(place.join("theirs/README.md")).unwrap();
+
     // What is no pipeline is not touched, whatever is asked for.
     fs::create_dir(place.join("precious")).unwrap();
     fs::write(place.join("precious/file"), "precious").unwrap();

@@ -134,12 +134,12 @@ fn mnist_dissolves_in_both_ways() {
         dataset
             .labels()
             .iter()
-            .position(|&label| label == class)
+            .position(|&label| label == Some(class))
             .unwrap()
     };
     let values: Vec<f64> = (0..10)
-        .flat_map(|class| dataset.pixels(first(class)))
-        .map(|&byte| f64::from(byte) / 127.5 - 1.0)
+        .flat_map(|class| dataset.read(&[first(class)]).unwrap())
+        .map(|byte| f64::from(byte) / 127.5 - 1.0)
         .collect();
     let mean_square = values.iter().map(|v| v * v).sum::<f64>() / values.len() as f64;
     let schedule = NoiseSchedule::new(&BetaSchedule::default(), 1000).unwrap();

@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
+use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorInfo};
 use serde::Serialize;
 
@@ -62,8 +63,10 @@ pub enum WeightsError {
         /// The shape in the network.
         expected: Vec<usize>,
     },
-    /// A tensor does not hold 32-bit floats.
-    #[error("tensor `{tensor}` has type {found}, expected F32; convert the weights first")]
+    /// A tensor does not hold floats of 32 or 16 bits.
+    #[error(
+        "tensor `{tensor}` has type {found}, expected F32, F16 or BF16; convert the weights first"
+    )]
     Dtype {
         /// Its name.
         tensor: String,
@@ -289,10 +292,6 @@ impl Loader<'_> {
             return Err(WeightsError::Missing { tensor, expected });
         };
         self.unused.remove(tensor.as_str());
-        if view.dtype() != Dtype::F32 {
-            let found = view.dtype().to_string();
-            return Err(WeightsError::Dtype { tensor, found });
-        }
         if view.shape() != expected {
             let found = view.shape().to_vec();
             return Err(WeightsError::Shape {
@@ -302,8 +301,17 @@ impl Loader<'_> {
             });
         }
 
-        let (values, _) = view.data().as_chunks::<F32_BYTES>();
-        let mut values: Vec<f32> = values.iter().map(|&b| f32::from_le_bytes(b)).collect();
+        let data = view.data();
+        let mut values: Vec<f32> = match view.dtype() {
+            Dtype::F32 => numbers(data, f32::from_le_bytes),
+            // f32 holds every number of theirs.
+            Dtype::F16 => numbers(data, |b| f16::from_le_bytes(b).to_f32()),
+            Dtype::BF16 => numbers(data, |b| bf16::from_le_bytes(b).to_f32()),
+            other => {
+                let found = other.to_string();
+                return Err(WeightsError::Dtype { tensor, found });
+            }
+        };
         if let Some(error) = not_finite(&tensor, &values) {
             return Err(error);
         }
@@ -312,6 +320,12 @@ impl Loader<'_> {
         }
         Ok(TensorData::new(values, shape.to_vec()))
     }
+}
+
+/// The numbers that are stored in `N` bytes each.
+fn numbers<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+    let (values, _) = bytes.as_chunks::<N>();
+    values.iter().map(|&bytes| read(bytes)).collect()
 }
 
 /// What diffusers called a parameter of attention before its version 0.17: the names in many files of

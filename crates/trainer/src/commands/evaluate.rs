@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use datasets::{ImageDataset, Split};
 use serde::Serialize;
 use tracing::info;
 
@@ -13,6 +12,7 @@ use crate::checkpoint::Checkpoint;
 use crate::classifier::{ImageSet, default_steps};
 use crate::cli::EvaluateArgs;
 use crate::config::{RunConfig, SamplingConfig};
+use crate::data;
 use crate::device;
 use crate::feature_cache::FeatureCache;
 use crate::progress;
@@ -156,27 +156,26 @@ fn check(args: &EvaluateArgs) -> Result<()> {
 
 /// The images that the run learnt from and those that it did not, as far as they are asked for.
 fn splits(config: &RunConfig, args: &EvaluateArgs) -> Result<(ImageSet, ImageSet)> {
-    let name = config.data.dataset;
-    let dir = datasets::find(name, args.data_dir.as_deref())?;
+    let splits = data::load(config, args.data_dir.as_deref())?;
     let count = args.reference_images.unwrap_or(usize::MAX);
-    let split = |split| -> Result<ImageSet> {
-        let set = ImageSet::first(&ImageDataset::load(name, split, &dir)?, count);
-        let network = &config.network;
-        let expected = [
-            network.in_channels,
-            network.sample_size,
-            network.sample_size,
-        ];
+    let network = &config.network;
+    let expected = [
+        network.in_channels,
+        network.sample_size,
+        network.sample_size,
+    ];
+    let set = |dataset| -> Result<ImageSet> {
+        let set = ImageSet::first(dataset, count)?;
         if set.shape() != expected {
             bail!(
-                "the images of {name} have the shape {:?} (channels, height, width), and the network \
+                "the images of the data have the shape {:?} (channels, height, width), and the network \
                  draws {expected:?}: there is nothing to compare",
                 set.shape()
             );
         }
         Ok(set)
     };
-    Ok((split(Split::Train)?, split(Split::Test)?))
+    Ok((set(&splits.train)?, set(&splits.test)?))
 }
 
 fn cache_folder(args: &EvaluateArgs) -> PathBuf {

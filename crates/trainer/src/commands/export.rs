@@ -16,7 +16,7 @@ use crate::cli::ExportArgs;
 use crate::config::RunConfig;
 use crate::device;
 use crate::diffusers;
-use crate::learner::initial_network;
+use crate::sampling::Model;
 
 /// Writes the folder.
 pub fn run(args: &ExportArgs) -> Result<()> {
@@ -25,7 +25,7 @@ pub fn run(args: &ExportArgs) -> Result<()> {
     let checkpoint = Checkpoint::open(&args.run, args.best)?;
     let config = checkpoint.config();
     let class = class(args, config.null_label())?;
-    let unet = checkpoint.load_ema(initial_network(config, &device.device)?)?;
+    let unet = Model::load(&checkpoint, device.device)?.unet;
     if let spacing @ (TimestepSpacing::Karras | TimestepSpacing::LogLinear) =
         config.sampling.timestep_spacing
     {
@@ -85,12 +85,12 @@ fn check_place(out: &Path, overwrite: bool) -> Result<()> {
     match (is_empty, diffusers::is_pipeline(out), overwrite) {
         (true, ..) | (_, true, true) => Ok(()),
         (_, true, false) => bail!(Usage(format!(
-            "{} holds a pipeline of diffusers already: choose another folder, or replace it with \
+            "{} holds a pipeline already: choose another folder, or replace it with \
              --overwrite",
             out.display()
         ))),
         (_, false, _) => bail!(Usage(format!(
-            "{} is not empty and no pipeline of diffusers: choose another folder",
+            "{} is not empty and no pipeline that was exported: choose another folder",
             out.display()
         ))),
     }

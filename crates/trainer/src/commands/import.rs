@@ -56,7 +56,7 @@ pub fn run(args: &ImportArgs) -> Result<()> {
     println!("draw from it with: trainer sample {run}");
     println!(
         "train it further on {} with: trainer train --resume {run}",
-        config.data.dataset
+        config.data.name()
     );
     Ok(())
 }

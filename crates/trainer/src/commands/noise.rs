@@ -21,13 +21,14 @@ mod points;
 mod sound;
 mod table;
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor};
-use datasets::{Channels, ImageDataset, Split, read_folder, read_image, read_points, read_wav};
+use datasets::{Channels, read_folder, read_image, read_points, read_wav};
 use image::DynamicImage;
 use noising::Chain;
 use rand_chacha::ChaCha8Rng;
@@ -36,6 +37,7 @@ use tracing::info;
 use crate::Usage;
 use crate::cli::NoiseArgs;
 use crate::config::{self, RunConfig};
+use crate::data;
 use crate::device;
 use crate::pictures;
 use crate::plots;
@@ -82,16 +84,15 @@ pub fn run(args: &NoiseArgs) -> Result<()> {
     let forward = Forward::new(&config, args, device.device)?;
     match source {
         Source::Dataset => {
-            let name = config.data.dataset;
-            let folder = datasets::find(name, args.data_dir.as_deref())?;
-            let dataset = ImageDataset::load(name, Split::Test, &folder)?;
+            let dataset = data::load_test(&config, args.data_dir.as_deref())?;
             let indices = one_of_each_class_first(dataset.labels(), args.count.unwrap_or(IMAGES));
             info!(
-                "noising {} test images of {name} on {}",
+                "noising {} test images of {} on {}",
                 indices.len(),
+                config.data.name(),
                 device.name
             );
-            forward.show_images(dataset.batch(&indices, &forward.device))
+            forward.show_images(dataset.batch(&indices, &forward.device)?)
         }
         Source::Images(path) => {
             let images = read_images(&path, args, &forward.device)?;
@@ -224,13 +225,13 @@ fn read_images(path: &Path, args: &NoiseArgs, device: &Device) -> Result<Tensor<
 
 /// The first image of each class in order, then the second of each, and so on: `count` indices, or
 /// as many as there are.
-fn one_of_each_class_first(labels: &[u8], count: usize) -> Vec<usize> {
-    let mut seen = [0_usize; 256];
-    let mut order: Vec<(usize, u8, usize)> = labels
+pub(super) fn one_of_each_class_first(labels: &[Option<u16>], count: usize) -> Vec<usize> {
+    let mut seen = HashMap::<Option<u16>, usize>::new();
+    let mut order: Vec<(usize, Option<u16>, usize)> = labels
         .iter()
         .enumerate()
         .map(|(index, &label)| {
-            let rank = &mut seen[usize::from(label)];
+            let rank = seen.entry(label).or_default();
             *rank += 1;
             (*rank, label, index)
         })
@@ -470,9 +471,10 @@ mod tests {
 
     #[test]
     fn classes_come_in_turn() {
-        let labels = [1, 1, 0, 2, 0, 1];
+        let labels = [1, 1, 0, 2, 0, 1].map(Some);
         assert_eq!(one_of_each_class_first(&labels, 4), [2, 0, 3, 4]);
         assert_eq!(one_of_each_class_first(&labels, 9), [2, 0, 3, 4, 1, 5]);
+        assert_eq!(one_of_each_class_first(&[None; 3], 2), [0, 1]);
     }
 
     #[test]

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
-use datasets::{ImageDataset, Split};
+use datasets::Splits;
 use tracing::info;
 
 use crate::Usage;
 use crate::atomic_file;
 use crate::checkpoint::Checkpoint;
 use crate::cli::{BudgetArgs, TrainArgs};
-use crate::config::{self, ConfigError, RunConfig};
+use crate::config::{self, ConfigError, DataConfig, RunConfig};
+use crate::data;
 use crate::device;
 use crate::run_folder::RunFolder;
 use crate::training::{Ending, Training};
@@ -32,7 +33,14 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
         (Some(checkpoint), Some(run)) => (resumed_config(checkpoint, args)?, run.clone()),
         _ => new_config(args)?,
     };
-    let (config, train_split, test_split) = load_data(config, args.data_dir.as_deref())?;
+    let splits = data::load(&config, args.data_dir.as_deref())?;
+    let config = fit(config, &splits)?;
+    let images = splits.train.len();
+    let how = if splits.train.is_streamed() {
+        " (too many for data.cache_mib: read anew each time)"
+    } else {
+        ""
+    };
 
     let folder = match &resumed {
         Some(_) => RunFolder::open(&out)?,
@@ -40,23 +48,16 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
     };
     atomic_file::write(&folder.config(), config.to_toml()?.as_bytes())
         .with_context(|| format!("cannot write {}", folder.config().display()))?;
-    let mut training = Training::new(
-        &config,
-        &folder,
-        (&train_split, &test_split),
-        &device.device,
-        resumed.as_ref(),
-    )?;
+    let mut training = Training::new(&config, &folder, splits, &device.device, resumed.as_ref())?;
     info!(
-        "{} {} on {}: {} training images, {} parameters, device {}",
+        "{} {} on {}: {images} training images{how}, {} parameters, device {}",
         if resumed.is_some() {
             "going on with"
         } else {
             "training"
         },
         out.display(),
-        config.data.dataset,
-        train_split.len(),
+        config.data.name(),
         training.num_params(),
         device.name
     );
@@ -98,7 +99,7 @@ fn resumed_config(checkpoint: &Checkpoint, args: &TrainArgs) -> Result<RunConfig
     let config = with_budget(saved.overridden(&overrides)?, &args.budget);
     let fixed = [
         ("seed", config.seed == saved.seed),
-        ("data", config.data == saved.data),
+        ("data", same_data(&config.data, &saved.data)),
         ("noise", config.noise == saved.noise),
         ("network", config.network == saved.network),
         ("conditioning", config.conditioning == saved.conditioning),
@@ -148,23 +149,37 @@ fn with_budget(mut config: RunConfig, budget: &BudgetArgs) -> RunConfig {
     config
 }
 
-/// Loads both splits, and fits the configuration to them: the network gets an embedding for each
-/// class and one more for "no class".
-fn load_data(
-    mut config: RunConfig,
-    data_dir: Option<&Path>,
-) -> Result<(RunConfig, ImageDataset, ImageDataset)> {
-    let name = config.data.dataset;
-    let dir = datasets::find(name, data_dir)?;
-    let train_split = ImageDataset::load(name, Split::Train, &dir)?;
-    let test_split = ImageDataset::load(name, Split::Test, &dir)?;
+/// Whether two configurations train on the same images. Where they lie and how many are held in memory
+/// may change; that they are the same is seen by their fingerprint.
+fn same_data(a: &DataConfig, b: &DataConfig) -> bool {
+    let moved = DataConfig {
+        path: b.path.clone(),
+        cache_mib: b.cache_mib,
+        ..a.clone()
+    };
+    moved == *b && a.path.is_some() == b.path.is_some()
+}
 
+/// Fits the configuration to the data: the network gets an embedding for each class and one more for
+/// "no class".
+fn fit(mut config: RunConfig, splits: &Splits) -> Result<RunConfig> {
+    let train_split = &splits.train;
+    let name = config.data.name();
     let value_error = |key: &str, message: String| ConfigError::Value {
         path: None,
         line: None,
         key: key.to_owned(),
         message,
     };
+    if config.conditioning.class_labels && train_split.num_classes() == 0 {
+        bail!(value_error(
+            "conditioning.class_labels",
+            format!(
+                "the images of {name} have no classes: set it to false, or sort the images into a \
+                 folder for each class, or put labels into the .npz file"
+            )
+        ));
+    }
     let embeds = config
         .conditioning
         .class_labels
@@ -205,7 +220,8 @@ fn load_data(
             ));
         }
     }
-    Ok((config, train_split, test_split))
+    config.data.fingerprint = splits.fingerprint.clone();
+    Ok(config)
 }
 
 /// A flag that Ctrl-C and a request to terminate set; a second one ends the program at once.

@@ -34,6 +34,9 @@ pub use scheduler::Scheduler;
 const DIFFUSERS_VERSION: &str = "0.42.1";
 
 const MODEL_INDEX: &str = "model_index.json";
+const UNET: &str = "unet";
+const SCHEDULER: &str = "scheduler";
+const CONTENTS: [&str; 3] = [MODEL_INDEX, UNET, SCHEDULER];
 const UNET_CONFIG: &str = "config.json";
 const UNET_WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
 const UNET_PICKLE: &str = "diffusion_pytorch_model.bin";
@@ -148,13 +151,13 @@ impl PipelineFolder {
                 .into_iter()
                 .find(|place| place.join(name).is_file())
         };
-        let Some(unet) = place("unet", UNET_CONFIG) else {
+        let Some(unet) = place(UNET, UNET_CONFIG) else {
             return Err(DiffusersError::NoNetwork {
                 folder: folder.to_owned(),
             });
         };
         let network = network::read(&Keys::read(&unet.join(UNET_CONFIG))?)?;
-        let scheduler = place("scheduler", SCHEDULER_CONFIG)
+        let scheduler = place(SCHEDULER, SCHEDULER_CONFIG)
             .map(|place| scheduler::read(&Keys::read(&place.join(SCHEDULER_CONFIG))?))
             .transpose()?;
         let (weights, pickle) = (unet.join(UNET_WEIGHTS), unet.join(UNET_PICKLE));
@@ -194,9 +197,13 @@ impl PipelineFolder {
     }
 }
 
-/// Whether `folder` holds what [`write`] writes.
+/// Whether `folder` holds what [`write`] writes, and nothing else.
 pub fn is_pipeline(folder: &Path) -> bool {
+    let is_ours = |entry: io::Result<fs::DirEntry>| {
+        entry.is_ok_and(|entry| CONTENTS.iter().any(|name| entry.file_name() == *name))
+    };
     folder.join(MODEL_INDEX).is_file()
+        && fs::read_dir(folder).is_ok_and(|mut entries| entries.all(is_ours))
 }
 
 /// Writes `unet` and the chain of `config` into the new folder `folder`, every file synced.
@@ -207,7 +214,7 @@ pub fn write(folder: &Path, unet: &UNet, config: &RunConfig) -> Result<(), Diffu
         "unet": ["diffusers", network::CLASS_NAME],
         "scheduler": ["diffusers", scheduler::CLASS_NAME],
     });
-    let (unet_folder, scheduler_folder) = (folder.join("unet"), folder.join("scheduler"));
+    let (unet_folder, scheduler_folder) = (folder.join(UNET), folder.join(SCHEDULER));
     let weights = unet_folder.join(UNET_WEIGHTS);
     let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
     let bytes =

@@ -33,14 +33,7 @@ pub struct Scheduler {
 
 /// The scheduler of a configuration.
 pub(super) fn read(keys: &Keys) -> Result<Scheduler, DiffusersError> {
-    keys.must_be(
-        "_class_name",
-        &[
-            json!(CLASS_NAME),
-            json!("DDIMScheduler"),
-            json!("PNDMScheduler"),
-        ],
-    )?;
+    keys.must_be("_class_name", &[json!(CLASS_NAME), json!("DDIMScheduler")])?;
     let noise = noise(keys)?;
     NoiseSchedule::new(&noise.schedule, noise.num_train_timesteps).map_err(|source| {
         DiffusersError::Schedule {

@@ -1,0 +1,734 @@
+//! A folder of images as a dataset.
+//!
+//! ```text
+//! DIR/cat/1.png                 class "cat"
+//! DIR/dog/deep/er/2.jpg         class "dog": the first folder counts
+//! DIR/3.webp                    no class
+//! ```
+//!
+//! - What lies in `DIR/train/` is to learn from and what lies in `DIR/test/` is held out, if both are
+//!   there. Otherwise one image in ten is held out by a hash of its path below `DIR`.
+//! - Images are files named `.png`, `.jpg`, `.jpeg`, `.webp`, `.bmp` or `.gif`, in any case; hidden files
+//!   and folders are passed over. Their order is that of their paths.
+//! - Symbolic links are passed over, so that nothing outside `DIR` is read and nothing is read twice;
+//!   `DIR` itself may be one.
+//! - Every image is cropped to its central square and resized to one size ([`crate::image_file`]).
+//!
+//! Images that fit into memory together are decoded once. Of a folder that is too large for that only
+//! the headers are read at first, and pixels when they are asked for.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::num::NonZero;
+use std::panic;
+use std::path::{Component, Path, PathBuf};
+use std::slice;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use walkdir::WalkDir;
+
+use crate::bytes::sha256;
+use crate::image_dataset::{ImageDataset, MAX_CLASSES};
+use crate::image_file::{Channels, ImageFileError, first_messages, image_size, read_image_on};
+use crate::splits::{Splits, order_by_hash, split_by_hash};
+
+/// How file names of images end.
+const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "bmp", "gif"];
+
+/// Files that are decoded before their pixels are put together.
+const FILES_AT_ONCE: usize = 1024;
+
+/// How many files are tried in the place of one that cannot be read; when that many are bad, so is all.
+const MAX_SUBSTITUTES: usize = 100;
+
+/// How the images of a folder are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FolderOptions {
+    /// Grey or RGB.
+    pub channels: Channels,
+    /// Width and height that every image is brought to.
+    pub size: usize,
+    /// The colour (red, green, blue) that transparent images are laid on.
+    pub background: [u8; 3],
+    /// Whether files that cannot be read are passed over, with a warning each, and do not stop all.
+    pub skip_bad: bool,
+    /// The most bytes of pixels that are held in memory; a larger folder is streamed.
+    pub cache_bytes: u64,
+}
+
+/// Why a folder gives no dataset.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// A folder cannot be read.
+    #[error("cannot read the folder {}", path.display())]
+    Read {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// There is no image.
+    #[error(
+        "no images below {}: expected files named .png, .jpg, .jpeg, .webp, .bmp or .gif, in it or in \
+         folders in it ({others} other files and {links} symbolic links were passed over)",
+        path.display()
+    )]
+    NoImages {
+        /// The folder.
+        path: PathBuf,
+        /// Files that are no images by their names.
+        others: usize,
+        /// Symbolic links, which are not followed.
+        links: usize,
+    },
+    /// There is one image, and it cannot be held out and learned from.
+    #[error("only one image below {}: at least two are needed, one of them to be held out", path.display())]
+    OneImage {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Images cannot be read.
+    #[error(
+        "{} of the {files} images below {} cannot be read; repair or remove them, or have them passed \
+         over (skip_bad). The first: {}",
+        errors.len(), path.display(), first_messages(errors)
+    )]
+    BadFiles {
+        /// The folder.
+        path: PathBuf,
+        /// How many images there are.
+        files: usize,
+        /// One error a bad file.
+        errors: Vec<ImageFileError>,
+    },
+    /// All images are unreadable.
+    #[error("none of the {files} images below {} can be read. The first: {first}", path.display())]
+    AllBad {
+        /// The folder.
+        path: PathBuf,
+        /// How many images there are.
+        files: usize,
+        /// What is wrong with the first ones.
+        first: String,
+    },
+    /// There are more folders than classes can be.
+    #[error("{found} folders in {}: there can be at most {MAX_CLASSES} classes", path.display())]
+    TooManyClasses {
+        /// The folder.
+        path: PathBuf,
+        /// The number of folders.
+        found: usize,
+    },
+}
+
+/// An image below the folder of a dataset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    path: PathBuf,
+    /// The path below the folder, its parts joined by slashes on every system.
+    key: Vec<u8>,
+    /// The first folder of it.
+    class: Option<String>,
+    /// The length of the file in bytes.
+    len: u64,
+}
+
+/// The images below a folder, of which nothing but the names has been read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Listing {
+    train: Vec<Found>,
+    test: Vec<Found>,
+}
+
+/// Loads a folder as both splits of a dataset; see the [module](self).
+///
+/// # Errors
+///
+/// See [`FolderError`]; unreadable images are reported together.
+pub fn load_folder(dir: &Path, options: &FolderOptions) -> Result<Splits, FolderError> {
+    let mut listing = list(dir)?;
+    let image_len = options.channels.count() * options.size * options.size;
+    let files = listing.train.len() + listing.test.len();
+    let is_held = (files as u64).saturating_mul(image_len as u64) <= options.cache_bytes;
+
+    let mut errors = Vec::new();
+    let mut read = |files: &mut Vec<Found>| {
+        if is_held {
+            decode_all(files, options, &mut errors)
+        } else {
+            check_all(files, &mut errors);
+            Vec::new()
+        }
+    };
+    let train_pixels = read(&mut listing.train);
+    let test_pixels = read(&mut listing.test);
+    refuse_or_tell(dir, files, errors, options.skip_bad)?;
+    if listing.train.is_empty() || listing.test.is_empty() {
+        let path = dir.to_owned();
+        return Err(FolderError::OneImage { path });
+    }
+
+    let class_names: BTreeSet<&String> = listing.all().filter_map(|f| f.class.as_ref()).collect();
+    let class_names: Vec<String> = class_names.into_iter().cloned().collect();
+    if class_names.len() > MAX_CLASSES {
+        return Err(FolderError::TooManyClasses {
+            path: dir.to_owned(),
+            found: class_names.len(),
+        });
+    }
+    let fingerprint = listing.fingerprint();
+    let dataset = |files: Vec<Found>, pixels: Vec<u8>| {
+        let label = |found: &Found| {
+            let class = found.class.as_ref()?;
+            class_names
+                .binary_search(class)
+                .ok()
+                .map(|label| label as u16)
+        };
+        let labels = files.iter().map(label).collect();
+        let shape = [options.channels.count(), options.size, options.size];
+        let names = class_names.clone();
+        if is_held {
+            return ImageDataset::held(pixels, shape, labels, names);
+        }
+        let paths = files.into_iter().map(|found| found.path).collect();
+        let options = options.clone();
+        ImageDataset::streamed(StreamedImages { paths, options }, shape, labels, names)
+    };
+    Ok(Splits {
+        train: dataset(listing.train, train_pixels),
+        test: dataset(listing.test, test_pixels),
+        fingerprint: Some(fingerprint),
+    })
+}
+
+/// The widths and heights in pixels of all images below a folder that can be read, as their headers say.
+///
+/// # Errors
+///
+/// See [`FolderError`].
+pub fn folder_image_sizes(dir: &Path) -> Result<Vec<(u32, u32)>, FolderError> {
+    let listing = list(dir)?;
+    let files: Vec<&Found> = listing.all().collect();
+    let sizes = in_parallel(files.len(), |index| image_size(&files[index].path));
+    Ok(sizes.into_iter().flatten().collect())
+}
+
+impl Listing {
+    fn all(&self) -> impl Iterator<Item = &Found> {
+        self.train.iter().chain(&self.test)
+    }
+
+    /// The SHA-256 of split, path and length of every file, in order.
+    fn fingerprint(&self) -> String {
+        let mut text = Vec::new();
+        for (split, files) in [(b'+', &self.train), (b'-', &self.test)] {
+            for found in files {
+                text.push(split);
+                text.extend_from_slice(&found.key);
+                text.push(0);
+                text.extend_from_slice(&found.len.to_le_bytes());
+            }
+        }
+        sha256(&[&text])
+    }
+}
+
+/// Finds the images below `dir` and divides them.
+fn list(dir: &Path) -> Result<Listing, FolderError> {
+    let (train, test) = (dir.join("train"), dir.join("test"));
+    let is_folder = |path: &Path| path.symlink_metadata().is_ok_and(|found| found.is_dir());
+    if is_folder(&train) && is_folder(&test) {
+        let test = walk(&test)?;
+        let keys: Vec<&[u8]> = test.iter().map(|found| &found.key[..]).collect();
+        let test = order_by_hash(&keys).into_iter().map(|i| test[i].clone());
+        return Ok(Listing {
+            train: walk(&train)?,
+            test: test.collect(),
+        });
+    }
+    let found = walk(dir)?;
+    let keys: Vec<&[u8]> = found.iter().map(|found| &found.key[..]).collect();
+    let path = dir.to_owned();
+    let (train, test) = split_by_hash(&keys).ok_or(FolderError::OneImage { path })?;
+    let pick = |indices: Vec<usize>| indices.into_iter().map(|i| found[i].clone()).collect();
+    Ok(Listing {
+        train: pick(train),
+        test: pick(test),
+    })
+}
+
+/// The images below `root` in the order of their paths; at least one.
+fn walk(root: &Path) -> Result<Vec<Found>, FolderError> {
+    let read_error = |path: &Path, source: io::Error| FolderError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let metadata = fs::metadata(root).map_err(|source| read_error(root, source))?;
+    if !metadata.is_dir() {
+        let source = io::Error::new(io::ErrorKind::NotADirectory, "it is a file");
+        return Err(read_error(root, source));
+    }
+    let is_hidden = |name: &OsStr| name.as_encoded_bytes().starts_with(b".");
+    let entries = WalkDir::new(root)
+        .sort_by_file_name()
+        .into_iter()
+        .filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry.file_name()));
+    let (mut found, mut others, mut links) = (Vec::new(), 0, 0);
+    for entry in entries {
+        let entry = entry.map_err(|error| {
+            let path = error.path().unwrap_or(root).to_owned();
+            read_error(&path, error.into())
+        })?;
+        if entry.path_is_symlink() && entry.depth() > 0 {
+            tracing::warn!("{} is a symbolic link; passed over", entry.path().display());
+            links += 1;
+        } else if entry.file_type().is_file() {
+            if !is_image_name(entry.path()) {
+                others += 1;
+                continue;
+            }
+            let len = entry.metadata().map_err(|error| {
+                let path = entry.path();
+                read_error(path, error.into())
+            })?;
+            found.push(Found::new(root, entry.path(), len.len()));
+        }
+    }
+    if found.is_empty() {
+        return Err(FolderError::NoImages {
+            path: root.to_owned(),
+            others,
+            links,
+        });
+    }
+    Ok(found)
+}
+
+impl Found {
+    fn new(root: &Path, path: &Path, len: u64) -> Self {
+        let below = path.strip_prefix(root).unwrap_or(path);
+        let parts: Vec<&OsStr> = below
+            .components()
+            .filter_map(|component| match component {
+                Component::Normal(part) => Some(part),
+                _ => None,
+            })
+            .collect();
+        let bytes: Vec<&[u8]> = parts.iter().map(|part| part.as_encoded_bytes()).collect();
+        let class = match &parts[..] {
+            [class, _, ..] => Some(class.to_string_lossy().into_owned()),
+            _ => None,
+        };
+        Self {
+            path: path.to_owned(),
+            key: bytes.join(&b'/'),
+            class,
+            len,
+        }
+    }
+}
+
+fn is_image_name(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default();
+    EXTENSIONS
+        .iter()
+        .any(|known| extension.eq_ignore_ascii_case(known))
+}
+
+/// Decodes all files; those that cannot be are taken out of the list, and their errors kept.
+fn decode_all(
+    files: &mut Vec<Found>,
+    options: &FolderOptions,
+    errors: &mut Vec<ImageFileError>,
+) -> Vec<u8> {
+    let mut pixels = Vec::new();
+    let mut good = Vec::with_capacity(files.len());
+    for chunk in files.chunks(FILES_AT_ONCE) {
+        let images = in_parallel(chunk.len(), |index| options.read(&chunk[index].path));
+        for (found, image) in chunk.iter().zip(images) {
+            match image {
+                Ok(image) => {
+                    pixels.extend_from_slice(&image);
+                    good.push(found.clone());
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+    }
+    *files = good;
+    pixels
+}
+
+/// Reads the headers of all files; those that are no images are taken out of the list, and their errors
+/// kept.
+fn check_all(files: &mut Vec<Found>, errors: &mut Vec<ImageFileError>) {
+    let sizes = in_parallel(files.len(), |index| image_size(&files[index].path));
+    let mut sizes = sizes.into_iter();
+    files.retain(|_| match sizes.next() {
+        Some(Err(error)) => {
+            errors.push(error);
+            false
+        }
+        _ => true,
+    });
+}
+
+/// Files that cannot be read: an error, or a warning for each.
+fn refuse_or_tell(
+    dir: &Path,
+    files: usize,
+    errors: Vec<ImageFileError>,
+    skip_bad: bool,
+) -> Result<(), FolderError> {
+    let path = dir.to_owned();
+    if errors.is_empty() {
+        return Ok(());
+    }
+    if errors.len() == files {
+        let first = first_messages(&errors);
+        return Err(FolderError::AllBad { path, files, first });
+    }
+    if !skip_bad {
+        return Err(FolderError::BadFiles {
+            path,
+            files,
+            errors,
+        });
+    }
+    for error in &errors {
+        tracing::warn!("{}; passed over", first_messages(slice::from_ref(error)));
+    }
+    tracing::warn!(
+        "{} of the {files} images below {} cannot be read and were passed over",
+        errors.len(),
+        dir.display()
+    );
+    Ok(())
+}
+
+impl FolderOptions {
+    /// The bytes of one image: each channel, row, column.
+    fn read(&self, path: &Path) -> Result<Vec<u8>, ImageFileError> {
+        read_image_on(path, self.channels, Some(self.size), self.background)
+            .map(|picture| picture.into_pixels())
+    }
+}
+
+/// Images that are decoded when they are asked for.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct StreamedImages {
+    paths: Vec<PathBuf>,
+    options: FolderOptions,
+}
+
+impl StreamedImages {
+    /// The bytes of the images of these `indices`, in this order. In the place of one that cannot be
+    /// decoded stands the next one of its class that can, if bad files are to be passed over.
+    pub(crate) fn read(
+        &self,
+        indices: &[usize],
+        labels: &[Option<u16>],
+    ) -> Result<Vec<u8>, ImageFileError> {
+        let images = in_parallel(indices.len(), |place| self.read_one(indices[place], labels));
+        images
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()
+            .map(|images| images.concat())
+    }
+
+    fn read_one(&self, index: usize, labels: &[Option<u16>]) -> Result<Vec<u8>, ImageFileError> {
+        let image = self.options.read(&self.paths[index]);
+        let (true, Err(error)) = (self.options.skip_bad, &image) else {
+            return image;
+        };
+        tracing::warn!("{}; passed over", first_messages(slice::from_ref(error)));
+        let len = self.paths.len();
+        (1..len)
+            .map(|step| (index + step) % len)
+            .filter(|&other| labels[other] == labels[index])
+            .take(MAX_SUBSTITUTES)
+            .find_map(|other| self.options.read(&self.paths[other]).ok())
+            .map_or(image, Ok)
+    }
+}
+
+/// Does `work` for each of `0..count` on all cores, in threads of its own: those of a pool may all be
+/// waiting for what is being read.
+fn in_parallel<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let next = AtomicUsize::new(0);
+    let take_turns = || {
+        let mut done = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= count {
+                return done;
+            }
+            done.push((index, work(index)));
+        }
+    };
+    let mut results = thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads.min(count))
+            .map(|_| scope.spawn(take_turns))
+            .collect();
+        let mut results = Vec::with_capacity(count);
+        for worker in workers {
+            match worker.join() {
+                Ok(done) => results.extend(done),
+                Err(payload) => panic::resume_unwind(payload),
+            }
+        }
+        results
+    });
+    results.sort_unstable_by_key(|&(index, _)| index);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use image::{Rgb, RgbImage};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const OPTIONS: FolderOptions = FolderOptions {
+        channels: Channels::Rgb,
+        size: 4,
+        background: [255; 3],
+        skip_bad: false,
+        cache_bytes: u64::MAX,
+    };
+
+    /// A folder of images of one colour each, of mixed sizes: the shade is the place in the list.
+    fn folder(names: &[&str]) -> TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (shade, name) in names.iter().enumerate() {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let (width, height) = (3 + shade as u32 % 7, 9 - shade as u32 % 5);
+            let image = RgbImage::from_pixel(width, height, Rgb([shade as u8; 3]));
+            image.save(path).unwrap();
+        }
+        dir
+    }
+
+    fn names(count: usize) -> Vec<String> {
+        (0..count)
+            .map(|i| format!("{}/{i:03}.png", ["b", "a"][i % 2]))
+            .collect()
+    }
+
+    fn folder_of(count: usize) -> TempDir {
+        let names = names(count);
+        folder(&names.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// The shade of every image.
+    fn shades(dataset: &ImageDataset) -> Vec<u8> {
+        let all: Vec<usize> = (0..dataset.len()).collect();
+        let bytes = dataset.read(&all).unwrap();
+        bytes.chunks(3 * 16).map(|image| image[0]).collect()
+    }
+
+    fn load(dir: &TempDir, options: &FolderOptions) -> Result<Splits, FolderError> {
+        load_folder(dir.path(), options)
+    }
+
+    #[test]
+    fn classes_are_the_first_folders_by_name() {
+        let dir = folder(&[
+            "train/dog/1.png",
+            "train/cat/deep/er/2.BMP",
+            "train/3.gif",
+            "test/dog/4.webp",
+            "test/fox/5.png",
+            "val/6.png",
+        ]);
+        fs::write(dir.path().join("train/cat/notes.txt"), "text").unwrap();
+        fs::write(dir.path().join("train/cat/.hidden.png"), "text").unwrap();
+        let splits = load(&dir, &OPTIONS).unwrap();
+        assert_eq!(splits.train.class_names(), ["cat", "dog", "fox"]);
+        assert_eq!(splits.test.class_names(), splits.train.class_names());
+        let labels = |split: &ImageDataset| -> Vec<_> {
+            (0..split.len())
+                .map(|i| (shades(split)[i], split.label(i)))
+                .collect()
+        };
+        assert_eq!(
+            labels(&splits.train),
+            [(2, None), (1, Some(0)), (0, Some(1))]
+        );
+        let mut test = labels(&splits.test);
+        test.sort_unstable();
+        assert_eq!(test, [(3, Some(1)), (4, Some(2))]);
+        assert_eq!((splits.train.channels(), splits.train.height()), (3, 4));
+    }
+
+    #[test]
+    fn every_image_is_on_one_side_and_stays_there() {
+        let dir = folder_of(100);
+        let splits = load(&dir, &OPTIONS).unwrap();
+        let (train, test) = (shades(&splits.train), shades(&splits.test));
+        let mut all = [train.clone(), test.clone()].concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..100).collect::<Vec<_>>());
+        assert!((3..25).contains(&test.len()), "{}", test.len());
+
+        // One image more moves no other, and changes the fingerprint.
+        RgbImage::from_pixel(9, 9, Rgb([200; 3]))
+            .save(dir.path().join("new.png"))
+            .unwrap();
+        let more = load(&dir, &OPTIONS).unwrap();
+        let without =
+            |shades: Vec<u8>| -> Vec<u8> { shades.into_iter().filter(|&s| s != 200).collect() };
+        assert_eq!(without(shades(&more.train)), train);
+        assert_eq!(without(shades(&more.test)), test);
+        assert_ne!(more.fingerprint, splits.fingerprint);
+        fs::remove_file(dir.path().join("new.png")).unwrap();
+        assert_eq!(
+            load(&dir, &OPTIONS).unwrap().fingerprint,
+            splits.fingerprint
+        );
+    }
+
+    #[test]
+    fn streamed_images_are_the_held_ones() {
+        let dir = folder_of(30);
+        let held = load(&dir, &OPTIONS).unwrap();
+        let streamed = load(
+            &dir,
+            &FolderOptions {
+                cache_bytes: 30 * 48 - 1,
+                ..OPTIONS
+            },
+        )
+        .unwrap();
+        assert!(!held.train.is_streamed() && streamed.train.is_streamed());
+        assert_eq!(held.train.labels(), streamed.train.labels());
+        assert_eq!(held.fingerprint, streamed.fingerprint);
+        let some = [3, 0, 3, 20];
+        assert_eq!(
+            held.train.read(&some).unwrap(),
+            streamed.train.read(&some).unwrap()
+        );
+        assert_eq!(shades(&held.test), shades(&streamed.test));
+    }
+
+    #[test]
+    fn bad_files_stop_all_or_are_passed_over() {
+        let dir = folder_of(30);
+        let whole = load(&dir, &OPTIONS).unwrap();
+        let write = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes).unwrap();
+        let png = fs::read(dir.path().join("a/001.png")).unwrap();
+        write("a/empty.png", b"");
+        write("a/text.jpg", b"text");
+        write("a/cut.png", &png[..png.len() - 20]);
+        for cache_bytes in [u64::MAX, 0] {
+            let options = FolderOptions {
+                cache_bytes,
+                ..OPTIONS
+            };
+            let message = load(&dir, &options).unwrap_err().to_string();
+            for part in [
+                "of the 33 images",
+                "empty.png is empty",
+                "text.jpg is no image",
+                "skip_bad",
+            ] {
+                assert!(message.contains(part), "{message}");
+            }
+        }
+        let skipping = FolderOptions {
+            skip_bad: true,
+            ..OPTIONS
+        };
+        let held = load(&dir, &skipping).unwrap();
+        assert_eq!(shades(&held.train), shades(&whole.train));
+        assert_eq!(held.fingerprint, whole.fingerprint);
+
+        // Of a streamed folder the cut file is found when it is read: another of its class takes its
+        // place. Images of class "b" have even shades, those of "a" odd ones.
+        let streaming = FolderOptions {
+            cache_bytes: 0,
+            ..skipping
+        };
+        let streamed = load(&dir, &streaming).unwrap();
+        assert_eq!(streamed.train.len() + streamed.test.len(), 31);
+        for split in [&streamed.train, &streamed.test] {
+            for (index, shade) in shades(split).into_iter().enumerate() {
+                assert_eq!(split.label(index), Some(1 - usize::from(shade % 2)));
+            }
+        }
+        write("a/text.jpg", &png);
+        write("a/empty.png", &png);
+        let strict = load(
+            &dir,
+            &FolderOptions {
+                cache_bytes: 0,
+                ..OPTIONS
+            },
+        )
+        .unwrap();
+        let all: Vec<usize> = (0..strict.train.len()).collect();
+        let in_test: Vec<usize> = (0..strict.test.len()).collect();
+        let results = [strict.train.read(&all), strict.test.read(&in_test)];
+        let message = results
+            .into_iter()
+            .find_map(Result::err)
+            .unwrap()
+            .to_string();
+        assert!(message.contains("cut.png"), "{message}");
+    }
+
+    #[test]
+    fn folders_without_images_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.txt"), "text").unwrap();
+        let message = |path: &Path| {
+            let error = load_folder(path, &OPTIONS).unwrap_err();
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            format!("{error}: {}", source.unwrap_or_default())
+        };
+        assert!(
+            message(dir.path()).contains("1 other files"),
+            "{}",
+            message(dir.path())
+        );
+        assert!(message(&dir.path().join("none")).contains("No such file"));
+        assert!(message(&dir.path().join("a.txt")).contains("it is a file"));
+        assert!(message(folder(&["1.png"]).path()).contains("only one image"));
+        fs::write(dir.path().join("a.png"), "").unwrap();
+        fs::write(dir.path().join("b.png"), "").unwrap();
+        let all_bad = message(dir.path());
+        assert!(all_bad.contains("none of the 2 images"), "{all_bad}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_not_followed() {
+        use std::os::unix::fs::symlink;
+        let outside = folder(&["secret.png"]);
+        let dir = folder(&["a/1.png", "a/2.png", "a/3.png"]);
+        symlink(outside.path(), dir.path().join("a/out")).unwrap();
+        symlink(
+            outside.path().join("secret.png"),
+            dir.path().join("a/out.png"),
+        )
+        .unwrap();
+        symlink(dir.path(), dir.path().join("a/loop")).unwrap();
+        let splits = load(&dir, &OPTIONS).unwrap();
+        assert_eq!(splits.train.len() + splits.test.len(), 3);
+        // The folder itself may be a link.
+        let link = outside.path().join("link");
+        symlink(dir.path(), &link).unwrap();
+        let through = load_folder(&link, &OPTIONS).unwrap();
+        assert_eq!(through.fingerprint, splits.fingerprint);
+        assert_eq!(folder_image_sizes(&link).unwrap().len(), 3);
+    }
+}

@@ -1,0 +1,104 @@
+//! Both splits of a person's own images, and the rule that holds images out where nobody did.
+
+use sha2::{Digest, Sha256};
+
+use crate::image_dataset::ImageDataset;
+
+/// One image in this many is held out.
+const HELD_OUT_ONE_IN: u64 = 10;
+
+/// Both splits of a dataset.
+#[derive(Clone, Debug)]
+pub struct Splits {
+    /// The images to learn from.
+    pub train: ImageDataset,
+    /// The images held out.
+    pub test: ImageDataset,
+    /// A SHA-256 that changes when the images do: of the names and lengths of the files of a folder, of
+    /// the bytes of an array. `None` for a published dataset, whose files are checked one by one.
+    pub fingerprint: Option<String>,
+}
+
+/// Divides images into those to learn from and those held out by their keys, such as their paths: an
+/// image is held out if the first eight bytes of its key's SHA-256 are a multiple of ten, one in ten on
+/// average. So an image stays on its side when others come or go. At least one image is held out, and
+/// at most all but one.
+///
+/// Returns the indices of the images to learn from, in order, and of those held out, in the order of
+/// their hashes, which makes the first few of them as good a sample as any; `None` for fewer than two
+/// images.
+pub(crate) fn split_by_hash<K: AsRef<[u8]>>(keys: &[K]) -> Option<(Vec<usize>, Vec<usize>)> {
+    let most = keys.len().checked_sub(1).filter(|&most| most > 0)?;
+    let order = order_by_hash(keys);
+    let held_out = order
+        .iter()
+        .filter(|&&index| hash(keys[index].as_ref()).is_multiple_of(HELD_OUT_ONE_IN));
+    let mut test: Vec<usize> = held_out.copied().take(most).collect();
+    if test.is_empty() {
+        test.push(order[0]);
+    }
+    let mut is_held_out = vec![false; keys.len()];
+    for &index in &test {
+        is_held_out[index] = true;
+    }
+    let train = (0..keys.len())
+        .filter(|&index| !is_held_out[index])
+        .collect();
+    Some((train, test))
+}
+
+/// The indices of the keys in the order of their hashes.
+pub(crate) fn order_by_hash<K: AsRef<[u8]>>(keys: &[K]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..keys.len()).collect();
+    order.sort_by_cached_key(|&index| (hash(keys[index].as_ref()), index));
+    order
+}
+
+/// The first eight bytes of a key's SHA-256.
+fn hash(key: &[u8]) -> u64 {
+    Sha256::digest(key)
+        .iter()
+        .take(8)
+        .fold(0, |hash, &byte| hash << 8 | u64::from(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn keys(count: usize) -> Vec<String> {
+        (0..count).map(|i| format!("images/{i}.png")).collect()
+    }
+
+    #[test]
+    fn one_in_ten_is_held_out_and_stays_so_when_others_come() {
+        let few = keys(1000);
+        let (train, test) = split_by_hash(&few).unwrap();
+        assert!((60..140).contains(&test.len()), "{}", test.len());
+        let mut all = [train.clone(), test.clone()].concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..1000).collect::<Vec<_>>());
+        let (_, of_more) = split_by_hash(&keys(2000)).unwrap();
+        let mut old: Vec<usize> = of_more.into_iter().filter(|&i| i < 1000).collect();
+        assert_eq!(old, test);
+        old.sort_unstable();
+        assert_ne!(old, test, "held-out images are in no order of their names");
+    }
+
+    #[test]
+    fn small_sets_have_an_image_on_either_side() {
+        assert!(split_by_hash(&keys(0)).is_none());
+        assert!(split_by_hash(&keys(1)).is_none());
+        for count in 2..40 {
+            let (train, test) = split_by_hash(&keys(count)).unwrap();
+            assert!(!train.is_empty() && !test.is_empty());
+            assert_eq!(train.len() + test.len(), count);
+        }
+        // The first key whose hash is a multiple of ten, twice: both would be held out.
+        let many = keys(100);
+        let held = &many[split_by_hash(&many).unwrap().1[0]];
+        assert_eq!(split_by_hash(&[held, held]).unwrap().1.len(), 1);
+    }
+}

@@ -1,0 +1,214 @@
+//! `trainer data show`: counts, sizes, mean and deviation of a data set, and a contact sheet.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use datasets::{
+    Channels, DatasetName, FolderOptions, ImageDataset, Split, Splits, folder_image_sizes,
+    load_array, load_folder,
+};
+
+use crate::Usage;
+use crate::cli::DataShowArgs;
+use crate::commands::noise::one_of_each_class_first;
+use crate::config::DataConfig;
+use crate::data::is_array;
+use crate::device;
+use crate::pictures;
+
+/// Images whose pixels are summed at a time.
+const IMAGES_AT_ONCE: usize = 1024;
+
+/// The most images of a contact sheet, and the most classes that have a column of it each.
+const MAX_COUNT: usize = 10_000;
+const MAX_CLASS_COLUMNS: usize = 25;
+
+/// The largest side of the images of a folder.
+const MAX_SIZE: usize = 2048;
+
+pub(super) fn run(args: &DataShowArgs) -> Result<()> {
+    for (option, value, most) in [
+        ("--count", args.count, MAX_COUNT),
+        ("--size", args.size, MAX_SIZE),
+    ] {
+        if !(1..=most).contains(&value) {
+            bail!(Usage(format!("{option} must be 1 to {most}, not {value}")));
+        }
+    }
+    let splits = load(args)?;
+    let Splits { train, test, .. } = &splits;
+    println!(
+        "{}: {} training images, {} held out; {} × {} pixels, {}",
+        args.what,
+        train.len(),
+        test.len(),
+        train.width(),
+        train.height(),
+        if train.channels() == 1 { "grey" } else { "RGB" }
+    );
+    let path = Path::new(&args.what);
+    if args.what.parse::<DatasetName>().is_err() && !is_array(path) {
+        println!("sizes of the files: {}", sizes(&folder_image_sizes(path)?));
+    }
+    print_classes(train, test);
+    let (mean, deviation) = mean_and_deviation(train)?;
+    println!(
+        "mean {}, deviation {} of the training images, black being 0 and white 1",
+        numbers(&mean),
+        numbers(&deviation)
+    );
+
+    let indices = if train.num_classes() > 0 {
+        one_of_each_class_first(train.labels(), args.count)
+    } else {
+        // Neighbours in a folder are often alike: from all over it.
+        let count = args.count.min(train.len());
+        (0..count)
+            .map(|place| place * train.len() / count)
+            .collect()
+    };
+    let columns = match train.num_classes() {
+        classes @ 2..=MAX_CLASS_COLUMNS => classes,
+        _ => indices.len().isqrt(),
+    };
+    let images = train.batch(&indices, &device::select(None)?.device)?;
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => default_out(path),
+    };
+    pictures::save_png(
+        &pictures::grid(&pictures::from_tensor(images)?, columns)?,
+        &out,
+    )?;
+    println!("wrote {}", out.display());
+    Ok(())
+}
+
+fn load(args: &DataShowArgs) -> Result<Splits> {
+    if let Ok(name) = args.what.parse::<DatasetName>() {
+        let dir = datasets::find(name, args.data_dir.as_deref())?;
+        return Ok(Splits {
+            train: ImageDataset::load(name, Split::Train, &dir)?,
+            test: ImageDataset::load(name, Split::Test, &dir)?,
+            fingerprint: None,
+        });
+    }
+    let path = Path::new(&args.what);
+    if !path.exists() {
+        bail!(Usage(format!(
+            "{} is neither a data set ({}) nor a path: expected a folder of images, a .npy or a .npz \
+             file",
+            args.what,
+            DatasetName::ALL.map(DatasetName::as_str).join(", ")
+        )));
+    }
+    let cache_bytes = DataConfig::default().cache_mib << 20;
+    if is_array(path) {
+        return Ok(load_array(path, cache_bytes)?);
+    }
+    let background = args.background[..].try_into();
+    let options = FolderOptions {
+        channels: if args.grey {
+            Channels::Grey
+        } else {
+            Channels::Rgb
+        },
+        size: args.size,
+        background: background.map_err(|_| {
+            Usage("--background: expected three numbers, as in 255,255,255".to_owned())
+        })?,
+        skip_bad: args.skip_bad,
+        cache_bytes,
+    };
+    Ok(load_folder(path, &options)?)
+}
+
+/// `runs/data/NAME.png`, by the last part of the path.
+fn default_out(path: &Path) -> PathBuf {
+    // The folder "." has a name of its own, too.
+    let resolved = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let name = resolved.file_name().unwrap_or("data".as_ref());
+    let mut name = name.to_os_string();
+    name.push(".png");
+    Path::new("runs/data").join(name)
+}
+
+/// How large the files of a folder are.
+fn sizes(sizes: &[(u32, u32)]) -> String {
+    let widths = sizes.iter().map(|&(width, _)| width);
+    let heights = sizes.iter().map(|&(_, height)| height);
+    let range = |least: Option<u32>, most: Option<u32>| match (least, most) {
+        (Some(least), Some(most)) if least == most => least.to_string(),
+        (Some(least), Some(most)) => format!("{least} to {most}"),
+        _ => "unknown".to_owned(),
+    };
+    format!(
+        "{} wide, {} high",
+        range(widths.clone().min(), widths.max()),
+        range(heights.clone().min(), heights.max())
+    )
+}
+
+fn print_classes(train: &ImageDataset, test: &ImageDataset) {
+    let names = train.class_names();
+    if names.is_empty() {
+        println!("no classes");
+        return;
+    }
+    let count = |split: &ImageDataset| {
+        // The last count is that of images without a class.
+        let mut counts = vec![0_usize; names.len() + 1];
+        for index in 0..split.len() {
+            counts[split.label(index).unwrap_or(names.len())] += 1;
+        }
+        counts
+    };
+    let (train, test) = (count(train), count(test));
+    let without = "(no class)".to_owned();
+    let rows = names.iter().chain([&without]).zip(train.iter().zip(&test));
+    println!("class    train  held out  name");
+    for (class, (name, (train, test))) in rows.enumerate() {
+        if class < names.len() {
+            println!("{class:5} {train:8} {test:9}  {name}");
+        } else if train + test > 0 {
+            println!("      {train:8} {test:9}  {name}");
+        }
+    }
+}
+
+/// Mean and standard deviation of each channel, in [0, 1].
+fn mean_and_deviation(dataset: &ImageDataset) -> Result<(Vec<f64>, Vec<f64>)> {
+    let channels = dataset.channels();
+    let plane = dataset.height() * dataset.width();
+    let mut histograms = vec![[0_u64; 256]; channels];
+    let indices: Vec<usize> = (0..dataset.len()).collect();
+    for indices in indices.chunks(IMAGES_AT_ONCE) {
+        let pixels = dataset.read(indices).context("cannot read all images")?;
+        for (place, plane) in pixels.chunks_exact(plane).enumerate() {
+            let histogram = &mut histograms[place % channels];
+            for &byte in plane {
+                histogram[usize::from(byte)] += 1;
+            }
+        }
+    }
+    let moment = |histogram: &[u64; 256], power: i32| {
+        let count: u64 = histogram.iter().sum();
+        let sum: f64 = (0_u8..=255)
+            .zip(histogram)
+            .map(|(byte, &count)| (f64::from(byte) / 255.0).powi(power) * count as f64)
+            .sum();
+        sum / count as f64
+    };
+    let mean: Vec<f64> = histograms.iter().map(|h| moment(h, 1)).collect();
+    let deviation = histograms
+        .iter()
+        .zip(&mean)
+        .map(|(histogram, mean)| (moment(histogram, 2) - mean * mean).max(0.0).sqrt())
+        .collect();
+    Ok((mean, deviation))
+}
+
+fn numbers(values: &[f64]) -> String {
+    let values: Vec<String> = values.iter().map(|value| format!("{value:.4}")).collect();
+    values.join(" ")
+}

@@ -1,0 +1,558 @@
+//! A person's own images as data: trained on, resumed and looked at as a user does, and what is said
+//! where they are wrong; published data sets fetched from a server of the test's own.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use image::{Rgba, RgbaImage};
+use support::{checkpoint, config, fail, repository, run, succeed, tensors};
+
+/// A folder `images` of 24 images of two kinds, in mixed sizes and formats.
+fn make_images(folder: &Path) {
+    for index in 0..24_u32 {
+        let (class, colour) =
+            [("circles", [200, 30, 30]), ("squares", [30, 30, 200])][index as usize % 2];
+        let (width, height) = (20 + index, 40 - index);
+        let image = RgbaImage::from_fn(width, height, |x, y| {
+            let (dx, dy) = (x.abs_diff(width / 2), y.abs_diff(height / 2));
+            let inside = if index % 2 == 0 {
+                dx * dx + dy * dy < 60
+            } else {
+                dx.max(dy) < 7
+            };
+            let [red, green, blue] = colour;
+            Rgba([red, green, blue, if inside { 255 } else { 0 }])
+        });
+        let format = ["png", "webp", "gif", "bmp", "jpg"][index as usize % 5];
+        let path = folder.join(format!("images/{class}/{index:02}.{format}"));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        if format == "jpg" {
+            image::DynamicImage::from(image)
+                .into_rgb8()
+                .save(path)
+                .unwrap();
+        } else {
+            image.save(path).unwrap();
+        }
+    }
+}
+
+/// The arguments of a run of a few steps on `path`.
+fn train_args(path: &str, channels: u32, more: &[&str]) -> Vec<String> {
+    let sets = [
+        format!("data.path={path}"),
+        "network.sample_size=16".to_owned(),
+        format!("network.in_channels={channels}"),
+        format!("network.out_channels={channels}"),
+        "checkpoint.every=4".to_owned(),
+        "held_out.examples=6".to_owned(),
+        "sampling.count=3".to_owned(),
+    ];
+    let mut args = vec![
+        "train".to_owned(),
+        "--config".to_owned(),
+        config("smoke.toml"),
+    ];
+    args.extend(sets.into_iter().flat_map(|set| ["--set".to_owned(), set]));
+    args.extend(more.iter().map(|&text| text.to_owned()));
+    args
+}
+
+fn as_strs(args: &[String]) -> Vec<&str> {
+    args.iter().map(String::as_str).collect()
+}
+
+#[test]
+fn a_folder_is_learned_from_memory_and_from_its_files_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    make_images(folder);
+    let train = |out: &str, more: &[&str]| {
+        let more = [&["--out", out, "--set", "data.flip=true"], more].concat();
+        succeed(folder, &as_strs(&train_args("images", 3, &more)))
+    };
+    let ended = train("held", &["--steps", "8"]);
+    assert!(ended.stderr.contains("training images"), "{ended:#?}");
+    let streamed = train("streamed", &["--steps", "8", "--set", "data.cache_mib=0"]);
+    assert!(streamed.stderr.contains("read anew"), "{streamed:#?}");
+    train("parts", &["--steps", "4"]);
+    // Moved, and streamed from here on: the run goes on all the same.
+    fs::rename(folder.join("images"), folder.join("moved")).unwrap();
+    let resume = ["train", "--resume", "parts", "--steps", "8"];
+    fail(folder, &resume, 1, &["images", "No such file"]);
+    let moved = ["--set", "data.path=moved", "--set", "data.cache_mib=0"];
+    succeed(folder, &[&resume[..], &moved].concat());
+    let whole = tensors(&checkpoint(&folder.join("held"), 8));
+    for other in ["streamed", "parts"] {
+        assert_eq!(
+            tensors(&checkpoint(&folder.join(other), 8)),
+            whole,
+            "{other}"
+        );
+    }
+
+    let saved = fs::read_to_string(folder.join("held/config.toml")).unwrap();
+    assert!(saved.contains("num_class_embeds = 3"), "{saved}");
+    succeed(folder, &["sample", "held", "--count", "2", "--steps", "2"]);
+    assert!(
+        image::open(folder.join("held/samples.png"))
+            .unwrap()
+            .color()
+            .has_color()
+    );
+
+    // Other images are another run.
+    fs::remove_file(folder.join("moved/circles/00.png")).unwrap();
+    let resume = ["train", "--resume", "parts", "--steps", "12"];
+    fail(
+        folder,
+        &resume,
+        1,
+        &["moved", "not those that the run began with"],
+    );
+    let flip = ["--set", "data.flip=false"];
+    fail(
+        folder,
+        &[&resume[..], &flip].concat(),
+        2,
+        &["data cannot change"],
+    );
+}
+
+#[test]
+fn grey_images_without_classes_are_learned() {
+    let folder = tempfile::tempdir().unwrap();
+    make_images(folder.path());
+    for (path, out) in [("images/circles", "run-1"), ("images", "run-2")] {
+        let out = ["--out", out, "--steps", "2"];
+        let without = [&out[..], &["--set", "conditioning.class_labels=false"]].concat();
+        succeed(folder.path(), &as_strs(&train_args(path, 1, &without)));
+    }
+    fail(
+        folder.path(),
+        &as_strs(&train_args("images/circles", 1, &[])),
+        2,
+        &["conditioning.class_labels", "have no classes"],
+    );
+}
+
+#[test]
+fn bad_folders_are_refused_and_leave_no_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    make_images(folder);
+    let images = folder.join("images");
+    let args = train_args("images", 3, &["--steps", "2", "--out", "run"]);
+    let refused = |parts: &[&str]| {
+        fail(folder, &as_strs(&args), 1, parts);
+        assert!(!folder.join("run").exists());
+    };
+    let png = fs::read(images.join("circles/00.png")).unwrap();
+    let bad = images.join("circles/bad.png");
+
+    fs::write(&bad, b"").unwrap();
+    refused(&[
+        "circles/bad.png is empty (0 bytes)",
+        "1 of the 25 images",
+        "skip_bad",
+    ]);
+    fs::write(&bad, &png[..png.len() / 2]).unwrap();
+    refused(&["cannot decode", "bad.png", "cut short"]);
+    fs::write(&bad, b"a web page, by mistake").unwrap();
+    refused(&["bad.png is no image: expected PNG"]);
+    // A header that announces 100,000 × 100,000 pixels.
+    let mut bomb = png.clone();
+    bomb[16..24].copy_from_slice(&[0, 1, 0x86, 0xa0, 0, 1, 0x86, 0xa0]);
+    let checksum = crc32(&bomb[12..29]);
+    bomb[29..33].copy_from_slice(&checksum.to_be_bytes());
+    fs::write(&bad, &bomb).unwrap();
+    refused(&["bad.png is 100000 × 100000 pixels", "the limit is 67108864"]);
+
+    let skipping = ["--set", "data.skip_bad=true"].map(str::to_owned);
+    let ended = succeed(folder, &as_strs(&[&args[..], &skipping].concat()));
+    for part in ["bad.png is 100000", "1 of the 25 images", "passed over"] {
+        assert!(
+            ended.stderr.contains(part),
+            "no {part:?} in {}",
+            ended.stderr
+        );
+    }
+    fs::remove_dir_all(folder.join("run")).unwrap();
+
+    fs::remove_dir_all(&images).unwrap();
+    refused(&["cannot read the folder images", "No such file"]);
+    fs::create_dir(&images).unwrap();
+    refused(&["no images below images"]);
+    fs::write(images.join("one.png"), &png).unwrap();
+    refused(&["only one image below images"]);
+    if running_as_ordinary_user(folder) {
+        use std::os::unix::fs::PermissionsExt;
+        fs::create_dir(images.join("closed")).unwrap();
+        let closed = fs::Permissions::from_mode(0o000);
+        fs::set_permissions(images.join("closed"), closed).unwrap();
+        refused(&["images/closed", "ermission denied"]);
+    }
+}
+
+/// Whether permissions hold anything back from this process, as they do not from root.
+fn running_as_ordinary_user(folder: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    let path = folder.join("closed");
+    fs::write(&path, "").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
+    fs::File::open(path).is_err()
+}
+
+/// The CRC-32 of PNG (ISO 3309), bit by bit.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| {
+            (crc >> 1) ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 }
+        })
+    })
+}
+
+/// A `.npy` file.
+fn npy(element_type: &str, shape: &str, data: &[u8]) -> Vec<u8> {
+    let header =
+        format!("{{'descr': '{element_type}', 'fortran_order': False, 'shape': {shape}, }}\n");
+    let length = (header.len() as u16).to_le_bytes();
+    [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes(), data].concat()
+}
+
+#[test]
+fn an_array_is_learned_or_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let pixels: Vec<u8> = (0..20 * 256_u32).map(|i| (i * 7) as u8).collect();
+    fs::write(folder.join("a.npy"), npy("|u1", "(20, 16, 16)", &pixels)).unwrap();
+    let without = ["--set", "conditioning.class_labels=false", "--steps", "2"];
+    succeed(folder, &as_strs(&train_args("a.npy", 1, &without)));
+    let ended = succeed(folder, &["data", "show", "a.npy", "--out", "a.png"]);
+    assert!(ended.stdout.contains("16 × 16 pixels, grey"), "{ended:#?}");
+    assert!(folder.join("a.png").is_file());
+
+    let bad = train_args("bad.npy", 1, &without);
+    let refused = |bytes: &[u8], code: i32, parts: &[&str]| {
+        fs::write(folder.join("bad.npy"), bytes).unwrap();
+        fail(folder, &as_strs(&bad), code, parts);
+    };
+    let whole = npy("|u1", "(20, 16, 16)", &pixels);
+    refused(&whole[..4000], 1, &["bad.npy", "cut short", "5120 bytes"]);
+    refused(
+        &npy("<f8", "(20, 16, 16)", &pixels),
+        1,
+        &["bad.npy", "\"<f8\"", "uint8"],
+    );
+    refused(
+        &npy("|u1", "(20, 256)", &pixels),
+        1,
+        &["bad.npy", "[20, 256]", "[N, H, W]"],
+    );
+    refused(
+        &npy("|u1", "(80, 8, 8)", &pixels),
+        2,
+        &["network.sample_size", "need 8"],
+    );
+    fs::write(folder.join("b.npy"), npy("|u1", "(20, 16, 16)", &pixels)).unwrap();
+    let labelled = train_args("b.npy", 1, &["--out", "labelled"]);
+    fail(
+        folder,
+        &as_strs(&labelled),
+        2,
+        &["conditioning.class_labels", "no classes"],
+    );
+}
+
+#[test]
+fn data_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    make_images(folder);
+    let shown = succeed(folder, &["data", "show", "images", "--size", "16"]);
+    for part in [
+        "16 × 16 pixels, RGB",
+        "20 to 43 wide, 17 to 40 high",
+        "circles",
+        "squares",
+        "mean",
+    ] {
+        assert!(
+            shown.stdout.contains(part),
+            "no {part:?} in {}",
+            shown.stdout
+        );
+    }
+    let sheet = image::open(folder.join("runs/data/images.png")).unwrap();
+    assert_eq!(sheet.width(), 2 + 2 * 50);
+
+    let data_dir = repository().join("data").display().to_string();
+    let shown = succeed(
+        folder,
+        &[
+            "data",
+            "show",
+            "mnist",
+            "--data-dir",
+            &data_dir,
+            "--out",
+            "m.png",
+        ],
+    );
+    for part in [
+        "60000 training images, 10000 held out",
+        "   7     6265      1028  7",
+        "mean 0.1307, deviation 0.3081",
+    ] {
+        assert!(
+            shown.stdout.contains(part),
+            "no {part:?} in {}",
+            shown.stdout
+        );
+    }
+    assert!(folder.join("m.png").is_file());
+
+    fail(
+        folder,
+        &["data", "show", "nothing"],
+        2,
+        &["nothing is neither", "fashion-mnist"],
+    );
+    fail(
+        folder,
+        &["data", "show", "images", "--count", "0"],
+        2,
+        &["--count"],
+    );
+    fail(
+        folder,
+        &["data", "show", "images", "--background", "1,2"],
+        2,
+        &["--background"],
+    );
+    let grey = [
+        "data",
+        "show",
+        "images",
+        "--grey",
+        "--background",
+        "0,0,0",
+        "--out",
+        "g.png",
+    ];
+    assert!(succeed(folder, &grey).stdout.contains("grey"));
+}
+
+/// What a server does with a request for a file: its whole content, and the place to begin.
+type Answer = fn(&mut TcpStream, &[u8], usize);
+
+/// A server of the files of MNIST; keeps the requests, as `NAME START`. Answers the n-th request for a
+/// file by the n-th answer, or the last.
+fn serve(answers: &'static [Answer]) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}/mnist/", listener.local_addr().unwrap());
+    let requests = Arc::new(Mutex::new(Vec::<String>::new()));
+    let seen = Arc::clone(&requests);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let path = lines.next().unwrap().unwrap();
+            let name = path
+                .split([' ', '/'])
+                .rfind(|part| part.ends_with(".gz"))
+                .unwrap()
+                .to_owned();
+            let mut start = 0;
+            for line in lines {
+                let line = line.unwrap().to_lowercase();
+                if let Some(range) = line.strip_prefix("range: bytes=") {
+                    start = range.trim_end_matches('-').parse().unwrap();
+                }
+                if line.is_empty() {
+                    break;
+                }
+            }
+            let earlier = {
+                let mut seen = seen.lock().unwrap();
+                seen.push(format!("{name} {start}"));
+                seen.iter()
+                    .filter(|request| request.starts_with(&name))
+                    .count()
+                    - 1
+            };
+            let bytes = fs::read(repository().join("data/mnist").join(name)).unwrap();
+            answers[earlier.min(answers.len() - 1)](&mut stream, &bytes, start);
+        }
+    });
+    (address, requests)
+}
+
+fn respond(stream: &mut TcpStream, head: &str, length: usize, body: &[u8]) {
+    // A client that has seen enough may be gone.
+    let _ = write!(
+        stream,
+        "HTTP/1.1 {head}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    );
+    let _ = stream.write_all(body);
+}
+
+fn whole_or_rest(stream: &mut TcpStream, bytes: &[u8], start: usize) {
+    if start == 0 {
+        return respond(stream, "200 OK", bytes.len(), bytes);
+    }
+    if start >= bytes.len() {
+        return respond(stream, "416 Range Not Satisfiable", 0, b"");
+    }
+    let range = format!(
+        "Content-Range: bytes {start}-{}/{}",
+        bytes.len() - 1,
+        bytes.len()
+    );
+    let rest = &bytes[start..];
+    respond(
+        stream,
+        &format!("206 Partial Content\r\n{range}"),
+        rest.len(),
+        rest,
+    );
+}
+
+fn cut_in_half(stream: &mut TcpStream, bytes: &[u8], _start: usize) {
+    respond(stream, "200 OK", bytes.len(), &bytes[..bytes.len() / 2]);
+}
+
+fn without_ranges(stream: &mut TcpStream, bytes: &[u8], _start: usize) {
+    respond(stream, "200 OK", bytes.len(), bytes);
+}
+
+fn not_found(stream: &mut TcpStream, _bytes: &[u8], _start: usize) {
+    respond(stream, "404 Not Found", 5, b"where");
+}
+
+fn wrong_bytes(stream: &mut TcpStream, bytes: &[u8], _start: usize) {
+    let mut bytes = bytes.to_vec();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    respond(stream, "200 OK", bytes.len(), &bytes);
+}
+
+/// Fetches MNIST into `folder/data` from these servers.
+fn fetch(folder: &Path, mirrors: &[&str]) -> support::Ended {
+    let mirrors = mirrors.iter().flat_map(|mirror| ["--mirror", mirror]);
+    let args: Vec<&str> = ["data", "fetch", "mnist", "--data-dir", "data"]
+        .into_iter()
+        .chain(mirrors)
+        .collect();
+    run(folder, &args)
+}
+
+#[track_caller]
+fn is_whole(folder: &Path) {
+    let names = |folder: &Path| {
+        let mut names: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
+        names.sort();
+        names
+    };
+    let there = repository().join("data/mnist");
+    let fetched = folder.join("data/mnist");
+    assert_eq!(names(&fetched), names(&there));
+    for name in names(&there) {
+        assert_eq!(
+            fs::read(fetched.join(&name)).unwrap(),
+            fs::read(there.join(&name)).unwrap()
+        );
+    }
+}
+
+const LABELS: &str = "t10k-labels-idx1-ubyte.gz";
+
+#[test]
+fn a_broken_download_goes_on_where_it_broke() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, requests) = serve(&[cut_in_half, whole_or_rest]);
+    let ended = fetch(folder.path(), &[&server]);
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    is_whole(folder.path());
+    let half = fs::read(repository().join("data/mnist").join(LABELS))
+        .unwrap()
+        .len()
+        / 2;
+    let requests = requests.lock().unwrap();
+    assert_eq!(requests.len(), 8, "{requests:?}");
+    assert!(
+        requests.contains(&format!("{LABELS} {half}")),
+        "{requests:?}"
+    );
+
+    // What is there is not fetched again.
+    drop(requests);
+    let (server, requests) = serve(&[not_found]);
+    let ended = fetch(folder.path(), &[&server]);
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert!(ended.stdout.contains("there already"), "{ended:#?}");
+    assert!(requests.lock().unwrap().is_empty());
+}
+
+#[test]
+fn the_next_address_is_taken_where_one_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let (missing, _) = serve(&[not_found]);
+    let (wrong, _) = serve(&[wrong_bytes]);
+    let (right, _) = serve(&[cut_in_half, without_ranges]);
+    let failed = fetch(folder.path(), &[&missing, &wrong]);
+    assert_eq!(failed.code, Some(1), "{failed:#?}");
+    for part in [
+        "status 404",
+        "train-images-idx3-ubyte.gz",
+        &missing[..],
+        &wrong[..],
+    ] {
+        assert!(
+            failed.stderr.contains(part),
+            "no {part:?} in {}",
+            failed.stderr
+        );
+    }
+    let left = fs::read_dir(folder.path().join("data/mnist"))
+        .unwrap()
+        .count();
+    assert_eq!(left, 0, "nothing wrong stays");
+
+    // Bytes of something else in the way do not keep the right ones away.
+    let part = folder.path().join(format!("data/mnist/{LABELS}.part"));
+    fs::write(part, "something else").unwrap();
+    // Nor does a damaged file.
+    fs::write(
+        folder.path().join("data/mnist/t10k-images-idx3-ubyte.gz"),
+        "damaged",
+    )
+    .unwrap();
+    let ended = fetch(folder.path(), &[&missing, &wrong, &right]);
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    is_whole(folder.path());
+}
+
+#[test]
+fn a_wrong_fetch_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    fail(
+        folder.path(),
+        &["data", "fetch", "imagenet"],
+        2,
+        &["imagenet", "cifar10"],
+    );
+    let args = ["data", "fetch", "mnist", "--mirror", "ftp://example.org"];
+    fail(folder.path(), &args, 2, &["--mirror", "https://"]);
+}
