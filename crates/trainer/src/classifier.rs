@@ -367,7 +367,7 @@ mod tests {
     /// differs from image to image.
     fn stripes(count: usize) -> ImageSet {
         let pixel = |index: usize, position: usize| {
-            let along = if index % 2 == 0 {
+            let along = if index.is_multiple_of(2) {
                 position / 8
             } else {
                 position
