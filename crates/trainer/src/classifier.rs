@@ -19,6 +19,7 @@ use evaluation::Features;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
+use tracing::info;
 
 use crate::config::{LearningRateSchedule, OptimizerConfig, TrainingConfig};
 use crate::data_order::DataOrder;
@@ -51,6 +52,8 @@ const EPOCHS: usize = 3;
 const BATCH_SIZE: usize = 64;
 /// The most pixels that a training image is moved by along each axis.
 const MAX_SHIFT: i64 = 2;
+/// How often its training says where it is.
+const REPORTS: usize = 10;
 /// Images that go through the network at once when it is used.
 const INFERENCE_BATCH: usize = 250;
 
@@ -278,6 +281,18 @@ impl Classifier {
             parameters = optimizer.step(parameters, gradient, scale, rate);
             classifier = unflatten(classifier, parameters.clone());
             bar.inc(1);
+            if (step + 1).is_multiple_of(steps.div_ceil(REPORTS)) {
+                let loss: f32 = loss
+                    .inner()
+                    .try_into_scalar()
+                    .context("cannot read the loss back from the device")?;
+                ensure!(
+                    loss.is_finite(),
+                    "the loss of the classifier is not finite at step {}",
+                    step + 1
+                );
+                info!("classifier: step {} of {steps}, loss {loss:.4}", step + 1);
+            }
         }
         bar.finish_and_clear();
         Ok(classifier.valid())

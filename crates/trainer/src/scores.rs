@@ -303,7 +303,7 @@ pub fn likelihood(
 /// The scores as a table, a line each.
 pub fn table(scores: &[Score]) -> String {
     let mut table = format!(
-        "{:<22}{:>20}{:>12}{:>9}  reference\n",
+        "{:<24}{:>20}{:>12}{:>9}  reference\n",
         "score", "value", "real", "images"
     );
     for score in scores {
@@ -321,7 +321,7 @@ pub fn table(scores: &[Score]) -> String {
         // Writing into a string cannot fail.
         let _ = writeln!(
             table,
-            "{:<22}{value:>20}{real:>12}{:>9}  {reference}",
+            "{:<24}{value:>20}{real:>12}{:>9}  {reference}",
             score.name, score.samples
         );
     }
