@@ -31,6 +31,9 @@ pub enum Command {
     Edit(EditArgs),
     /// Compare all samplers, as pictures or by their distance from DDPM.
     Samplers(SamplersArgs),
+    /// Score the images of a trained network: FID, KID, precision and recall, copies, classes, bits per
+    /// dimension.
+    Evaluate(EvaluateArgs),
     /// Show the forward process: data that dissolves into noise.
     Noise(NoiseArgs),
     /// Look at images, or fetch a published data set.
@@ -265,6 +268,56 @@ pub struct SamplersArgs {
     /// The picture [default: samplers.png in the folder of the run].
     #[arg(long, value_name = "PNG", conflicts_with = "calls")]
     pub out: Option<PathBuf>,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// `trainer evaluate`
+#[derive(Debug, Args)]
+pub struct EvaluateArgs {
+    /// Folder of a run, or of one of its checkpoints; scores.json goes there.
+    pub run: PathBuf,
+    /// Take the checkpoint of the lowest held-out loss, not the newest.
+    #[arg(long)]
+    pub best: bool,
+    /// Number of images to draw and score, in the classes' shares of the training split. Figures of
+    /// different numbers cannot be compared.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub count: usize,
+    /// Seed of the noise.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// How noise is turned into images.
+    #[command(flatten)]
+    pub sampler: SamplerArgs,
+    /// How far precision and recall reach: to the N-th neighbour.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub neighbours: usize,
+    /// Test images whose bits per dimension are measured; 0 for none.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub likelihood_images: usize,
+    /// Timesteps of the chain that they are measured at; the others are estimated from these.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub likelihood_timesteps: usize,
+    /// Take only the first N images of each split to train the classifier and to compare with.
+    #[arg(long, value_name = "N")]
+    pub reference_images: Option<usize>,
+    /// Steps that the classifier is trained for, whose features are scored [default: three passes over
+    /// the training split].
+    #[arg(long, value_name = "N")]
+    pub classifier_steps: Option<usize>,
+    /// Folder that keeps the classifier and its features for the next time [default: .cache/ in the
+    /// folder that holds the run].
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+    /// Folder that holds the data set, or a folder of that name [default: data/ of the repository
+    /// around the working folder].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Images that go through the network at once; it changes the speed, not the images.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub batch_size: usize,
     /// Where to compute.
     #[command(flatten)]
     pub device: DeviceArgs,

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! datasets ──x_0──▶ noising ──(x_t, ε, t)──▶ unet ──ε̂──▶ loss ──▶ optimiser ──▶ checkpoint
-//! checkpoint ──▶ unet ◀──x_t── denoising ──x_{t-1}──▶ … ──▶ x_0 ──▶ pictures
+//! checkpoint ──▶ unet ◀──x_t── denoising ──x_{t-1}──▶ … ──▶ x_0 ──▶ pictures, scores
 //! ```
 
 pub mod atomic_file;
 pub mod batches;
 pub mod checkpoint;
+pub mod classifier;
 pub mod cli;
 pub mod commands;
 pub mod config;
@@ -18,6 +19,7 @@ pub mod diffusers;
 pub mod distance;
 pub mod download;
 pub mod ema;
+pub mod feature_cache;
 pub mod held_out;
 pub mod learner;
 pub mod metrics;
@@ -29,6 +31,7 @@ pub mod plots;
 pub mod progress;
 pub mod run_folder;
 pub mod sampling;
+pub mod scores;
 pub mod streams;
 pub mod tensor_file;
 pub mod training;
@@ -57,6 +60,7 @@ pub fn run(cli: &Cli) -> Result<u8> {
         Command::Data(args) => commands::data::run(args).map(|()| 0),
         Command::Edit(args) => commands::edit::run(args).map(|()| 0),
         Command::Samplers(args) => commands::samplers::run(args).map(|()| 0),
+        Command::Evaluate(args) => commands::evaluate::run(args).map(|()| 0),
         Command::Noise(args) => commands::noise::run(args).map(|()| 0),
         Command::Export(args) => commands::export::run(args).map(|()| 0),
         Command::Import(args) => commands::import::run(args).map(|()| 0),

@@ -8,6 +8,7 @@
 //!   samples/               grids drawn during training
 //!   checkpoints/           see checkpoint.rs
 //!   summary.json           what the run came to and how long it took
+//!   scores.json            what `trainer evaluate` measured last
 //! ```
 
 use std::fs::{self, File, TryLockError};
@@ -30,12 +31,13 @@ pub struct RunFolder {
 const MARK: &str = ".run";
 
 /// Everything that a run puts into its folder.
-const CONTENTS: [&str; 8] = [
+const CONTENTS: [&str; 9] = [
     "config.toml",
     "metrics.jsonl",
     "metrics.csv",
     "loss.png",
     "summary.json",
+    "scores.json",
     "samples",
     "checkpoints",
     MARK,

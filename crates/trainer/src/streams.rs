@@ -38,6 +38,8 @@ pub enum Purpose {
     Directions = 9,
     /// Which images of a training batch are mirrored; the index is the micro-batch.
     Flip = 10,
+    /// What scoring draws by chance: subsets, timesteps and noise, an index each.
+    Scores = 11,
 }
 
 /// The random streams of one seed.

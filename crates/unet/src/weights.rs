@@ -4,7 +4,7 @@
 //! round. Three things differ between burn and torch, and all are settled here: burn's GroupNorm
 //! calls its parameters `gamma` and `beta` rather than `weight` and `bias`, its linear layers hold
 //! `[in, out]` rather than `[out, in]`, and its containers give their own names, which the fields of
-//! [`UNet`] are chosen to match. Attention has other names in files of diffusers' early versions, which
+//! [`UNet`](crate::UNet) are chosen to match. Attention has other names in files of diffusers' early versions, which
 //! are read too.
 //!
 //! The format (<https://github.com/huggingface/safetensors>) is a little-endian u64, the length of
@@ -22,8 +22,6 @@ use burn::tensor::{Tensor, TensorData};
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorInfo};
 use serde::Serialize;
-
-use crate::unet::UNet;
 
 /// Bytes of a value on disk.
 const F32_BYTES: usize = size_of::<f32>();
@@ -87,14 +85,14 @@ pub enum WeightsError {
     },
 }
 
-/// The weights of `unet` as a safetensors file, with `metadata` in the header. The same weights and
-/// metadata give the same bytes.
+/// The weights of `module`, a [`UNet`](crate::UNet) or another network of such layers, as a safetensors
+/// file, with `metadata` in the header. The same weights and metadata give the same bytes.
 ///
 /// # Errors
 ///
 /// [`WeightsError::NotFinite`] or [`WeightsError::Dtype`] for a tensor that cannot be saved.
-pub fn to_safetensors(
-    unet: &UNet,
+pub fn to_safetensors<M: Module>(
+    module: &M,
     metadata: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>, WeightsError> {
     let mut collector = Collector {
@@ -102,7 +100,7 @@ pub fn to_safetensors(
         tensors: BTreeMap::new(),
         error: None,
     };
-    unet.visit(&mut collector);
+    module.visit(&mut collector);
     if let Some(error) = collector.error {
         return Err(error);
     }
@@ -135,13 +133,13 @@ pub fn to_safetensors(
     Ok(bytes)
 }
 
-/// Loads the weights of a safetensors file into `unet`, whose weights they replace. Device,
-/// gradient tracking and parameter identities stay as they are in `unet`.
+/// Loads the weights of a safetensors file into `module`, whose weights they replace. Device,
+/// gradient tracking and parameter identities stay as they are in `module`.
 ///
 /// # Errors
 ///
 /// [`WeightsError::Format`] if the bytes are no whole file; else the first tensor that does not fit.
-pub fn from_safetensors(unet: UNet, bytes: &[u8]) -> Result<UNet, WeightsError> {
+pub fn from_safetensors<M: Module>(module: M, bytes: &[u8]) -> Result<M, WeightsError> {
     let file = SafeTensors::deserialize(bytes)?;
     let mut loader = Loader {
         path: ParameterPath::default(),
@@ -149,7 +147,7 @@ pub fn from_safetensors(unet: UNet, bytes: &[u8]) -> Result<UNet, WeightsError> 
         file: &file,
         error: None,
     };
-    let unet = unet.map(&mut loader);
+    let module = module.map(&mut loader);
     if let Some(error) = loader.error {
         return Err(error);
     }
@@ -157,7 +155,7 @@ pub fn from_safetensors(unet: UNet, bytes: &[u8]) -> Result<UNet, WeightsError> 
         Some(tensor) => Err(WeightsError::Unknown {
             tensor: (*tensor).to_owned(),
         }),
-        None => Ok(unet),
+        None => Ok(module),
     }
 }
 

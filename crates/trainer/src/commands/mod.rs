@@ -4,6 +4,7 @@ pub mod bench;
 pub mod data;
 pub mod devices;
 pub mod edit;
+pub mod evaluate;
 pub mod export;
 pub mod import;
 pub mod noise;

@@ -1,0 +1,70 @@
+//! What can be wrong with what is to be scored.
+
+/// Why a score cannot be computed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ScoreError {
+    /// There are fewer samples than the score is defined for.
+    #[error("{score} needs at least {needed} samples in each set, and one set has {found}")]
+    TooFewSamples {
+        /// The score.
+        score: &'static str,
+        /// The number of samples found.
+        found: usize,
+        /// The least number.
+        needed: usize,
+    },
+    /// The two sets of features do not come from one network.
+    #[error("features of {first} and of {second} numbers a sample cannot be compared")]
+    Widths {
+        /// Numbers a sample of the first set.
+        first: usize,
+        /// Numbers a sample of the second set.
+        second: usize,
+    },
+    /// The values are no whole number of samples.
+    #[error("{values} values are no whole number of samples of {width} features each")]
+    Shape {
+        /// The number of values.
+        values: usize,
+        /// Numbers a sample.
+        width: usize,
+    },
+    /// A feature is an infinity or not a number.
+    #[error("feature {feature} of sample {sample} is {found}, expected finite numbers")]
+    NotFinite {
+        /// The sample, from 0.
+        sample: usize,
+        /// The feature, from 0.
+        feature: usize,
+        /// Its value.
+        found: f32,
+    },
+    /// Moments that belong to no law.
+    #[error(
+        "a mean of {width} numbers and a covariance of {covariance} do not fit, or hold numbers that \
+         are not finite"
+    )]
+    Moments {
+        /// Numbers of the mean.
+        width: usize,
+        /// Numbers of the covariance.
+        covariance: usize,
+    },
+    /// A number of neighbours or subsets that means nothing.
+    #[error("{name} must be at least 1")]
+    Zero {
+        /// What was 0.
+        name: &'static str,
+    },
+    /// A class that does not exist.
+    #[error("class {class} is out of range: there are {num_classes} classes")]
+    Class {
+        /// The class found.
+        class: usize,
+        /// Classes run from 0 to one below this.
+        num_classes: usize,
+    },
+    /// The terms of a bound could not be read back from the device.
+    #[error("cannot read a term of the bound back from the device: {0}")]
+    Device(String),
+}

@@ -1,0 +1,30 @@
+//! How good generated images are, as numbers.
+//!
+//! Two kinds of score, neither of which knows how the images were made:
+//!
+//! - of features: two sets of vectors, one a generated and one a real image each, such as the layer
+//!   before the logits of a classifier ([`Features`]). [`frechet_distance`] (FID), [`kernel_distance`]
+//!   (KID), [`precision_recall`] and [`nearest_training`] compare them as laws. Their figures can be held
+//!   against each other only where network, number of images and reference set are the same;
+//! - of the model itself: [`VariationalBound`], the bits that an image costs under it.
+//!
+//! [`ClassShares`] counts classes that some classifier sees in the images.
+
+mod classes;
+mod error;
+mod features;
+mod frechet;
+mod kernel;
+mod likelihood;
+mod nearest;
+mod neighbours;
+mod precision_recall;
+
+pub use crate::classes::{ClassShares, class_agreement};
+pub use crate::error::ScoreError;
+pub use crate::features::Features;
+pub use crate::frechet::{FeatureStatistics, frechet_distance};
+pub use crate::kernel::{KernelDistance, KernelSubsets, kernel_distance, squared_mmd};
+pub use crate::likelihood::{BitsPerDimension, ReverseVariance, VariationalBound};
+pub use crate::nearest::{NearestTraining, nearest_distances, nearest_training};
+pub use crate::precision_recall::{PrecisionRecall, precision_recall};

@@ -1,0 +1,116 @@
+//! Whether a model repeats its training set: how near generated images come to training images, beside
+//! how near other real images come.
+//!
+//! Images held out are as near to the training set as new images can be. Where generated ones are nearer,
+//! they are copies (Meehan, Chaudhuri and Dasgupta 2020, section 3.1, whose U statistic is
+//! [`NearestTraining::nearer`]).
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::ScoreError;
+use crate::features::{Features, check_pair};
+use crate::neighbours::squared_distance;
+
+/// Distances to the nearest training image.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NearestTraining {
+    /// The mean distance of generated images.
+    pub generated: f64,
+    /// The mean distance of held-out images.
+    pub held_out: f64,
+    /// The chance that a generated image is nearer than a held-out one, ties counted half: ½ where
+    /// they are as near, towards 1 where training images are repeated.
+    pub nearer: f64,
+}
+
+/// Compares how near `generated` and `held_out` images come to `training` images.
+///
+/// # Errors
+///
+/// [`ScoreError::TooFewSamples`] where a set is empty, [`ScoreError::Widths`].
+pub fn nearest_training(
+    generated: &Features,
+    held_out: &Features,
+    training: &Features,
+) -> Result<NearestTraining, ScoreError> {
+    let generated = nearest_distances(generated, training)?;
+    let mut held_out = nearest_distances(held_out, training)?;
+    held_out.sort_by(f64::total_cmp);
+    // For each generated image the held-out ones that are farther, and half of those as far.
+    let farther: f64 = generated
+        .iter()
+        .map(|&distance| {
+            let nearer = held_out.partition_point(|&other| other < distance);
+            let not_farther = held_out.partition_point(|&other| other <= distance);
+            held_out.len() as f64 - 0.5 * (nearer + not_farther) as f64
+        })
+        .sum();
+    let mean = |distances: &[f64]| distances.iter().sum::<f64>() / distances.len() as f64;
+    Ok(NearestTraining {
+        generated: mean(&generated),
+        held_out: mean(&held_out),
+        nearer: farther / (generated.len() * held_out.len()) as f64,
+    })
+}
+
+/// The Euclidean distance of each sample to the nearest of `training`.
+///
+/// # Errors
+///
+/// [`ScoreError::TooFewSamples`] where a set is empty, [`ScoreError::Widths`].
+pub fn nearest_distances(samples: &Features, training: &Features) -> Result<Vec<f64>, ScoreError> {
+    check_pair("the distance to the training set", samples, training, 1)?;
+    let nearest = |index: usize| {
+        let distances = training
+            .rows()
+            .map(|row| squared_distance(samples.row(index), row));
+        f64::from(distances.fold(f32::INFINITY, f32::min)).sqrt()
+    };
+    Ok((0..samples.len()).into_par_iter().map(nearest).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn line(values: &[f32]) -> Features {
+        Features::new(values.to_vec(), 1).unwrap()
+    }
+
+    #[test]
+    fn by_hand() {
+        let training = line(&[0.0, 10.0]);
+        // Distances 1, 3 and 4 beside 3 and 5: of the six pairs, four are nearer and one is as near.
+        let found = nearest_training(&line(&[1.0, 7.0, 4.0]), &line(&[13.0, 5.0]), &training);
+        let found = found.unwrap();
+        assert!((found.generated - 8.0 / 3.0).abs() < 1e-12);
+        assert_eq!(found.held_out, 4.0);
+        assert!((found.nearer - 4.5 / 6.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn copies_are_seen() {
+        let training = line(&[0.0, 1.0, 2.0, 3.0]);
+        let held_out = line(&[0.4, 1.6, 2.3]);
+        let copies = nearest_training(&training, &held_out, &training).unwrap();
+        assert_eq!((copies.generated, copies.nearer), (0.0, 1.0));
+        let itself = nearest_training(&held_out, &held_out, &training).unwrap();
+        assert!((itself.nearer - 0.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn empty_sets_and_other_widths_are_refused() {
+        let (a, none) = (line(&[0.0]), line(&[]));
+        for (samples, training) in [(&a, &none), (&none, &a)] {
+            assert!(matches!(
+                nearest_distances(samples, training),
+                Err(ScoreError::TooFewSamples { .. })
+            ));
+        }
+        let wide = Features::new(vec![0.0; 2], 2).unwrap();
+        assert!(nearest_training(&a, &a, &wide).is_err());
+    }
+}

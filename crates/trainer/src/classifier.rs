@@ -1,0 +1,460 @@
+//! A small convolutional network that tells the classes of a data set apart. The program trains it on the
+//! labelled training split, always from the same seed; what it makes of an image before the last layer
+//! are the features that images are scored by.
+//!
+//! ```text
+//! 3×3 → 32, 3×3 ↓ 64, 3×3 → 64, 3×3 ↓ 128, 3×3 → 128     each behind it: GroupNorm, SiLU; ↓ halves
+//! mean over pixels → 128 features → linear → a logit a class
+//! ```
+
+use anyhow::{Context, Result, ensure};
+use burn::module::{Module, Param};
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::{GroupNorm, GroupNormConfig, Linear, LinearConfig, PaddingConfig2d};
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use cpu_ops::{Plus, Sampling};
+use datasets::ImageDataset;
+use evaluation::Features;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use sha2::{Digest, Sha256};
+use tracing::info;
+
+use crate::config::{LearningRateSchedule, OptimizerConfig, TrainingConfig};
+use crate::data_order::DataOrder;
+use crate::objective::labels_tensor;
+use crate::optimizer::{AdamW, clip_by_global_norm, learning_rate};
+use crate::parameters::{flatten, flatten_gradients, unflatten};
+use crate::progress;
+use crate::streams::{self, Purpose, Streams};
+
+/// Names the network and its training: to be changed with either, since trained ones are kept.
+pub const VERSION: &str = "classifier 1";
+
+/// Features of an image.
+pub const FEATURES: usize = 128;
+
+/// Channels of each convolution's output, and whether it halves the resolution.
+const STAGES: [(usize, bool); 5] = [
+    (32, false),
+    (64, true),
+    (64, false),
+    (FEATURES, true),
+    (FEATURES, false),
+];
+const NORM_GROUPS: usize = 8;
+
+/// The seed of weights, order and shifts.
+const SEED: u64 = 0;
+/// Passes over the training images.
+const EPOCHS: usize = 3;
+const BATCH_SIZE: usize = 64;
+/// The most pixels that a training image is moved by along each axis.
+const MAX_SHIFT: i64 = 2;
+/// How often its training says where it is.
+const REPORTS: usize = 10;
+/// Images that go through the network at once when it is used.
+const INFERENCE_BATCH: usize = 250;
+
+/// Images of one size as bytes, some or all of them with a class.
+#[derive(Debug, Clone)]
+pub struct ImageSet {
+    /// Image by image, each channel, row, column.
+    pixels: Vec<u8>,
+    /// Channels, height, width.
+    shape: [usize; 3],
+    labels: Vec<Option<usize>>,
+    num_classes: usize,
+}
+
+impl ImageSet {
+    /// The first `count` images of a data set; all of them where there are no more.
+    ///
+    /// # Errors
+    ///
+    /// An image that cannot be read, where they are read file by file.
+    pub fn first(dataset: &ImageDataset, count: usize) -> Result<Self> {
+        let indices: Vec<usize> = (0..count.min(dataset.len())).collect();
+        Ok(Self {
+            pixels: dataset.read(&indices)?,
+            shape: [dataset.channels(), dataset.height(), dataset.width()],
+            labels: indices.iter().map(|&index| dataset.label(index)).collect(),
+            num_classes: dataset.num_classes(),
+        })
+    }
+
+    /// The number of images.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Channels, height and width of an image.
+    pub fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    /// The class of each image, if it has one.
+    pub fn labels(&self) -> &[Option<usize>] {
+        &self.labels
+    }
+
+    /// The number of classes.
+    pub fn num_classes(&self) -> usize {
+        self.num_classes
+    }
+
+    /// The images of these `indices` in [-1, 1]: `[B, C, H, W]`.
+    pub fn batch(&self, indices: &[usize], device: &Device) -> Tensor<4> {
+        self.shifted(indices, device, |_| [0, 0])
+    }
+
+    /// As [`batch`](Self::batch), each image moved down and right by the pixels that `shift` says; what
+    /// comes in repeats the edge.
+    fn shifted(
+        &self,
+        indices: &[usize],
+        device: &Device,
+        mut shift: impl FnMut(usize) -> [i64; 2],
+    ) -> Tensor<4> {
+        let [channels, height, width] = self.shape;
+        let image_len = channels * height * width;
+        let mut values: Vec<f32> = Vec::with_capacity(indices.len() * image_len);
+        let source = |to: usize, by: i64, length: usize| {
+            (to as i64 - by).clamp(0, length as i64 - 1) as usize
+        };
+        for &index in indices {
+            let image = &self.pixels[index * image_len..][..image_len];
+            let [down, right] = shift(index);
+            for plane in image.chunks_exact(height * width) {
+                for y in 0..height {
+                    let row = &plane[source(y, down, height) * width..][..width];
+                    values.extend(
+                        (0..width).map(|x| f32::from(row[source(x, right, width)]) / 127.5 - 1.0),
+                    );
+                }
+            }
+        }
+        let data = TensorData::new(values, [indices.len(), channels, height, width]);
+        Tensor::from_data(data, device)
+    }
+
+    /// What identifies pixels, and with `labels` also classes, by their content.
+    pub fn digest(&self, digest: &mut Sha256, labels: bool) {
+        for number in [self.len()].into_iter().chain(self.shape) {
+            digest.update((number as u64).to_le_bytes());
+        }
+        digest.update(&self.pixels);
+        if labels {
+            digest.update((self.num_classes as u64).to_le_bytes());
+            for label in &self.labels {
+                let label = label.map_or(u64::MAX, |label| label as u64);
+                digest.update(label.to_le_bytes());
+            }
+        }
+    }
+}
+
+/// The network.
+#[derive(Module, Debug)]
+pub struct Classifier {
+    stages: Vec<Stage>,
+    output: Linear,
+}
+
+/// A 3×3 convolution, GroupNorm, SiLU.
+#[derive(Module, Debug)]
+struct Stage {
+    conv: Conv2d,
+    norm: GroupNorm,
+    #[module(skip)]
+    halves: bool,
+}
+
+impl Stage {
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let sampling = if self.halves {
+            Sampling::Down
+        } else {
+            Sampling::Same
+        };
+        let x = cpu_ops::conv2d_3x3(x, self.conv.weight.val(), Plus::default(), sampling);
+        let (Some(gamma), Some(beta)) = (&self.norm.gamma, &self.norm.beta) else {
+            unreachable!("every group normalisation of the network is affine");
+        };
+        cpu_ops::group_norm_silu(
+            x,
+            gamma.val(),
+            beta.val(),
+            None,
+            self.norm.num_groups,
+            self.norm.epsilon,
+        )
+    }
+}
+
+impl Classifier {
+    /// A network that has learnt nothing yet, for images of so many channels.
+    pub fn new(channels: usize, num_classes: usize, device: &Device) -> Self {
+        let mut rng = Streams::new(SEED).at(Purpose::Weights, 0);
+        let inputs = [channels].into_iter().chain(STAGES.map(|(out, _)| out));
+        let stages = inputs
+            .zip(STAGES)
+            .map(|(channels, (out, halves))| Stage {
+                conv: conv3x3([channels, out], &mut rng, device),
+                norm: GroupNormConfig::new(NORM_GROUPS, out).init(device),
+                halves,
+            })
+            .collect();
+        let mut output = LinearConfig::new(FEATURES, num_classes).init(device);
+        let scale = (FEATURES as f64).powf(-0.5);
+        let weight: Tensor<2> = streams::noise([FEATURES, num_classes], &mut rng, device);
+        output.weight = Param::from_tensor(weight.mul_scalar(scale));
+        output.bias = Some(Param::from_tensor(Tensor::zeros([num_classes], device)));
+        Self { stages, output }
+    }
+
+    /// Images `[B, C, H, W]` in [-1, 1] to features `[B, 128]`.
+    pub fn features(&self, images: Tensor<4>) -> Tensor<2> {
+        let x = self.stages.iter().fold(images, |x, stage| stage.forward(x));
+        x.flatten::<3>(2, 3).mean_dim(2).squeeze_dim(2)
+    }
+
+    /// Features `[B, 128]` to logits `[B, classes]`.
+    pub fn logits(&self, features: Tensor<2>) -> Tensor<2> {
+        self.output.forward(features)
+    }
+
+    /// Trains a network on the images of `set` that have a class, in `steps` steps, on `device`; the
+    /// result is without autodiff.
+    pub fn train(set: &ImageSet, steps: usize, device: &Device) -> Result<Self> {
+        let labelled: Vec<usize> = (0..set.len())
+            .filter(|&index| set.labels[index].is_some())
+            .collect();
+        ensure!(
+            set.num_classes > 1 && !labelled.is_empty(),
+            "the classifier whose features images are scored by needs images of at least two classes, \
+             and the training split has {} images with a class, of {} classes",
+            labelled.len(),
+            set.num_classes
+        );
+        let [channels, ..] = set.shape;
+        let device = device.clone().autodiff();
+        let mut classifier = Self::new(channels, set.num_classes, &device);
+        let mut parameters = flatten(&classifier);
+        let mut optimizer = AdamW::new(OptimizerConfig {
+            weight_decay: 0.02,
+            ..OptimizerConfig::default()
+        });
+        let training = TrainingConfig {
+            learning_rate: 4e-3,
+            learning_rate_schedule: LearningRateSchedule::Cosine,
+            warmup_steps: (steps / 10).min(100) as u64,
+            ..TrainingConfig::default()
+        };
+        let streams = Streams::new(SEED);
+        let mut order = DataOrder::new(labelled.len(), streams);
+        let bar = progress::bar(steps, "training the classifier");
+        for step in 0..steps {
+            let indices: Vec<usize> = order
+                .indices((step * BATCH_SIZE) as u64, BATCH_SIZE)
+                .into_iter()
+                .map(|index| labelled[index])
+                .collect();
+            let mut rng = streams.at(Purpose::Training, step as u64);
+            let images = set.shifted(&indices, &device, |_| {
+                [(); 2].map(|()| rng.random_range(-MAX_SHIFT..=MAX_SHIFT))
+            });
+            let labels: Vec<usize> = indices
+                .iter()
+                .filter_map(|&index| set.labels[index])
+                .collect();
+            let loss = classifier.cross_entropy(images, labels_tensor(&labels, &device));
+            let gradient = flatten_gradients(&classifier, &mut loss.backward());
+            let (scale, _) = clip_by_global_norm(gradient.clone(), training.max_grad_norm);
+            let rate = learning_rate(&training, step as u64, step as f64 / steps as f64);
+            parameters = optimizer.step(parameters, gradient, scale, rate);
+            classifier = unflatten(classifier, parameters.clone());
+            bar.inc(1);
+            if (step + 1).is_multiple_of(steps.div_ceil(REPORTS)) {
+                let loss: f32 = loss
+                    .inner()
+                    .try_into_scalar()
+                    .context("cannot read the loss back from the device")?;
+                ensure!(
+                    loss.is_finite(),
+                    "the loss of the classifier is not finite at step {}",
+                    step + 1
+                );
+                info!("classifier: step {} of {steps}, loss {loss:.4}", step + 1);
+            }
+        }
+        bar.finish_and_clear();
+        Ok(classifier.valid())
+    }
+
+    fn cross_entropy(&self, images: Tensor<4>, labels: Tensor<1, Int>) -> Tensor<1> {
+        let logits = self.logits(self.features(images));
+        let log_probabilities = log_softmax(logits, 1);
+        log_probabilities
+            .gather(1, labels.unsqueeze_dim(1))
+            .mean()
+            .neg()
+    }
+
+    /// The features of all images of `set`.
+    pub fn features_of_set(&self, set: &ImageSet, device: &Device) -> Result<Features> {
+        let indices: Vec<usize> = (0..set.len()).collect();
+        let bar = progress::bar(set.len(), "features");
+        let mut values = Vec::with_capacity(set.len() * FEATURES);
+        for indices in indices.chunks(INFERENCE_BATCH) {
+            values.extend(self.read_features(set.batch(indices, device))?);
+            bar.inc(indices.len() as u64);
+        }
+        bar.finish_and_clear();
+        Ok(Features::new(values, FEATURES)?)
+    }
+
+    /// The features of images `[N, C, H, W]` in [-1, 1].
+    pub fn features_of_images(&self, images: &Tensor<4>) -> Result<Features> {
+        let count = images.dims()[0];
+        let mut values = Vec::with_capacity(count * FEATURES);
+        for first in (0..count).step_by(INFERENCE_BATCH) {
+            let part = INFERENCE_BATCH.min(count - first);
+            values.extend(self.read_features(images.clone().narrow(0, first, part))?);
+        }
+        Ok(Features::new(values, FEATURES)?)
+    }
+
+    fn read_features(&self, images: Tensor<4>) -> Result<Vec<f32>> {
+        self.features(images)
+            .try_into_vec_as()
+            .context("cannot read features back from the device")
+    }
+
+    /// The most likely class of each image, by its features.
+    pub fn classes(&self, features: &Features, device: &Device) -> Result<Vec<usize>> {
+        let shape = [features.len(), FEATURES];
+        ensure!(features.width() == FEATURES, "features of another network");
+        let data = TensorData::new(features.values().to_vec(), shape);
+        let logits = self.logits(Tensor::from_data(data, device));
+        let [_, num_classes] = logits.dims();
+        let logits: Vec<f32> = logits
+            .try_into_vec_as()
+            .context("cannot read logits back from the device")?;
+        let likeliest = |logits: &[f32]| {
+            let best = (0..num_classes).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
+            best.unwrap_or(0)
+        };
+        Ok(logits.chunks(num_classes).map(likeliest).collect())
+    }
+}
+
+/// The steps that a classifier is trained for on `images` images: some passes, and more where there are
+/// few images.
+pub fn default_steps(images: usize) -> usize {
+    (EPOCHS * images).div_ceil(BATCH_SIZE).max(500)
+}
+
+/// A 3×3 convolution without bias, which GroupNorm would take out again; He et al. 2015's weights.
+fn conv3x3([channels, out]: [usize; 2], rng: &mut ChaCha8Rng, device: &Device) -> Conv2d {
+    let mut conv = Conv2dConfig::new([channels, out], [3, 3])
+        .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
+        .with_bias(false)
+        .init(device);
+    let weight: Tensor<4> = streams::noise([out, channels, 3, 3], rng, device);
+    conv.weight = Param::from_tensor(weight.mul_scalar((2.0 / (9 * channels) as f64).sqrt()));
+    conv
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// Images of 8 × 8: class 0 is striped along rows, class 1 along columns, with a dot whose place
+    /// differs from image to image.
+    fn stripes(count: usize) -> ImageSet {
+        let pixel = |index: usize, position: usize| {
+            let along = if index.is_multiple_of(2) {
+                position / 8
+            } else {
+                position
+            };
+            let bright = along % 4 < 2;
+            let dot = position == index % 64;
+            if dot { 128 } else { 255 * u8::from(bright) }
+        };
+        ImageSet {
+            pixels: (0..count * 64).map(|i| pixel(i / 64, i % 64)).collect(),
+            shape: [1, 8, 8],
+            labels: (0..count).map(|index| Some(index % 2)).collect(),
+            num_classes: 2,
+        }
+    }
+
+    #[test]
+    fn it_learns_the_same_each_time() {
+        let device = Device::flex();
+        let (set, unseen) = (stripes(100), stripes(131));
+        let train = || Classifier::train(&set, 20, &device).unwrap();
+        let features = train().features_of_set(&unseen, &device).unwrap();
+        assert_eq!((features.len(), features.width()), (131, FEATURES));
+        let seen = train().classes(&features, &device).unwrap();
+        let right = (0..131).filter(|&index| seen[index] == index % 2).count();
+        assert_eq!(right, 131);
+        let again = train().features_of_set(&unseen, &device).unwrap();
+        assert_eq!(features, again);
+        let indices: Vec<usize> = (0..131).collect();
+        let images = unseen.batch(&indices, &device);
+        assert_eq!(train().features_of_images(&images).unwrap(), again);
+    }
+
+    #[test]
+    fn images_without_classes_are_not_learnt_from() {
+        let device = Device::flex();
+        let mut set = stripes(40);
+        for index in 20..40 {
+            set.labels[index] = None;
+        }
+        // Were they taken for a class, there would be no label to go with them.
+        Classifier::train(&set, 2, &device).unwrap();
+        set.labels.fill(None);
+        let error = Classifier::train(&set, 2, &device).unwrap_err().to_string();
+        assert!(error.contains("0 images with a class"), "{error}");
+    }
+
+    #[test]
+    fn a_shift_repeats_the_edge() {
+        let set = ImageSet {
+            pixels: (0..6).map(|i| i * 51).collect(),
+            shape: [1, 2, 3],
+            labels: vec![Some(0)],
+            num_classes: 2,
+        };
+        let values = |by: [i64; 2]| -> Vec<f32> {
+            let images = set.shifted(&[0], &Device::flex(), |_| by);
+            images
+                .add_scalar(1.0)
+                .mul_scalar(2.5)
+                .try_into_vec_as()
+                .unwrap()
+        };
+        let rounded = |by| {
+            values(by)
+                .iter()
+                .map(|v| v.round() as i32)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(rounded([0, 0]), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(rounded([1, 0]), [0, 1, 2, 0, 1, 2]);
+        assert_eq!(rounded([0, -1]), [1, 2, 2, 4, 5, 5]);
+        assert_eq!(rounded([-9, 9]), [3, 3, 3, 3, 3, 3]);
+    }
+}

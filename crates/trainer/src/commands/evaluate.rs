@@ -1,0 +1,197 @@
+//! `trainer evaluate`: images of a trained network, and numbers that say how good they are.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use tracing::info;
+
+use crate::Usage;
+use crate::atomic_file;
+use crate::checkpoint::Checkpoint;
+use crate::classifier::{ImageSet, default_steps};
+use crate::cli::EvaluateArgs;
+use crate::config::{RunConfig, SamplingConfig};
+use crate::data;
+use crate::device;
+use crate::feature_cache::FeatureCache;
+use crate::progress;
+use crate::sampling::{Model, Request, settings};
+use crate::scores::{LikelihoodOptions, Reference, Score, likelihood, table};
+
+/// What `scores.json` holds.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    program_version: &'static str,
+    /// The checkpoint, and the steps that it had been trained for.
+    checkpoint: String,
+    step: u64,
+    /// How the images were drawn.
+    sampling: &'a SamplingConfig,
+    seed: u64,
+    /// The share of test images whose class the feature network sees.
+    feature_network_accuracy: Option<f64>,
+    scores: &'a [Score],
+}
+
+/// Draws, scores, prints and writes.
+pub fn run(args: &EvaluateArgs) -> Result<()> {
+    let device = device::select(args.device.device.as_deref())?;
+    let checkpoint = Checkpoint::open(&args.run, args.best)?;
+    let sampling = settings(checkpoint.config(), &args.sampler)?;
+    check(args)?;
+    let model = Model::load(&checkpoint, device.device)?;
+    let (training, test) = splits(checkpoint.config(), args)?;
+
+    let cache = FeatureCache::new(cache_folder(args));
+    let steps = args
+        .classifier_steps
+        .unwrap_or_else(|| default_steps(training.len()));
+    let network = cache.network(&training, steps, &model.device)?;
+    let reference = Reference::new(&cache, network, &training, &test)?;
+    let accuracy = reference.accuracy()?;
+
+    let classes = reference.classes_in_proportion(args.count, model.null_label);
+    let steps = sampling.num_inference_steps;
+    info!(
+        "{} at step {}: {} images by {} in {steps} steps on {}",
+        checkpoint.folder().display(),
+        checkpoint.counters().step,
+        args.count,
+        sampling.sampler,
+        device.name
+    );
+    let request = Request {
+        classes: classes.clone(),
+        sampling: sampling.clone(),
+        seed: args.seed,
+        batch_size: args.batch_size,
+        initial_noise: None,
+        edit: None,
+    };
+    let bar = progress::bar(args.count.div_ceil(args.batch_size) * steps, "denoising");
+    let images = model.sample(&request, |_, _| {
+        bar.inc(1);
+        Ok(())
+    })?;
+    bar.finish_and_clear();
+
+    let sampler = describe(&sampling)?;
+    let mut scores = reference.scores(&images, &classes, &sampler, args.neighbours)?;
+    if args.likelihood_images > 0 {
+        let options = LikelihoodOptions {
+            images: args.likelihood_images,
+            timesteps: args.likelihood_timesteps,
+            batch_size: args.batch_size,
+            variance: sampling.ddpm_variance,
+        };
+        let batches = args.likelihood_images.div_ceil(args.batch_size);
+        let bar = progress::bar(batches * args.likelihood_timesteps, "bits per dimension");
+        scores.extend(likelihood(&model, &test, options, || bar.inc(1))?);
+        bar.finish_and_clear();
+    }
+
+    println!(
+        "{} at step {}, drawn by {sampler}",
+        checkpoint.folder().display(),
+        checkpoint.counters().step
+    );
+    let right = accuracy.map_or(String::new(), |accuracy| {
+        format!(
+            ", which sees {:.2} % of the test images right",
+            100.0 * accuracy
+        )
+    });
+    println!("features of {}{right}", reference.network_name());
+    print!("{}", table(&scores));
+    println!("(real: test images scored in place of generated ones)");
+
+    let report = Report {
+        program_version: env!("CARGO_PKG_VERSION"),
+        checkpoint: checkpoint.folder().display().to_string(),
+        step: checkpoint.counters().step,
+        sampling: &sampling,
+        seed: args.seed,
+        feature_network_accuracy: accuracy,
+        scores: &scores,
+    };
+    let path = args.run.join("scores.json");
+    atomic_file::write(&path, &serde_json::to_vec_pretty(&report)?)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    println!("wrote {}", path.display());
+    Ok(())
+}
+
+/// Numbers of the command line that mean nothing.
+fn check(args: &EvaluateArgs) -> Result<()> {
+    let least = [
+        (
+            "--count",
+            args.count,
+            args.neighbours.saturating_add(1).max(2),
+        ),
+        ("--batch-size", args.batch_size, 1),
+        ("--neighbours", args.neighbours, 1),
+        ("--likelihood-timesteps", args.likelihood_timesteps, 1),
+        (
+            "--reference-images",
+            args.reference_images.unwrap_or(usize::MAX),
+            args.neighbours.saturating_add(1).max(2),
+        ),
+        (
+            "--classifier-steps",
+            args.classifier_steps.unwrap_or(usize::MAX),
+            1,
+        ),
+    ];
+    for (name, value, least) in least {
+        if value < least {
+            bail!(Usage(format!(
+                "{name} is {value}, and must be at least {least}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The images that the run learnt from and those that it did not, as far as they are asked for.
+fn splits(config: &RunConfig, args: &EvaluateArgs) -> Result<(ImageSet, ImageSet)> {
+    let splits = data::load(config, args.data_dir.as_deref())?;
+    let count = args.reference_images.unwrap_or(usize::MAX);
+    let network = &config.network;
+    let expected = [
+        network.in_channels,
+        network.sample_size,
+        network.sample_size,
+    ];
+    let set = |dataset| -> Result<ImageSet> {
+        let set = ImageSet::first(dataset, count)?;
+        if set.shape() != expected {
+            bail!(
+                "the images of the data have the shape {:?} (channels, height, width), and the network \
+                 draws {expected:?}: there is nothing to compare",
+                set.shape()
+            );
+        }
+        Ok(set)
+    };
+    Ok((set(&splits.train)?, set(&splits.test)?))
+}
+
+fn cache_folder(args: &EvaluateArgs) -> PathBuf {
+    let beside = || {
+        let run = args.run.canonicalize().unwrap_or_else(|_| args.run.clone());
+        run.parent().unwrap_or(Path::new(".")).join(".cache")
+    };
+    args.cache.clone().unwrap_or_else(beside)
+}
+
+/// The settings of a sampler in one line, those that its figures depend on.
+fn describe(sampling: &SamplingConfig) -> Result<String> {
+    let spacing = serde_json::to_value(sampling.timestep_spacing)?;
+    let spacing = spacing.as_str().unwrap_or_default();
+    Ok(format!(
+        "{}, {} steps, {spacing}, eta {}, guidance {}",
+        sampling.sampler, sampling.num_inference_steps, sampling.eta, sampling.guidance_scale
+    ))
+}

@@ -1,0 +1,159 @@
+//! The trained classifier and the features of data sets, kept in a folder from one evaluation to the
+//! next. A file is named by the content of all that it was made of, so a stale one is never taken; one
+//! that is damaged is made anew.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use burn::tensor::Device;
+use evaluation::Features;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use sha2::{Digest, Sha256};
+use tracing::{info, warn};
+
+use crate::atomic_file;
+use crate::classifier::{self, Classifier, FEATURES, ImageSet};
+
+/// A folder of classifiers and features.
+#[derive(Debug, Clone)]
+pub struct FeatureCache {
+    folder: PathBuf,
+}
+
+/// A trained classifier that is ready to make features.
+#[derive(Debug)]
+pub struct FeatureNetwork {
+    /// The network, without autodiff.
+    pub classifier: Classifier,
+    /// Its name: what it is and a digest of its weights.
+    pub name: String,
+    /// Where it runs.
+    pub device: Device,
+}
+
+/// The tensor of a file of features.
+const TENSOR: &str = "features";
+
+impl FeatureCache {
+    /// The cache in `folder`, which is made when something is written.
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// The classifier that is trained on `set` in `steps` steps; trained now, where it is not kept.
+    pub fn network(&self, set: &ImageSet, steps: usize, device: &Device) -> Result<FeatureNetwork> {
+        let mut digest = Sha256::new();
+        digest.update(classifier::VERSION);
+        digest.update((steps as u64).to_le_bytes());
+        set.digest(&mut digest, true);
+        let path = self.path("classifier", digest);
+
+        let [channels, ..] = set.shape();
+        let untrained = || Classifier::new(channels, set.num_classes(), device);
+        let kept = read_kept(&path, |bytes| {
+            Ok(unet::from_safetensors(untrained(), bytes)?)
+        });
+        let classifier = match kept {
+            Some(classifier) => classifier,
+            None => {
+                info!(
+                    "training the classifier whose features images are scored by: {steps} steps, kept \
+                     in {}",
+                    path.display()
+                );
+                Classifier::train(set, steps, device)?
+            }
+        };
+        let bytes = unet::to_safetensors(&classifier, &BTreeMap::new())?;
+        if !path.exists() {
+            write(&path, &bytes)?;
+        }
+        let digest = hex(&Sha256::digest(&bytes)[..4]);
+        Ok(FeatureNetwork {
+            classifier,
+            name: format!("{} ({digest})", classifier::VERSION),
+            device: device.clone(),
+        })
+    }
+
+    /// The features that `network` makes of `set`; made now, where they are not kept.
+    pub fn features(&self, network: &FeatureNetwork, set: &ImageSet) -> Result<Features> {
+        let mut digest = Sha256::new();
+        digest.update(&network.name);
+        digest.update(unet::to_safetensors(&network.classifier, &BTreeMap::new())?);
+        set.digest(&mut digest, false);
+        let path = self.path("features", digest);
+
+        if let Some(features) = read_kept(&path, |bytes| parse_features(bytes, set.len())) {
+            return Ok(features);
+        }
+        info!(
+            "features of {} images, kept in {}",
+            set.len(),
+            path.display()
+        );
+        let features = network.classifier.features_of_set(set, &network.device)?;
+        let values = features.values().iter();
+        let bytes: Vec<u8> = values.flat_map(|value| value.to_le_bytes()).collect();
+        let view = TensorView::new(Dtype::F32, vec![set.len(), FEATURES], &bytes)?;
+        write(&path, &safetensors::serialize([(TENSOR, view)], None)?)?;
+        Ok(features)
+    }
+
+    fn path(&self, kind: &str, digest: Sha256) -> PathBuf {
+        let name = hex(&digest.finalize()[..16]);
+        self.folder.join(format!("{kind}-{name}.safetensors"))
+    }
+}
+
+impl FeatureNetwork {
+    /// The class that the network sees in each image, by its features.
+    pub fn classes(&self, features: &Features) -> Result<Vec<usize>> {
+        self.classifier.classes(features, &self.device)
+    }
+}
+
+/// What a file holds; `None` where there is no such file. One that cannot be used is removed, so that
+/// another takes its place.
+fn read_kept<T>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T>) -> Option<T> {
+    if !path.exists() {
+        return None;
+    }
+    let read = fs::read(path).context("cannot read it");
+    match read.and_then(|bytes| parse(&bytes)) {
+        Ok(kept) => Some(kept),
+        Err(error) => {
+            warn!(
+                "{} cannot be used and is made anew: {error:#}",
+                path.display()
+            );
+            // Where it cannot be removed, writing will say so.
+            let _ = fs::remove_file(path);
+            None
+        }
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    atomic_file::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn parse_features(bytes: &[u8], count: usize) -> Result<Features> {
+    let file = SafeTensors::deserialize(bytes)?;
+    let view = file.tensor(TENSOR)?;
+    ensure!(
+        view.dtype() == Dtype::F32 && view.shape() == [count, FEATURES],
+        "tensor `{TENSOR}` has type {} and shape {:?}, expected F32 and [{count}, {FEATURES}]",
+        view.dtype(),
+        view.shape()
+    );
+    let (values, _) = view.data().as_chunks::<4>();
+    let values = values.iter().map(|&b| f32::from_le_bytes(b)).collect();
+    Ok(Features::new(values, FEATURES)?)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
