@@ -122,7 +122,7 @@ pub struct SamplerArgs {
     /// Strength of guidance towards the class, 1 being none.
     #[arg(long, value_name = "SCALE")]
     pub guidance: Option<f64>,
-    /// Override a key of the run's [sampling], as in sampling.clipping.kind=none. May be given again.
+    /// Override a key of the run's `[sampling]` table, as in sampling.clipping.kind=none. May be given again.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 }
