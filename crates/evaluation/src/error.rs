@@ -21,6 +21,16 @@ pub enum ScoreError {
         /// Numbers a sample of the second set.
         second: usize,
     },
+    /// The score compares sets of one size.
+    #[error(
+        "sets of {first} and of {second} samples cannot be compared: there must be as many in both"
+    )]
+    Counts {
+        /// Samples of the first set.
+        first: usize,
+        /// Samples of the second set.
+        second: usize,
+    },
     /// The values are no whole number of samples.
     #[error("{values} values are no whole number of samples of {width} features each")]
     Shape {

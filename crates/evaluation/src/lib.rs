@@ -5,7 +5,8 @@
 //! - of features: two sets of vectors, one a generated and one a real image each, such as the layer
 //!   before the logits of a classifier ([`Features`]). [`frechet_distance`] (FID), [`kernel_distance`]
 //!   (KID), [`precision_recall`] and [`nearest_training`] compare them as laws. Their figures can be held
-//!   against each other only where network, number of images and reference set are the same;
+//!   against each other only where network, number of images and reference set are the same.
+//!   [`sliced_wasserstein`] needs no network: pixels will do;
 //! - of the model itself: [`VariationalBound`], the bits that an image costs under it.
 //!
 //! [`ClassShares`] counts classes that some classifier sees in the images.
@@ -19,6 +20,7 @@ mod likelihood;
 mod nearest;
 mod neighbours;
 mod precision_recall;
+mod sliced_wasserstein;
 
 pub use crate::classes::{ClassShares, class_agreement};
 pub use crate::error::ScoreError;
@@ -28,3 +30,4 @@ pub use crate::kernel::{KernelDistance, KernelSubsets, kernel_distance, squared_
 pub use crate::likelihood::{BitsPerDimension, ReverseVariance, VariationalBound};
 pub use crate::nearest::{NearestTraining, nearest_distances, nearest_training};
 pub use crate::precision_recall::{PrecisionRecall, precision_recall};
+pub use crate::sliced_wasserstein::sliced_wasserstein;

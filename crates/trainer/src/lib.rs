@@ -16,7 +16,6 @@ pub mod data;
 pub mod data_order;
 pub mod device;
 pub mod diffusers;
-pub mod distance;
 pub mod download;
 pub mod ema;
 pub mod feature_cache;

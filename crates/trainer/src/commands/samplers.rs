@@ -3,10 +3,11 @@
 
 use std::time::Instant;
 
-use anyhow::{Result, bail};
-use burn::tensor::Tensor;
+use anyhow::{Context, Result, bail};
+use burn::tensor::{Device, Tensor};
 use clap::ValueEnum;
 use denoising::{DdpmVariance, TimestepSpacing};
+use evaluation::{Features, sliced_wasserstein};
 use image::DynamicImage;
 use tracing::info;
 
@@ -15,10 +16,13 @@ use crate::checkpoint::Checkpoint;
 use crate::cli::SamplersArgs;
 use crate::config::{SamplerKind, SamplingConfig};
 use crate::device;
-use crate::distance::sliced_wasserstein;
 use crate::pictures;
 use crate::progress;
 use crate::sampling::{Model, Request, every_class, settings};
+use crate::streams::{self, Purpose, Streams};
+
+/// Random directions along which sets of images are compared.
+const DIRECTIONS: usize = 512;
 
 /// Draws the pictures and prints the table.
 pub fn run(args: &SamplersArgs) -> Result<()> {
@@ -71,9 +75,15 @@ fn measure(model: &Model, args: &SamplersArgs, sampling: &SamplingConfig) -> Res
         ddpm_variance: DdpmVariance::FixedSmall,
         ..sampling.clone()
     };
-    let reference = images(model, args, every_step.clone(), args.seed)?;
-    let again = images(model, args, every_step, args.seed.wrapping_add(1))?;
-    let floor = sliced_wasserstein(reference.clone(), again)?;
+    // Other noise than that of the reference, as any images will have.
+    let other_seed = args.seed.wrapping_add(1);
+    let reference = pixels(images(model, args, every_step.clone(), args.seed)?)?;
+    let directions = directions(reference.width(), &model.device)?;
+    let distance = |sampling| -> Result<f64> {
+        let images = pixels(images(model, args, sampling, other_seed)?)?;
+        Ok(sliced_wasserstein(&reference, &images, &directions)?)
+    };
+    let floor = distance(every_step)?;
 
     print!("{:<16}", "network calls");
     for calls in &args.calls {
@@ -92,9 +102,7 @@ fn measure(model: &Model, args: &SamplersArgs, sampling: &SamplingConfig) -> Res
                 num_inference_steps,
                 ..sampling.clone()
             };
-            // From other noise than the reference, as any image will be.
-            let images = images(model, args, sampling, args.seed.wrapping_add(1))?;
-            print!("{:>8.4}", sliced_wasserstein(reference.clone(), images)?);
+            print!("{:>8.4}", distance(sampling)?);
         }
         println!();
     }
@@ -136,6 +144,26 @@ fn images(
         started.elapsed().as_secs_f64()
     );
     Ok(images)
+}
+
+/// The pixels of each image, `[N, C, H, W]`, as its features.
+fn pixels(images: Tensor<4>) -> Result<Features> {
+    let [_, channels, height, width] = images.dims();
+    rows(images.reshape([-1, (channels * height * width) as i32]))
+}
+
+/// Directions in the space of `width` numbers, always the same.
+fn directions(width: usize, device: &Device) -> Result<Features> {
+    let mut rng = Streams::new(0).at(Purpose::Directions, 0);
+    rows(streams::noise([DIRECTIONS, width], &mut rng, device))
+}
+
+fn rows(tensor: Tensor<2>) -> Result<Features> {
+    let width = tensor.dims()[1];
+    let values = tensor
+        .try_into_vec_as()
+        .context("cannot read the images back from the device")?;
+    Ok(Features::new(values, width)?)
 }
 
 /// How often a sampler calls the network in so many steps.
