@@ -77,6 +77,50 @@ fn the_network_learns() {
     assert!(losses[0] > 0.5 && losses[4] < 0.25, "{losses:?}");
 }
 
+/// What is predicted, how its error is weighted and how the noise is made: each changes the weights, is
+/// saved with them and understood when they are sampled from.
+#[test]
+fn every_objective_trains_and_is_sampled_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let objectives = [
+        ("plain", &[][..]),
+        ("offset", &["objective.offset_noise=0.1"]),
+        ("x-0", &["objective.prediction_type=sample"]),
+        (
+            "min-snr",
+            &["objective.loss_weight={kind=\"min-snr\", gamma=5.0}"],
+        ),
+        (
+            "p2",
+            &["objective.loss_weight={kind=\"p2\", k=1.0, gamma=1.0}"],
+        ),
+        (
+            "zero-terminal-snr",
+            &[
+                "objective.prediction_type=v-prediction",
+                "noise.rescale_zero_terminal_snr=true",
+            ],
+        ),
+    ];
+    let mut weights = Vec::new();
+    for (name, set) in objectives {
+        let mut args = vec!["--steps", "3"];
+        args.extend(set.iter().flat_map(|&set| ["--set", set]));
+        train(folder.path(), name, &args);
+        let found = tensors(&checkpoint(&folder.path().join(name), 3));
+        assert!(!weights.contains(&found), "{name}");
+        weights.push(found);
+        for sampler in ["ddpm", "dpmpp-2m", "unipc"] {
+            let args = ["sample", name, "--count", "2", "--steps", "4"];
+            let more = ["--sampler", sampler, "--out", "drawn.png"];
+            succeed(folder.path(), &[&args[..], &more].concat());
+            let drawn = image::open(folder.path().join("drawn.png")).unwrap();
+            let pixels = drawn.into_luma8().into_raw();
+            assert!(pixels.iter().any(|&p| p != pixels[0]), "{name}, {sampler}");
+        }
+    }
+}
+
 #[test]
 fn going_on_gives_the_bytes_of_an_uninterrupted_run() {
     let folder = tempfile::tempdir().unwrap();
