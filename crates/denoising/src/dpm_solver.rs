@@ -64,3 +64,14 @@ pub(crate) fn extrapolated_change<const D: usize>(
     let r = lambda_way(place, step.from) / lambda_way(step.from, step.to);
     (r.is_finite() && r > 0.0).then(|| ((x_0.clone() - x_0_before).div_scalar(r), r))
 }
+
+/// The mean of x_0 over the step if it changes by `change`: x_0 half the way.
+pub(crate) fn mean_x_0<const D: usize>(
+    x_0: &Tensor<D>,
+    change: Option<&(Tensor<D>, f64)>,
+) -> Tensor<D> {
+    match change {
+        Some((change, _)) => x_0.clone() + change.clone().mul_scalar(0.5),
+        None => x_0.clone(),
+    }
+}

@@ -13,7 +13,7 @@ use burn::tensor::Tensor;
 use noising::{NoiseSchedule, PredictionType};
 
 use crate::X0Clipping;
-use crate::dpm_solver::{MultistepOptions, exponential_step, extrapolated_change};
+use crate::dpm_solver::{MultistepOptions, exponential_step, extrapolated_change, mean_x_0};
 use crate::sampler::{History, Place, Sampler, SamplerError, State, Steps};
 
 /// The sampler DPM-Solver++(2M).
@@ -71,10 +71,8 @@ impl<const D: usize> Sampler<D> for DpmSolver2M<D> {
         self.history
             .record(index, (step.from, predicted_x_0.clone()));
         let before = before.filter(|_| !(step.is_last && self.lower_order_final));
-        let mean_x_0 = match extrapolated_change(step, &predicted_x_0, before) {
-            Some((change, _)) => predicted_x_0.clone() + change.mul_scalar(0.5),
-            None => predicted_x_0.clone(),
-        };
+        let change = extrapolated_change(step, &predicted_x_0, before);
+        let mean_x_0 = mean_x_0(&predicted_x_0, change.as_ref());
         State {
             index,
             timestep: step.from.timestep,

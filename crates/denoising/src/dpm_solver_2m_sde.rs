@@ -11,7 +11,7 @@ use burn::tensor::Tensor;
 use noising::{NoiseSchedule, PredictionType};
 
 use crate::X0Clipping;
-use crate::dpm_solver::{extrapolated_change, lambda_way};
+use crate::dpm_solver::{extrapolated_change, lambda_way, mean_x_0};
 use crate::sampler::{History, Place, Sampler, SamplerError, State, Steps, add_noise};
 
 /// The sampler SDE-DPM-Solver++(2M). The last step adds no noise.
@@ -61,10 +61,8 @@ impl<const D: usize> Sampler<D> for DpmSolver2MSde<D> {
         let before = self.history.get(index.checked_sub(1));
         self.history
             .record(index, (step.from, predicted_x_0.clone()));
-        let mean_x_0 = match extrapolated_change(step, &predicted_x_0, before) {
-            Some((change, _)) => predicted_x_0.clone() + change.mul_scalar(0.5),
-            None => predicted_x_0.clone(),
-        };
+        let change = extrapolated_change(step, &predicted_x_0, before);
+        let mean_x_0 = mean_x_0(&predicted_x_0, change.as_ref());
 
         let h = lambda_way(step.from, step.to);
         // 1 − e^{−2h}, the share of the variance that is drawn anew.

@@ -18,7 +18,9 @@ use burn::tensor::Tensor;
 use noising::{NoiseSchedule, PredictionType};
 
 use crate::X0Clipping;
-use crate::dpm_solver::{MultistepOptions, exponential_step, extrapolated_change, lambda_way};
+use crate::dpm_solver::{
+    MultistepOptions, exponential_step, extrapolated_change, lambda_way, mean_x_0,
+};
 use crate::sampler::{History, Place, Sampler, SamplerError, State, Steps};
 
 /// The sampler UniPC-2.
@@ -117,10 +119,7 @@ impl<const D: usize> Sampler<D> for UniPc<D> {
 
         let before = before.filter(|_| !(step.is_last && self.lower_order_final));
         let change = extrapolated_change(step, &predicted_x_0, before);
-        let mean_x_0 = match &change {
-            Some((change, _)) => predicted_x_0.clone() + change.clone().mul_scalar(0.5),
-            None => predicted_x_0.clone(),
-        };
+        let mean_x_0 = mean_x_0(&predicted_x_0, change.as_ref());
         self.history.record(
             index,
             Taken {
