@@ -196,25 +196,27 @@ impl ImageDataset {
     ///
     /// If there are no indices, or one is not below [`len`](Self::len).
     pub fn batch(&self, indices: &[usize], device: &Device) -> Result<Tensor<4>, ImageFileError> {
-        Ok(self.to_tensor(&self.read(indices)?, device))
+        assert!(!indices.is_empty(), "a batch needs at least one image");
+        let [channels, height, width] = self.shape;
+        let values = self.read_normalised(indices)?;
+        let data = TensorData::new(values, [indices.len(), channels, height, width]);
+        Ok(Tensor::from_data(data, device))
     }
 
-    /// Bytes as [`read`](Self::read) gives them as a tensor `[B, C, H, W]` in [-1, 1].
+    /// As [`read`](Self::read), the bytes normalised to [-1, 1].
+    ///
+    /// # Errors
+    ///
+    /// See [`read`](Self::read).
     ///
     /// # Panics
     ///
-    /// If there is no image in them, or a part of one.
-    pub fn to_tensor(&self, pixels: &[u8], device: &Device) -> Tensor<4> {
-        let [channels, height, width] = self.shape;
-        let count = pixels.len() / (channels * height * width);
-        assert!(count > 0, "a batch needs at least one image");
+    /// If an index is not below [`len`](Self::len).
+    pub fn read_normalised(&self, indices: &[usize]) -> Result<Vec<f32>, ImageFileError> {
         let normalised = normalised_bytes();
-        let values: Vec<f32> = pixels
-            .iter()
-            .map(|&byte| normalised[usize::from(byte)])
-            .collect();
-        let data = TensorData::new(values, [count, channels, height, width]);
-        Tensor::from_data(data, device)
+        let bytes = self.read(indices)?;
+        let value = |byte| normalised[usize::from(byte)];
+        Ok(bytes.into_iter().map(value).collect())
     }
 }
 

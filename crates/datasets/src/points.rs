@@ -12,8 +12,10 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use csv::{ByteRecord, ReaderBuilder, Trim};
+use sha2::{Digest, Sha256};
 
 use crate::bytes::{open, read_at_most};
+use crate::splits::{Splits, split_by_hash};
 
 /// The most bytes of a CSV file.
 pub const MAX_FILE_LEN: usize = 256 << 20;
@@ -97,12 +99,73 @@ pub enum CsvError {
         /// What stands there.
         value: f64,
     },
+    /// There is one point, and it cannot be held out and learned from.
+    #[error("there is one point; at least two are needed, one of them to be held out")]
+    OnePoint,
     /// The file breaks the rules of CSV.
     #[error("not CSV: {0}")]
     Malformed(String),
 }
 
 impl Points {
+    /// Normalises `values`, point by point, of one or more points with a coordinate for each of
+    /// `columns`.
+    pub(crate) fn of(values: &[f64], columns: Vec<String>) -> Self {
+        let dimensions = columns.len();
+        let count = (values.len() / dimensions) as f64;
+        let column = |index: usize| values.iter().skip(index).step_by(dimensions);
+        let offset: Vec<f64> = (0..dimensions)
+            .map(|index| column(index).sum::<f64>() / count)
+            .collect();
+        let largest_variance = (0..dimensions)
+            .map(|index| {
+                let squares = column(index).map(|value| (value - offset[index]).powi(2));
+                squares.sum::<f64>() / count
+            })
+            .fold(0.0, f64::max);
+        let scale = match largest_variance.sqrt() {
+            // All points are the same: there is nothing to scale.
+            0.0 => 1.0,
+            deviation => deviation,
+        };
+        let normalised = values
+            .iter()
+            .zip(offset.iter().cycle())
+            .map(|(value, offset)| ((value - offset) / scale) as f32)
+            .collect();
+        Self {
+            normalised,
+            columns,
+            offset,
+            scale,
+        }
+    }
+
+    /// The points of these `indices`, in this order, with the normalisation of all.
+    ///
+    /// # Panics
+    ///
+    /// If an index is not below [`len`](Self::len).
+    pub fn select(&self, indices: &[usize]) -> Self {
+        Self {
+            normalised: self.read(indices),
+            columns: self.columns.clone(),
+            offset: self.offset.clone(),
+            scale: self.scale,
+        }
+    }
+
+    /// The normalised coordinates of the points of these `indices`, point by point.
+    ///
+    /// # Panics
+    ///
+    /// If an index is not below [`len`](Self::len).
+    pub fn read(&self, indices: &[usize]) -> Vec<f32> {
+        let width = self.dimensions();
+        let point = |&index: &usize| &self.normalised[index * width..][..width];
+        indices.iter().flat_map(point).copied().collect()
+    }
+
     /// The number of points, at least one.
     pub fn len(&self) -> usize {
         self.normalised.len() / self.dimensions()
@@ -165,6 +228,37 @@ impl Points {
 ///
 /// See [`PointsError`].
 pub fn read_points(path: &Path) -> Result<Points, PointsError> {
+    let bytes = read_bytes(path)?;
+    parse(&bytes).map_err(csv_error(path))
+}
+
+/// Reads a CSV file of points as both splits of a dataset: one point in ten is held out, chosen by the
+/// hash of its place in the file. Both are normalised by the numbers of the whole.
+///
+/// # Errors
+///
+/// See [`PointsError`].
+pub fn load_points(path: &Path) -> Result<Splits<Points>, PointsError> {
+    let bytes = read_bytes(path)?;
+    let points = parse(&bytes).map_err(csv_error(path))?;
+    let keys: Vec<String> = (0..points.len()).map(|index| index.to_string()).collect();
+    let (train, test) = split_by_hash(&keys).ok_or_else(|| csv_error(path)(CsvError::OnePoint))?;
+    let digest = Sha256::digest(&bytes);
+    Ok(Splits {
+        train: points.select(&train),
+        test: points.select(&test),
+        fingerprint: Some(digest.iter().map(|byte| format!("{byte:02x}")).collect()),
+    })
+}
+
+fn csv_error(path: &Path) -> impl Fn(CsvError) -> PointsError + '_ {
+    |source| PointsError::Csv {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn read_bytes(path: &Path) -> Result<Vec<u8>, PointsError> {
     let read_error = |source| PointsError::Read {
         path: path.to_owned(),
         source,
@@ -175,10 +269,7 @@ pub fn read_points(path: &Path) -> Result<Points, PointsError> {
         let path = path.to_owned();
         return Err(PointsError::FileTooLong { path });
     }
-    parse(&bytes).map_err(|source| PointsError::Csv {
-        path: path.to_owned(),
-        source,
-    })
+    Ok(bytes)
 }
 
 /// Parses a CSV of points.
@@ -249,39 +340,7 @@ pub fn parse(bytes: &[u8]) -> Result<Points, CsvError> {
             break;
         }
     }
-    Ok(normalise(&values, columns))
-}
-
-/// Normalises `values`, point by point, of one or more points.
-fn normalise(values: &[f64], columns: Vec<String>) -> Points {
-    let dimensions = columns.len();
-    let count = (values.len() / dimensions) as f64;
-    let column = |index: usize| values.iter().skip(index).step_by(dimensions);
-    let offset: Vec<f64> = (0..dimensions)
-        .map(|index| column(index).sum::<f64>() / count)
-        .collect();
-    let largest_variance = (0..dimensions)
-        .map(|index| {
-            let squares = column(index).map(|value| (value - offset[index]).powi(2));
-            squares.sum::<f64>() / count
-        })
-        .fold(0.0, f64::max);
-    let scale = match largest_variance.sqrt() {
-        // All points are the same: there is nothing to scale.
-        0.0 => 1.0,
-        deviation => deviation,
-    };
-    let normalised = values
-        .iter()
-        .zip(offset.iter().cycle())
-        .map(|(value, offset)| ((value - offset) / scale) as f32)
-        .collect();
-    Points {
-        normalised,
-        columns,
-        offset,
-        scale,
-    }
+    Ok(Points::of(&values, columns))
 }
 
 /// The number that a field holds.
@@ -446,6 +505,39 @@ mod tests {
         assert!(message.contains("points.csv"), "{message}");
         std::fs::write(&path, "1\n2\n").unwrap();
         assert_eq!(read_points(&path).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_file_is_split_and_known_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("points.csv");
+        let lines: Vec<String> = (0..500).map(|i| format!("{i},{}\n", 2 * i)).collect();
+        std::fs::write(&path, lines.concat()).unwrap();
+        let splits = load_points(&path).unwrap();
+        assert!(
+            (30..70).contains(&splits.test.len()),
+            "{}",
+            splits.test.len()
+        );
+        let values =
+            |points: &Points| points.denormalise(&points.read(&Vec::from_iter(0..points.len())));
+        let mut all = [values(&splits.train), values(&splits.test)].concat();
+        all.sort_by(f64::total_cmp);
+        let mut expected: Vec<f64> = (0..500).flat_map(|i| [i.into(), (2 * i).into()]).collect();
+        expected.sort_by(f64::total_cmp);
+        assert!(all.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-3));
+
+        let again = load_points(&path).unwrap().fingerprint.unwrap();
+        assert_eq!(splits.fingerprint.as_ref(), Some(&again));
+        std::fs::write(&path, "1,2\n").unwrap();
+        let error = load_points(&path).unwrap_err();
+        assert!(matches!(
+            error,
+            PointsError::Csv {
+                source: CsvError::OnePoint,
+                ..
+            }
+        ));
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! Both splits of a person's own images, and the rule that holds images out where nobody did.
+//! Both splits of a person's own data, and the rule that holds some of it out where nobody did.
 
 use sha2::{Digest, Sha256};
 
@@ -7,15 +7,16 @@ use crate::image_dataset::ImageDataset;
 /// One image in this many is held out.
 const HELD_OUT_ONE_IN: u64 = 10;
 
-/// Both splits of a dataset.
+/// Both splits of a dataset: of images, or of a cloud of [`Points`](crate::Points).
 #[derive(Clone, Debug)]
-pub struct Splits {
-    /// The images to learn from.
-    pub train: ImageDataset,
-    /// The images held out.
-    pub test: ImageDataset,
-    /// A SHA-256 that changes when the images do: of the names and lengths of the files of a folder, of
-    /// the bytes of an array. `None` for a published dataset, whose files are checked one by one.
+pub struct Splits<D = ImageDataset> {
+    /// What is learned from.
+    pub train: D,
+    /// What is held out.
+    pub test: D,
+    /// A SHA-256 that changes when the data do: of the names and lengths of the files of a folder, of
+    /// the bytes of an array or a CSV. `None` for a published dataset, whose files are checked one by
+    /// one, and for what the program makes up itself.
     pub fingerprint: Option<String>,
 }
 

@@ -6,29 +6,30 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
 use anyhow::{Context, Result};
-use datasets::{ImageDataset, ImageFileError};
+use datasets::ImageFileError;
 use rand::RngExt;
 
 use crate::config::RunConfig;
+use crate::data::Dataset;
 use crate::data_order::DataOrder;
 use crate::streams::{Purpose, Streams};
 
 /// Batches that may wait, decoded, for the step that needs them.
 const BATCHES_AHEAD: usize = 4;
 
-/// Images of the training split.
-#[derive(Debug, PartialEq, Eq)]
+/// Examples of the training split.
+#[derive(Debug, PartialEq)]
 pub struct Batch {
     /// Which ones.
     pub indices: Vec<usize>,
-    /// Their bytes, some of the images mirrored: each channel, row, column.
-    pub pixels: Vec<u8>,
+    /// Their values, some of the images mirrored: each channel, row, column.
+    pub values: Vec<f32>,
 }
 
 /// An endless supply of batches.
 #[derive(Debug)]
 pub struct Batches {
-    dataset: Arc<ImageDataset>,
+    dataset: Arc<Dataset>,
     supply: Supply,
 }
 
@@ -43,7 +44,7 @@ enum Supply {
 /// What makes the batches: their place in the order of the data is all that changes.
 #[derive(Debug)]
 struct Source {
-    dataset: Arc<ImageDataset>,
+    dataset: Arc<Dataset>,
     order: DataOrder,
     streams: Streams,
     flip: bool,
@@ -54,7 +55,7 @@ struct Source {
 
 impl Batches {
     /// The batches of `dataset` after the first `seen` examples of a run.
-    pub fn new(dataset: ImageDataset, config: &RunConfig, seen: u64) -> Self {
+    pub fn new(dataset: Dataset, config: &RunConfig, seen: u64) -> Self {
         let dataset = Arc::new(dataset);
         let streams = Streams::new(config.seed);
         let mut source = Source {
@@ -76,7 +77,7 @@ impl Batches {
     }
 
     /// What the batches are taken from.
-    pub fn dataset(&self) -> &ImageDataset {
+    pub fn dataset(&self) -> &Dataset {
         &self.dataset
     }
 
@@ -102,19 +103,18 @@ impl Source {
         let micro_batch = self.seen / self.batch_size as u64;
         let indices = self.order.indices(self.seen, self.batch_size);
         self.seen += self.batch_size as u64;
-        let mut pixels = self.dataset.read(&indices)?;
+        let mut values = self.dataset.read(&indices)?;
         if self.flip {
             let mut rng = self.streams.at(Purpose::Flip, micro_batch);
-            let image_len = pixels.len() / self.batch_size;
-            for image in pixels.chunks_mut(image_len) {
+            let [.., width] = self.dataset.example_shape();
+            let image_len = values.len() / self.batch_size;
+            for image in values.chunks_mut(image_len) {
                 if rng.random::<bool>() {
-                    image
-                        .chunks_mut(self.dataset.width())
-                        .for_each(<[u8]>::reverse);
+                    image.chunks_mut(width).for_each(<[f32]>::reverse);
                 }
             }
         }
-        Ok(Batch { indices, pixels })
+        Ok(Batch { indices, values })
     }
 }
 
@@ -124,7 +124,7 @@ mod tests {
 
     use std::path::Path;
 
-    use datasets::{Channels, FolderOptions, load_folder};
+    use datasets::{Channels, FolderOptions, ImageDataset, load_folder};
     use image::{Rgb, RgbImage};
 
     use super::*;
@@ -136,9 +136,10 @@ mod tests {
     }
 
     /// A hundred grey images of 3 × 2, each byte another.
-    fn numbered() -> ImageDataset {
+    fn numbered() -> Dataset {
         let pixels = (0..600).map(|i| i as u8).collect();
-        ImageDataset::from_parts(pixels, [1, 2, 3], vec![None; 100], vec![]).unwrap()
+        let images = ImageDataset::from_parts(pixels, [1, 2, 3], vec![None; 100], vec![]);
+        Dataset::Images(images.unwrap())
     }
 
     fn take(mut batches: Batches, count: usize) -> Vec<Batch> {
@@ -153,7 +154,7 @@ mod tests {
         let mut mirrored = 0;
         for (plain, flipped) in plain.iter().zip(&flipped) {
             assert_eq!(plain.indices, flipped.indices);
-            for (a, b) in plain.pixels.chunks(6).zip(flipped.pixels.chunks(6)) {
+            for (a, b) in plain.values.chunks(6).zip(flipped.values.chunks(6)) {
                 if a != b {
                     assert_eq!([a[2], a[1], a[0], a[5], a[4], a[3]], b);
                     mirrored += 1;
@@ -180,7 +181,7 @@ mod tests {
                 skip_bad: false,
                 cache_bytes,
             };
-            load_folder(dir.path(), &options).unwrap().train
+            Dataset::Images(load_folder(dir.path(), &options).unwrap().train)
         };
         let config = config(&["data.flip=true"]);
         let held = take(Batches::new(load(u64::MAX), &config, 12), 30);

@@ -25,11 +25,12 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
-use unet::{UNet, WeightsError};
+use unet::WeightsError;
 
 use crate::atomic_file;
 use crate::config::{ConfigError, RunConfig};
 use crate::ema::Ema;
+use crate::network::Network;
 use crate::optimizer::{AdamW, Moments};
 use crate::parameters::{flatten, unflatten};
 
@@ -170,7 +171,7 @@ pub struct Snapshot<'a> {
     /// The run's configuration.
     pub config: &'a RunConfig,
     /// The network with its current weights.
-    pub unet: &'a UNet,
+    pub network: &'a Network,
     /// The moving average.
     pub ema: &'a Ema,
     /// The optimiser.
@@ -248,26 +249,26 @@ impl Checkpoint {
         &self.config
     }
 
-    /// `unet` with the averaged weights of the checkpoint.
-    pub fn load_ema(&self, unet: UNet) -> Result<UNet, CheckpointError> {
-        self.load_into(unet, EMA)
+    /// `network` with the averaged weights of the checkpoint.
+    pub fn load_ema(&self, network: Network) -> Result<Network, CheckpointError> {
+        self.load_into(network, EMA)
     }
 
-    /// `unet` with the current weights of the checkpoint.
-    pub fn load_model(&self, unet: UNet) -> Result<UNet, CheckpointError> {
-        self.load_into(unet, MODEL)
+    /// `network` with the current weights of the checkpoint.
+    pub fn load_model(&self, network: Network) -> Result<Network, CheckpointError> {
+        self.load_into(network, MODEL)
     }
 
     /// Everything else that training needs: the moving average and the optimiser, for a network of
-    /// the shape and on the device of `unet`.
+    /// the shape and on the device of `network`.
     pub fn load_training(
         &self,
-        unet: &UNet,
+        network: &Network,
         config: &RunConfig,
     ) -> Result<(Ema, AdamW), CheckpointError> {
         let load = |name| {
-            self.load_into(unet.valid(), name)
-                .map(|unet| flatten(&unet))
+            self.load_into(network.valid(), name)
+                .map(|network| flatten(&network))
         };
         let counters = self.counters();
         let ema = Ema::new(load(EMA)?, counters.ema_steps, config.ema.decay);
@@ -282,12 +283,14 @@ impl Checkpoint {
         Ok((ema, optimizer))
     }
 
-    fn load_into(&self, unet: UNet, name: &str) -> Result<UNet, CheckpointError> {
+    fn load_into(&self, network: Network, name: &str) -> Result<Network, CheckpointError> {
         let bytes = read_checked(&self.folder, name, &self.state)?;
-        unet::from_safetensors(unet, &bytes).map_err(|source| CheckpointError::Weights {
-            path: self.folder.join(name),
-            source,
-        })
+        network
+            .from_safetensors(&bytes)
+            .map_err(|source| CheckpointError::Weights {
+                path: self.folder.join(name),
+                source,
+            })
     }
 }
 
@@ -363,17 +366,19 @@ fn write_files(folder: &Path, snapshot: &Snapshot<'_>) -> Result<(), CheckpointE
         ("format".to_owned(), "pt".to_owned()),
         ("step".to_owned(), snapshot.counters.step.to_string()),
     ]);
-    let weights = |name: &str, unet: &UNet| {
-        unet::to_safetensors(unet, &metadata).map_err(|source| CheckpointError::Weights {
-            path: folder.join(name),
-            source,
-        })
+    let weights = |name: &str, network: &Network| {
+        network
+            .to_safetensors(&metadata)
+            .map_err(|source| CheckpointError::Weights {
+                path: folder.join(name),
+                source,
+            })
     };
-    let unet = snapshot.unet.valid();
-    let with = |parameters: &Tensor<1>| unflatten(unet.clone(), parameters.clone());
+    let network = snapshot.network.valid();
+    let with = |parameters: &Tensor<1>| unflatten(network.clone(), parameters.clone());
 
     let mut files = vec![
-        (MODEL, weights(MODEL, &unet)?),
+        (MODEL, weights(MODEL, &network)?),
         (EMA, weights(EMA, &with(&snapshot.ema.parameters))?),
         (CONFIG, snapshot.config.to_toml()?.into_bytes()),
     ];

@@ -25,18 +25,18 @@ pub struct Cli {
 pub enum Command {
     /// Train a network.
     Train(TrainArgs),
-    /// Draw images from a trained network.
+    /// Draw images or points from a trained network.
     Sample(SampleArgs),
     /// Draw over an image, fill a part of it in, or go from one image to another.
     Edit(EditArgs),
     /// Compare all samplers, as pictures or by their distance from DDPM.
     Samplers(SamplersArgs),
     /// Score the images of a trained network: FID, KID, precision and recall, copies, classes, bits per
-    /// dimension.
+    /// dimension. scores.json in the folder of the run has them.
     Evaluate(EvaluateArgs),
     /// Show the forward process: data that dissolves into noise.
     Noise(NoiseArgs),
-    /// Look at images, or fetch a published data set.
+    /// Look at images or points, or fetch a published data set.
     #[command(subcommand)]
     Data(DataCommand),
     /// Write a trained network as a folder that Hugging Face diffusers opens.
@@ -127,37 +127,49 @@ pub struct SamplerArgs {
     pub set: Vec<String>,
 }
 
-/// `trainer sample`
+/// A trained network, and how it is drawn from.
 #[derive(Debug, Args)]
-pub struct SampleArgs {
+pub struct ModelArgs {
     /// Folder of a run, or of one of its checkpoints.
     pub run: PathBuf,
     /// Take the checkpoint of the lowest held-out loss, not the newest.
     #[arg(long)]
     pub best: bool,
+    /// Seed of the noise.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
     /// How noise is turned into images.
     #[command(flatten)]
     pub sampler: SamplerArgs,
-    /// Number of images [default: 10 of each class, else 64].
+    /// Images that go through the network at once; it changes the speed, not the images.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub batch_size: usize,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// `trainer sample`
+#[derive(Debug, Args)]
+pub struct SampleArgs {
+    /// The network, and how it is drawn from.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Number of images or points [default: 10 of each class, else 64; 2000 points].
     #[arg(long, value_name = "N")]
     pub count: Option<usize>,
     /// Classes to draw, in turn: numbers with commas between them, or `none` [default: all].
     #[arg(long, value_name = "CLASSES")]
     pub class: Option<String>,
-    /// Seed of the noise.
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
     /// The noise to begin with, x_T: the tensor `noise` [N, C, H, W] of a safetensors file. Without
     /// --count there are N images.
     #[arg(long, value_name = "FILE")]
     pub noise: Option<PathBuf>,
-    /// Images that go through the network at once; it changes the speed, not the images.
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    pub batch_size: usize,
-    /// The grid [default: samples.png in the folder of the run].
+    /// The grid, or the points on their way from noise [default: samples.png in the folder of the run].
     #[arg(long, value_name = "PNG")]
     pub out: Option<PathBuf>,
-    /// Also write each image by itself, with labels.csv, into this folder.
+    /// Also write each image by itself, with labels.csv, into this folder. Points are always written, as a
+    /// CSV beside the picture.
     #[arg(long, value_name = "DIR")]
     pub each: Option<PathBuf>,
     /// Also write the images as numbers in [-1, 1], and the noise that they began with, as the tensors
@@ -170,19 +182,14 @@ pub struct SampleArgs {
     /// Also write a strip of the first images on their way: x_t above, the predicted x_0 below.
     #[arg(long, value_name = "PNG")]
     pub trajectory: Option<PathBuf>,
-    /// Where to compute.
-    #[command(flatten)]
-    pub device: DeviceArgs,
 }
 
 /// `trainer edit`
 #[derive(Debug, Args)]
 pub struct EditArgs {
-    /// Folder of a run, or of one of its checkpoints.
-    pub run: PathBuf,
-    /// Take the checkpoint of the lowest held-out loss, not the newest.
-    #[arg(long)]
-    pub best: bool,
+    /// The network, and how it is drawn from.
+    #[command(flatten)]
+    pub model: ModelArgs,
     /// Image to draw over; it is cut and resized to the network's size.
     #[arg(long, value_name = "FILE", required_unless_present = "between")]
     pub from: Option<PathBuf>,
@@ -218,32 +225,18 @@ pub struct EditArgs {
     /// Class to draw: a number or `none`.
     #[arg(long, default_value = "none")]
     pub class: String,
-    /// Seed of the noise.
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
-    /// How noise is turned into images.
-    #[command(flatten)]
-    pub sampler: SamplerArgs,
-    /// Images that go through the network at once; it changes the speed, not the images.
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    pub batch_size: usize,
     /// The picture: the image, what --mask keeps of it, and what was made of it; or the strip [default:
     /// edited.png in the folder of the run].
     #[arg(long, value_name = "PNG")]
     pub out: Option<PathBuf>,
-    /// Where to compute.
-    #[command(flatten)]
-    pub device: DeviceArgs,
 }
 
 /// `trainer samplers`
 #[derive(Debug, Args)]
 pub struct SamplersArgs {
-    /// Folder of a run, or of one of its checkpoints.
-    pub run: PathBuf,
-    /// Take the checkpoint of the lowest held-out loss, not the newest.
-    #[arg(long)]
-    pub best: bool,
+    /// The network, and how it is drawn from.
+    #[command(flatten)]
+    pub model: ModelArgs,
     /// Print how far each sampler's images are from those of DDPM over every step, for these numbers of
     /// network calls, with commas between them; else draw a row of images a sampler.
     #[arg(
@@ -256,41 +249,21 @@ pub struct SamplersArgs {
     /// Number of images of each sampler.
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub count: usize,
-    /// Seed of the noise.
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
-    /// What all samplers have in common.
-    #[command(flatten)]
-    pub sampler: SamplerArgs,
-    /// Images that go through the network at once; it changes the speed, not the images.
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    pub batch_size: usize,
     /// The picture [default: samplers.png in the folder of the run].
     #[arg(long, value_name = "PNG", conflicts_with = "calls")]
     pub out: Option<PathBuf>,
-    /// Where to compute.
-    #[command(flatten)]
-    pub device: DeviceArgs,
 }
 
 /// `trainer evaluate`
 #[derive(Debug, Args)]
 pub struct EvaluateArgs {
-    /// Folder of a run, or of one of its checkpoints; scores.json goes there.
-    pub run: PathBuf,
-    /// Take the checkpoint of the lowest held-out loss, not the newest.
-    #[arg(long)]
-    pub best: bool,
+    /// The network, and how it is drawn from.
+    #[command(flatten)]
+    pub model: ModelArgs,
     /// Number of images to draw and score, in the classes' shares of the training split. Figures of
     /// different numbers cannot be compared.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub count: usize,
-    /// Seed of the noise.
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
-    /// How noise is turned into images.
-    #[command(flatten)]
-    pub sampler: SamplerArgs,
     /// How far precision and recall reach: to the N-th neighbour.
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub neighbours: usize,
@@ -315,12 +288,6 @@ pub struct EvaluateArgs {
     /// around the working folder].
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Images that go through the network at once; it changes the speed, not the images.
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    pub batch_size: usize,
-    /// Where to compute.
-    #[command(flatten)]
-    pub device: DeviceArgs,
 }
 
 /// `trainer noise`
@@ -376,7 +343,8 @@ pub enum DataCommand {
 /// `trainer data show`
 #[derive(Debug, Args)]
 pub struct DataShowArgs {
-    /// A data set (mnist, fashion-mnist or cifar10), a folder of images, or a .npy or .npz file.
+    /// A data set (mnist, fashion-mnist or cifar10), a cloud of points (two-moons, swiss-roll, spiral or
+    /// eight-gaussians), a folder of images, a .npy or .npz file, or a .csv of points.
     pub what: String,
     /// Folder that holds the data set, or a folder of that name [default: data/ of the repository
     /// around the working folder].

@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use datasets::DatasetName;
+use datasets::{CloudName, DatasetName};
 use denoising::{DdpmVariance, Guidance, HeunOptions, TimestepSpacing, X0Clipping};
 use noising::{BetaSchedule, Chain, LossWeight, NoiseSchedule, PredictionType};
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,8 @@ use thiserror::Error;
 use toml::{Table, Value};
 use unet::UNetConfig;
 
+use crate::data;
+use crate::mlp::MlpConfig;
 use crate::sampling;
 
 /// Everything that decides what a run computes.
@@ -29,9 +31,12 @@ pub struct RunConfig {
     /// The forward Markov chain.
     #[serde(default)]
     pub noise: NoiseConfig,
-    /// The network that predicts.
+    /// The network that predicts, of images.
     #[serde(default)]
     pub network: UNetConfig,
+    /// The network that predicts, of points.
+    #[serde(default)]
+    pub mlp: MlpConfig,
     /// Whether the network is told the class.
     #[serde(default)]
     pub conditioning: ConditioningConfig,
@@ -68,9 +73,12 @@ pub struct DataConfig {
     /// The published data set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dataset: Option<DatasetName>,
-    /// A folder of images, or a NumPy array of them in a `.npy` or `.npz` file.
+    /// A folder of images, a NumPy array of them in a `.npy` or `.npz` file, or a `.csv` of points.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
+    /// Points that the program makes up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cloud: Option<CloudName>,
     /// Whether half of the training images, by chance, are mirrored left to right.
     pub flip: bool,
     /// The colour that transparent images of a folder are laid on: red, green, blue.
@@ -79,9 +87,35 @@ pub struct DataConfig {
     pub skip_bad: bool,
     /// The most MiB of pixels that are held in memory.
     pub cache_mib: u64,
-    /// SHA-256 of the images at the path, as the program found them when the run began.
+    /// SHA-256 of the data at the path, as the program found them when the run began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
+    /// How points were normalised, as the program found it when the run began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub normalisation: Option<Normalisation>,
+}
+
+/// `[data.normalisation]`: z = (x − offset) / scale.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Normalisation {
+    /// The name of each coordinate.
+    pub columns: Vec<String>,
+    /// The mean of each.
+    pub offset: Vec<f64>,
+    /// The largest of their standard deviations.
+    pub scale: f64,
+}
+
+impl Normalisation {
+    /// The coordinates x of normalised ones z, point by point.
+    pub fn undo(&self, normalised: &[f32]) -> Vec<f64> {
+        let offsets = self.offset.iter().cycle();
+        let pairs = normalised.iter().zip(offsets);
+        pairs
+            .map(|(&z, offset)| self.scale * f64::from(z) + offset)
+            .collect()
+    }
 }
 
 /// `[noise]`
@@ -293,11 +327,13 @@ impl Default for DataConfig {
         Self {
             dataset: None,
             path: None,
+            cloud: None,
             flip: false,
             background: datasets::WHITE,
             skip_bad: false,
             cache_mib: 4096,
             fingerprint: None,
+            normalisation: None,
         }
     }
 }
@@ -305,11 +341,17 @@ impl Default for DataConfig {
 impl DataConfig {
     /// What the data is called in messages: the name of the data set, or the path.
     pub fn name(&self) -> String {
-        match (&self.dataset, &self.path) {
-            (Some(dataset), _) => dataset.to_string(),
-            (None, Some(path)) => path.display().to_string(),
-            (None, None) => "no data".to_owned(),
+        match (&self.dataset, &self.path, &self.cloud) {
+            (Some(dataset), ..) => dataset.to_string(),
+            (None, Some(path), _) => path.display().to_string(),
+            (None, None, Some(cloud)) => cloud.to_string(),
+            (None, None, None) => "no data".to_owned(),
         }
+    }
+
+    /// Whether the data are points, not images.
+    pub fn is_points(&self) -> bool {
+        self.cloud.is_some() || self.path.as_deref().is_some_and(data::is_csv)
     }
 }
 
@@ -550,9 +592,23 @@ impl RunConfig {
         Ok(config)
     }
 
-    /// The configuration as TOML, every key in it.
+    /// The configuration as TOML, every key in it that means something for its data.
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
-        toml::to_string(self)
+        let text = toml::to_string(self)?;
+        // Left out of the text and not of a `Table`, which would forget the order of the keys.
+        let unused = if self.data.is_points() {
+            "[network]"
+        } else {
+            "[mlp]"
+        };
+        let mut is_used = true;
+        let lines = text.split_inclusive('\n').filter(|line| {
+            if line.starts_with('[') {
+                is_used = line.trim_end() != unused;
+            }
+            is_used
+        });
+        Ok(lines.collect())
     }
 
     /// The chain that the configuration describes.
@@ -567,7 +623,10 @@ impl RunConfig {
 
     /// The label that means "no class", where the network is conditional: the last embedding.
     pub fn null_label(&self) -> Option<usize> {
-        self.network.num_class_embeds.map(|embeds| embeds - 1)
+        let embeds = self.network.num_class_embeds;
+        embeds
+            .filter(|_| !self.data.is_points())
+            .map(|embeds| embeds - 1)
     }
 
     fn with_overrides(self, overrides: &[String]) -> Result<Self, ConfigError> {
@@ -595,6 +654,48 @@ impl RunConfig {
                 .map_err(|e: toml::de::Error| error(explain(e.message())))?;
         }
         Ok(config)
+    }
+
+    /// What makes no sense for points.
+    fn check_points(&self) -> Result<(), BadValue> {
+        let for_images_alone = [
+            ("data.flip", self.data.flip, "there is nothing to mirror"),
+            (
+                "conditioning.class_labels",
+                self.conditioning.class_labels,
+                "they have no classes",
+            ),
+            (
+                "objective.offset_noise",
+                self.objective.offset_noise > 0.0,
+                "a coordinate has one value, and all noise is its own",
+            ),
+            (
+                "sampling.clipping",
+                self.sampling.clipping != X0Clipping::None,
+                "they are not confined to [-1, 1] as images are, so clipping.kind must be \"none\"",
+            ),
+        ];
+        for (key, given, why) in for_images_alone {
+            if given {
+                return Err(BadValue {
+                    key: key.to_owned(),
+                    message: format!("the data are points: {why}"),
+                });
+            }
+        }
+        let normalisation = self.data.normalisation.as_ref();
+        let dimensions = self.mlp.dimensions();
+        if normalisation.is_some_and(|n| [n.offset.len(), n.columns.len()] != [dimensions; 2]) {
+            return Err(BadValue {
+                key: "data.normalisation".to_owned(),
+                message: format!("expected columns and offset for {dimensions} coordinates"),
+            });
+        }
+        self.mlp.validate().map_err(|(key, message)| BadValue {
+            key: format!("mlp.{key}"),
+            message,
+        })
     }
 
     fn check(&self) -> Result<(), BadValue> {
@@ -686,19 +787,32 @@ impl RunConfig {
                 "it must be a finite number".into(),
             );
         }
-        match (&self.data.dataset, &self.data.path) {
-            (None, None) => {
+        let data = &self.data;
+        let sources = [
+            data.dataset.is_some(),
+            data.path.is_some(),
+            data.cloud.is_some(),
+        ];
+        match sources.into_iter().filter(|&given| given).count() {
+            0 => {
                 return bad(
                     "data",
-                    "no data: give dataset (a name) or path (a folder of images, or a .npy or .npz \
-                     file)"
+                    "no data: give dataset (a name), path (a folder of images, a .npy or .npz file, or \
+                     a .csv of points) or cloud (the name of a cloud of points)"
                         .into(),
                 );
             }
-            (Some(_), Some(_)) => {
-                return bad("data", "give dataset or path, not both".into());
+            2.. => {
+                return bad(
+                    "data",
+                    "give dataset, path or cloud, not more than one".into(),
+                );
             }
-            (None, Some(_)) if ![1, 3].contains(&self.network.in_channels) => {
+            _ => {}
+        }
+        match data.is_points() {
+            true => self.check_points()?,
+            false if data.path.is_some() && ![1, 3].contains(&self.network.in_channels) => {
                 return bad(
                     "network.in_channels",
                     format!(
@@ -776,15 +890,16 @@ impl RunConfig {
     }
 }
 
-/// A data set and a path are a choice: where `new` says one of them, the other goes from `old`.
+/// A data set, a path and a cloud are a choice: where `new` says one of them, the others go from `old`.
 fn choose_data(old: &mut Table, new: &Table) {
     let Some(Value::Table(new)) = new.get("data") else {
         return;
     };
     if let Some(Value::Table(old)) = old.get_mut("data") {
-        for (chosen, other) in [("dataset", "path"), ("path", "dataset")] {
-            if new.contains_key(chosen) && !new.contains_key(other) {
-                old.remove(other);
+        let sources = ["dataset", "path", "cloud"];
+        if sources.iter().any(|source| new.contains_key(*source)) {
+            for source in sources {
+                old.remove(source);
             }
         }
     }
@@ -966,7 +1081,7 @@ mod tests {
         let both = TEXT.replace("[data]", "[data]\npath = \"cats\"");
         let error = parse(&both, &[]).unwrap_err();
         assert!(
-            error.starts_with("run.toml:2: data: give dataset or"),
+            error.starts_with("run.toml:2: data: give dataset, path or cloud"),
             "{error}"
         );
         let none = TEXT.replace("dataset = \"mnist\"", "");

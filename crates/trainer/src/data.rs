@@ -1,21 +1,142 @@
-//! The images that a configuration names.
+//! The data that a configuration names: images or points.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use datasets::{Channels, FolderOptions, ImageDataset, Split, Splits, load_array, load_folder};
+use burn::tensor::{Device, Tensor, TensorData};
+use datasets::{
+    Channels, FolderOptions, ImageDataset, ImageFileError, Points, Split, Splits, load_array,
+    load_folder, load_points,
+};
 
-use crate::config::RunConfig;
+use crate::Usage;
+use crate::config::{Normalisation, RunConfig};
+use crate::streams::{Purpose, Streams};
+
+/// Examples to learn from.
+#[derive(Debug, Clone)]
+pub enum Dataset {
+    /// Images, with values in [-1, 1].
+    Images(ImageDataset),
+    /// Points, normalised; to the network each is an image of one pixel and a channel a coordinate.
+    Points(Points),
+}
+
+impl Dataset {
+    /// The number of examples, at least one.
+    #[expect(clippy::len_without_is_empty, reason = "there is always one")]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Images(images) => images.len(),
+            Self::Points(points) => points.len(),
+        }
+    }
+
+    /// Channels, height and width of an example.
+    pub fn example_shape(&self) -> [usize; 3] {
+        match self {
+            Self::Images(images) => [images.channels(), images.height(), images.width()],
+            Self::Points(points) => [points.dimensions(), 1, 1],
+        }
+    }
+
+    /// The number of classes; 0 where there are none.
+    pub fn num_classes(&self) -> usize {
+        match self {
+            Self::Images(images) => images.num_classes(),
+            Self::Points(_) => 0,
+        }
+    }
+
+    /// The class of an example, if it has one.
+    pub fn label(&self, index: usize) -> Option<usize> {
+        match self {
+            Self::Images(images) => images.label(index),
+            Self::Points(_) => None,
+        }
+    }
+
+    /// Whether the examples stay in their files and are decoded each time they are asked for.
+    pub fn is_streamed(&self) -> bool {
+        match self {
+            Self::Images(images) => images.is_streamed(),
+            Self::Points(_) => false,
+        }
+    }
+
+    /// The values of the examples of these `indices`: each channel, row, column.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read any more.
+    pub fn read(&self, indices: &[usize]) -> Result<Vec<f32>, ImageFileError> {
+        match self {
+            Self::Images(images) => images.read_normalised(indices),
+            Self::Points(points) => Ok(points.read(indices)),
+        }
+    }
+
+    /// Values as [`read`](Self::read) gives them as a tensor `[B, C, H, W]`.
+    pub fn to_tensor(&self, values: Vec<f32>, device: &Device) -> Tensor<4> {
+        let [channels, height, width] = self.example_shape();
+        let count = values.len() / (channels * height * width);
+        let data = TensorData::new(values, [count, channels, height, width]);
+        Tensor::from_data(data, device)
+    }
+}
 
 /// Both splits of the data of `config`. Published data sets are looked for in `data_dir`
 /// ([`datasets::find`]); a path is taken as it stands.
 ///
 /// # Errors
 ///
-/// What is wrong with the files, and images at a path that are not those of the configuration's
+/// What is wrong with the files, and data at a path that are not those of the configuration's
 /// fingerprint.
-pub fn load(config: &RunConfig, data_dir: Option<&Path>) -> Result<Splits> {
+pub fn load(config: &RunConfig, data_dir: Option<&Path>) -> Result<Splits<Dataset>> {
+    if config.data.is_points() {
+        return Ok(wrap(load_cloud(config)?, Dataset::Points));
+    }
+    Ok(wrap(load_images(config, data_dir)?, Dataset::Images))
+}
+
+fn wrap<D>(splits: Splits<D>, kind: fn(D) -> Dataset) -> Splits<Dataset> {
+    Splits {
+        train: kind(splits.train),
+        test: kind(splits.test),
+        fingerprint: splits.fingerprint,
+    }
+}
+
+/// Both splits of the points of `config`.
+///
+/// # Errors
+///
+/// As [`load`], and where the configuration names images.
+pub fn load_cloud(config: &RunConfig) -> Result<Splits<Points>> {
     let data = &config.data;
+    if let Some(cloud) = data.cloud {
+        return Ok(cloud.draw(&mut Streams::new(config.seed).at(Purpose::Cloud, 0)));
+    }
+    let path = data.path.as_deref().filter(|path| is_csv(path));
+    let path = path.with_context(|| format!("{} has no points", data.name()))?;
+    let splits = load_points(path)?;
+    check_fingerprint(config, splits.fingerprint.as_deref())?;
+    Ok(splits)
+}
+
+/// Both splits of the images of `config`.
+///
+/// # Errors
+///
+/// As [`load`], and where the configuration names points.
+pub fn load_images(config: &RunConfig, data_dir: Option<&Path>) -> Result<Splits> {
+    let data = &config.data;
+    if data.is_points() {
+        bail!(Usage(format!(
+            "{} are points, and this is for images",
+            data.name()
+        )));
+    }
     if let Some(name) = data.dataset {
         let dir = datasets::find(name, data_dir)?;
         return Ok(Splits {
@@ -44,24 +165,42 @@ pub fn load(config: &RunConfig, data_dir: Option<&Path>) -> Result<Splits> {
         };
         load_folder(path, &options)?
     };
-    if data.fingerprint.is_some() && data.fingerprint != splits.fingerprint {
-        bail!(
-            "the images of {} are not those that the run began with: some came, went or changed. Bring \
-             them back to go on (data.path may say where), or start a new run",
-            path.display()
-        );
-    }
+    check_fingerprint(config, splits.fingerprint.as_deref())?;
     Ok(splits)
 }
 
-/// The held-out split of the data of `config`; see [`load`].
-pub fn load_test(config: &RunConfig, data_dir: Option<&Path>) -> Result<ImageDataset> {
+/// Refuses data that are not those that a run began with.
+fn check_fingerprint(config: &RunConfig, found: Option<&str>) -> Result<()> {
+    if config.data.fingerprint.is_some() && config.data.fingerprint.as_deref() != found {
+        bail!(
+            "the data of {} are not those that the run began with: some came, went or changed. Bring \
+             them back to go on (data.path may say where), or start a new run",
+            config.data.name()
+        );
+    }
+    Ok(())
+}
+
+/// The held-out images of the data of `config`; see [`load_images`].
+pub fn load_test_images(config: &RunConfig, data_dir: Option<&Path>) -> Result<ImageDataset> {
     match config.data.dataset {
         Some(name) => {
             let dir = datasets::find(name, data_dir)?;
             Ok(ImageDataset::load(name, Split::Test, &dir)?)
         }
-        None => load(config, data_dir).map(|splits| splits.test),
+        None => load_images(config, data_dir).map(|splits| splits.test),
+    }
+}
+
+/// How the points of a data set were normalised, as a configuration keeps it.
+pub fn normalisation(dataset: &Dataset) -> Option<Normalisation> {
+    match dataset {
+        Dataset::Images(_) => None,
+        Dataset::Points(points) => Some(Normalisation {
+            columns: points.columns().to_vec(),
+            offset: points.offset().to_vec(),
+            scale: points.scale(),
+        }),
     }
 }
 
@@ -69,4 +208,10 @@ pub fn load_test(config: &RunConfig, data_dir: Option<&Path>) -> Result<ImageDat
 pub fn is_array(path: &Path) -> bool {
     let extension = path.extension().unwrap_or_default();
     extension.eq_ignore_ascii_case("npy") || extension.eq_ignore_ascii_case("npz")
+}
+
+/// Whether a path is named as a CSV of points is.
+pub fn is_csv(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default();
+    extension.eq_ignore_ascii_case("csv")
 }

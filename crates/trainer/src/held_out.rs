@@ -3,10 +3,10 @@
 
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Tensor};
-use datasets::ImageDataset;
-use unet::UNet;
 
 use crate::config::RunConfig;
+use crate::data::Dataset;
+use crate::network::Network;
 use crate::objective::{Example, Objective};
 use crate::streams::{self, Purpose, Streams};
 
@@ -19,13 +19,13 @@ pub struct HeldOutLoss {
     pub by_timestep: Vec<f64>,
 }
 
-/// Measures `unet` (without autodiff, on `device`) on the first test examples, at timesteps spread
+/// Measures `network` (without autodiff, on `device`) on the first test examples, at timesteps spread
 /// evenly over the chain. Where there are fewer of them than are asked for, they come again, each time
 /// with another timestep and noise.
 pub fn held_out_loss(
-    unet: &UNet,
+    network: &Network,
     objective: &Objective,
-    dataset: &ImageDataset,
+    dataset: &Dataset,
     config: &RunConfig,
     device: &Device,
 ) -> Result<HeldOutLoss> {
@@ -37,8 +37,8 @@ pub fn held_out_loss(
     let mut errors: Vec<f32> = Vec::with_capacity(count);
     let timestep = |index: usize| index * num_train_timesteps / count;
     for batch in indices.chunks(config.training.batch_size) {
-        let images: Vec<usize> = batch.iter().map(|index| index % dataset.len()).collect();
-        let x_0 = dataset.batch(&images, device)?;
+        let examples: Vec<usize> = batch.iter().map(|index| index % dataset.len()).collect();
+        let x_0 = dataset.to_tensor(dataset.read(&examples)?, device);
         let shape = {
             let [_, channels, height, width] = x_0.dims();
             [1, channels, height, width]
@@ -54,13 +54,13 @@ pub fn held_out_loss(
             x_0,
             labels: config.null_label().map(|null_label| {
                 let label = |&index: &usize| dataset.label(index).unwrap_or(null_label);
-                images.iter().map(label).collect()
+                examples.iter().map(label).collect()
             }),
             noise: Tensor::cat(noise, 0),
             timesteps: batch.iter().map(|&index| timestep(index)).collect(),
         };
         let values: Vec<f32> = objective
-            .errors(unet, example)
+            .errors(network, example)
             .try_into_vec_as()
             .context("cannot read the held-out loss back from the device")?;
         errors.extend(values);

@@ -3,10 +3,10 @@
 use anyhow::{Context, Result};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use unet::UNet;
 
 use crate::config::{RunConfig, TrainingConfig};
 use crate::ema::Ema;
+use crate::network::Network;
 use crate::objective::{Example, Objective};
 use crate::optimizer::{AdamW, clip_by_global_norm};
 use crate::parameters::{flatten, flatten_gradients, unflatten};
@@ -21,7 +21,7 @@ pub struct Learner {
     pub optimizer: AdamW,
     /// The moving average of its weights.
     pub ema: Ema,
-    unet: UNet,
+    network: Network,
     /// The network's parameters in one vector, which must agree with it: `[N]`.
     parameters: Tensor<1>,
     max_grad_norm: f64,
@@ -37,27 +37,32 @@ pub struct Step {
 }
 
 /// A network that has learnt nothing yet, on `device`.
-pub fn initial_network(config: &RunConfig, device: &Device) -> Result<UNet> {
+pub fn initial_network(config: &RunConfig, device: &Device) -> Result<Network> {
     let mut rng = Streams::new(config.seed).at(Purpose::Weights, 0);
-    Ok(config.network.init(device, &mut rng)?)
+    Ok(Network::new(config, device, &mut rng)?)
 }
 
 impl Learner {
     /// A network that has learnt nothing yet, on `device`.
     pub fn new(config: &RunConfig, device: &Device) -> Result<Self> {
-        let unet = initial_network(config, &device.clone().autodiff())?;
-        let ema = Ema::new(flatten(&unet), 0, config.ema.decay);
+        let network = initial_network(config, &device.clone().autodiff())?;
+        let ema = Ema::new(flatten(&network), 0, config.ema.decay);
         let optimizer = AdamW::new(config.optimizer.clone());
-        Self::from_parts(config, unet, optimizer, ema)
+        Self::from_parts(config, network, optimizer, ema)
     }
 
     /// A network that goes on learning.
-    pub fn from_parts(config: &RunConfig, unet: UNet, optimizer: AdamW, ema: Ema) -> Result<Self> {
+    pub fn from_parts(
+        config: &RunConfig,
+        network: Network,
+        optimizer: AdamW,
+        ema: Ema,
+    ) -> Result<Self> {
         let TrainingConfig { max_grad_norm, .. } = config.training;
         Ok(Self {
             objective: Objective::new(config.chain()?, config),
-            parameters: flatten(&unet),
-            unet,
+            parameters: flatten(&network),
+            network,
             optimizer,
             ema,
             max_grad_norm,
@@ -65,8 +70,8 @@ impl Learner {
     }
 
     /// The network, with autodiff.
-    pub fn unet(&self) -> &UNet {
-        &self.unet
+    pub fn network(&self) -> &Network {
+        &self.network
     }
 
     /// Changes the weights once, against the gradient averaged over the batches.
@@ -75,8 +80,8 @@ impl Learner {
         let count = batches.len() as f64;
         let mut sum: Option<(Tensor<1>, Tensor<1>)> = None;
         for example in batches {
-            let loss = self.objective.loss(&self.unet, example) / count;
-            let gradient = flatten_gradients(&self.unet, &mut loss.backward());
+            let loss = self.objective.loss(&self.network, example) / count;
+            let gradient = flatten_gradients(&self.network, &mut loss.backward());
             let loss = loss.inner();
             sum = Some(match sum {
                 Some((losses, gradients)) => (losses + loss, gradients + gradient),
@@ -92,7 +97,7 @@ impl Learner {
             .optimizer
             .step(parameters, gradient, scale, learning_rate);
         self.parameters = parameters.clone();
-        self.unet = unflatten(self.unet.clone(), parameters.clone());
+        self.network = unflatten(self.network.clone(), parameters.clone());
 
         // Update EMA.
         self.ema.update(parameters);
@@ -100,7 +105,7 @@ impl Learner {
     }
 
     /// The network with the averaged weights, without autodiff.
-    pub fn averaged(&self) -> UNet {
-        unflatten(self.unet.valid(), self.ema.parameters.clone())
+    pub fn averaged(&self) -> Network {
+        unflatten(self.network.valid(), self.ema.parameters.clone())
     }
 }

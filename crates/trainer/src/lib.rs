@@ -7,6 +7,7 @@
 
 pub mod atomic_file;
 pub mod batches;
+pub mod captions;
 pub mod checkpoint;
 pub mod classifier;
 pub mod cli;
@@ -22,11 +23,14 @@ pub mod feature_cache;
 pub mod held_out;
 pub mod learner;
 pub mod metrics;
+pub mod mlp;
+pub mod network;
 pub mod objective;
 pub mod optimizer;
 pub mod parameters;
 pub mod pictures;
 pub mod plots;
+pub mod point_pictures;
 pub mod progress;
 pub mod run_folder;
 pub mod sampling;

@@ -3,9 +3,9 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use noising::{Chain, LossWeight, PredictionType};
-use unet::UNet;
 
 use crate::config::RunConfig;
+use crate::network::Network;
 
 /// The training objective of a run.
 #[derive(Debug, Clone)]
@@ -18,7 +18,7 @@ pub struct Objective {
 /// What one pass through the network is made from.
 #[derive(Debug, Clone)]
 pub struct Example {
-    /// Clean images: `[B, C, H, W]` in [-1, 1].
+    /// Clean examples: `[B, C, H, W]`, images in [-1, 1].
     pub x_0: Tensor<4>,
     /// The class of each, where the network is conditional.
     pub labels: Option<Vec<usize>>,
@@ -44,7 +44,7 @@ impl Objective {
     }
 
     /// The squared error of each example, averaged over its elements, unweighted: `[B]`.
-    pub fn errors(&self, unet: &UNet, example: Example) -> Tensor<1> {
+    pub fn errors(&self, network: &Network, example: Example) -> Tensor<1> {
         let Example {
             x_0,
             labels,
@@ -59,7 +59,7 @@ impl Objective {
         let target = self
             .chain
             .target(self.prediction_type, x_0, noise, &timesteps);
-        let predicted = unet.forward(x_t, t, labels);
+        let predicted = network.forward(x_t, t, labels);
         (predicted - target)
             .square()
             .flatten::<2>(1, 3)
@@ -68,7 +68,7 @@ impl Objective {
     }
 
     /// The loss of a batch, weighted over timesteps: `[1]`.
-    pub fn loss(&self, unet: &UNet, example: Example) -> Tensor<1> {
+    pub fn loss(&self, network: &Network, example: Example) -> Tensor<1> {
         let weights: Vec<f32> = example
             .timesteps
             .iter()
@@ -78,7 +78,7 @@ impl Objective {
             })
             .collect();
         let weights = Tensor::from_data(weights.as_slice(), &example.x_0.device());
-        (self.errors(unet, example) * weights).mean()
+        (self.errors(network, example) * weights).mean()
     }
 }
 

@@ -9,13 +9,13 @@ use denoising::{
 };
 use noising::{Chain, Marginal, NoiseSchedule, PredictionType};
 use rand_chacha::ChaCha8Rng;
-use unet::UNet;
 
 use crate::Usage;
 use crate::checkpoint::Checkpoint;
 use crate::cli::SamplerArgs;
 use crate::config::{ObjectiveConfig, RunConfig, SamplerKind, SamplingConfig};
 use crate::learner::initial_network;
+use crate::network::Network;
 use crate::objective::labels_tensor;
 use crate::streams::{self, Purpose, Streams};
 
@@ -23,7 +23,7 @@ use crate::streams::{self, Purpose, Streams};
 #[derive(Debug)]
 pub struct Model {
     /// The network, without autodiff.
-    pub unet: UNet,
+    pub network: Network,
     /// The chain that it was trained on.
     pub chain: Chain,
     /// What it predicts.
@@ -69,14 +69,14 @@ impl Model {
     /// The averaged network of `checkpoint`.
     pub fn load(checkpoint: &Checkpoint, device: Device) -> Result<Self> {
         let config = checkpoint.config();
-        let unet = checkpoint.load_ema(initial_network(config, &device)?)?;
-        Self::new(unet, config, device)
+        let network = checkpoint.load_ema(initial_network(config, &device)?)?;
+        Self::new(network, config, device)
     }
 
-    /// A model of `unet` as `config` describes it.
-    pub fn new(unet: UNet, config: &RunConfig, device: Device) -> Result<Self> {
+    /// A model of `network` as `config` describes it.
+    pub fn new(network: Network, config: &RunConfig, device: Device) -> Result<Self> {
         Ok(Self {
-            unet,
+            network,
             chain: config.chain()?,
             objective: config.objective.clone(),
             null_label: config.null_label(),
@@ -105,7 +105,7 @@ impl Model {
         request: &Request,
         mut observe: impl FnMut(usize, &State<4>) -> Result<()>,
     ) -> Result<Tensor<4>> {
-        let shape = self.image_shape();
+        let shape = self.network.example_shape();
         let streams = Streams::new(request.seed);
         let timesteps = self.timesteps(request)?;
         let guidance = request.sampling.guidance();
@@ -144,13 +144,7 @@ impl Model {
         let mut rngs: Vec<ChaCha8Rng> = (0..count)
             .map(|index| streams.at(Purpose::Sampling, index as u64))
             .collect();
-        streams::per_image_noise(self.image_shape(), &mut rngs, &self.device)
-    }
-
-    /// Channels, height and width of an image.
-    fn image_shape(&self) -> [usize; 3] {
-        let config = self.unet.config();
-        [config.in_channels, config.sample_size, config.sample_size]
+        streams::per_image_noise(self.network.example_shape(), &mut rngs, &self.device)
     }
 
     fn sampler(&self, request: &Request, timesteps: &[f64]) -> Result<Box<dyn Sampler<4>>> {
@@ -188,7 +182,7 @@ impl Model {
     ) -> Tensor<4> {
         let timesteps = |count: usize| Tensor::full([count], t, &self.device);
         let Some(null_label) = self.null_label else {
-            return self.unet.forward(x_t, timesteps(classes.len()), None);
+            return self.network.forward(x_t, timesteps(classes.len()), None);
         };
         let labels: Vec<usize> = classes
             .iter()
@@ -198,11 +192,11 @@ impl Model {
         if !guided {
             let labels = labels_tensor(&labels, &self.device);
             return self
-                .unet
+                .network
                 .forward(x_t, timesteps(classes.len()), Some(labels));
         }
         let both = [labels, vec![null_label; classes.len()]].concat();
-        let predictions = self.unet.forward(
+        let predictions = self.network.forward(
             Tensor::cat(vec![x_t.clone(), x_t], 0),
             timesteps(both.len()),
             Some(labels_tensor(&both, &self.device)),

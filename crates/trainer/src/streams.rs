@@ -40,6 +40,8 @@ pub enum Purpose {
     Flip = 10,
     /// What scoring draws by chance: subsets, timesteps and noise, an index each.
     Scores = 11,
+    /// The points of a cloud that is made up; one index, 0.
+    Cloud = 12,
 }
 
 /// The random streams of one seed.
@@ -88,11 +90,15 @@ pub fn timesteps(count: usize, num_train_timesteps: usize, rng: &mut ChaCha8Rng)
 
 /// Noise of which each image has its own stream: `[B, C, H, W]`.
 pub fn per_image_noise(shape: [usize; 3], rngs: &mut [ChaCha8Rng], device: &Device) -> Tensor<4> {
-    let images = rngs
-        .iter_mut()
-        .map(|rng| noise(shape, rng, device).unsqueeze())
-        .collect();
-    Tensor::cat(images, 0)
+    let [channels, height, width] = shape;
+    let image_len = channels * height * width;
+    let mut values: Vec<f32> = Vec::with_capacity(rngs.len() * image_len);
+    for rng in rngs.iter_mut() {
+        let drawn = (0..image_len).map(|_| rng.sample::<f32, _>(StandardNormal));
+        values.extend(drawn);
+    }
+    let data = TensorData::new(values, [rngs.len(), channels, height, width]);
+    Tensor::from_data(data, device)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use datasets::{ImageDataset, Splits};
+use datasets::Splits;
 use rand::{Rng, RngExt};
 use serde::Serialize;
 use tracing::{info, warn};
@@ -16,6 +16,7 @@ use crate::atomic_file;
 use crate::batches::Batches;
 use crate::checkpoint::{self, Checkpoint, Counters, Snapshot};
 use crate::config::RunConfig;
+use crate::data::Dataset;
 use crate::held_out::held_out_loss;
 use crate::learner::Learner;
 use crate::metrics::{Metrics, Record};
@@ -23,6 +24,7 @@ use crate::objective::Example;
 use crate::optimizer::learning_rate;
 use crate::pictures;
 use crate::plots;
+use crate::point_pictures::{LARGE, panel, reach};
 use crate::progress::TrainingProgress;
 use crate::run_folder::RunFolder;
 use crate::sampling::{Model, Request, every_class};
@@ -33,7 +35,7 @@ pub struct Training<'a> {
     config: &'a RunConfig,
     folder: &'a RunFolder,
     batches: Batches,
-    test_split: ImageDataset,
+    test_split: Dataset,
     device: Device,
     streams: Streams,
 
@@ -101,7 +103,7 @@ impl<'a> Training<'a> {
     pub fn new(
         config: &'a RunConfig,
         folder: &'a RunFolder,
-        splits: Splits,
+        splits: Splits<Dataset>,
         device: &Device,
         checkpoint: Option<&Checkpoint>,
     ) -> Result<Self> {
@@ -110,9 +112,9 @@ impl<'a> Training<'a> {
         let mut learner = Learner::new(config, &device)?;
         let mut counters = Counters::default();
         if let Some(checkpoint) = checkpoint {
-            let unet = checkpoint.load_model(learner.unet().clone())?;
-            let (ema, optimizer) = checkpoint.load_training(&unet, config)?;
-            learner = Learner::from_parts(config, unet, optimizer, ema)?;
+            let network = checkpoint.load_model(learner.network().clone())?;
+            let (ema, optimizer) = checkpoint.load_training(&network, config)?;
+            learner = Learner::from_parts(config, network, optimizer, ema)?;
             counters = checkpoint.counters().clone();
         }
         Ok(Self {
@@ -133,7 +135,7 @@ impl<'a> Training<'a> {
 
     /// Number of parameters of the network.
     pub fn num_params(&self) -> usize {
-        self.learner.unet().num_params()
+        self.learner.network().num_params()
     }
 
     /// Trains until the budget is used up or `stop` is set; then the step at hand is finished and
@@ -203,10 +205,7 @@ impl<'a> Training<'a> {
         let batch = self.batches.next()?;
         self.counters.examples_seen += batch_size as u64;
 
-        let x_0 = self
-            .batches
-            .dataset()
-            .to_tensor(&batch.pixels, &self.device);
+        let x_0 = self.batches.dataset().to_tensor(batch.values, &self.device);
         let rng = &mut self.streams.at(Purpose::Training, micro_batch);
         let timesteps = streams::timesteps(
             batch_size,
@@ -338,7 +337,7 @@ impl<'a> Training<'a> {
             &self.folder.checkpoints(),
             &Snapshot {
                 config: self.config,
-                unet: self.learner.unet(),
+                network: self.learner.network(),
                 ema: &self.learner.ema,
                 optimizer: &self.learner.optimizer,
                 counters: &self.counters,
@@ -358,7 +357,7 @@ impl<'a> Training<'a> {
         Ok(())
     }
 
-    /// Draws a grid from the averaged weights.
+    /// Draws a grid of images, or a cloud of points, from the averaged weights.
     fn draw(&self) -> Result<PathBuf> {
         let model = Model::new(self.learner.averaged(), self.config, self.device.clone())?;
         let count = self.config.sampling.count;
@@ -370,13 +369,21 @@ impl<'a> Training<'a> {
             initial_noise: None,
             edit: None,
         };
-        let images = model.sample(&request, |_, _| Ok(()))?;
-        let grid = pictures::grid(
-            &pictures::from_tensor(images)?,
-            pictures::columns(count, model.null_label),
-        )?;
+        let drawn = model.sample(&request, |_, _| Ok(()))?;
+        let picture = if self.config.data.is_points() {
+            let [_, dimensions, ..] = drawn.dims();
+            let drawn: Vec<f32> = drawn
+                .try_into_vec_as()
+                .context("cannot read the points back from the device")?;
+            panel(&drawn, dimensions, reach(&drawn), LARGE)?
+        } else {
+            pictures::grid(
+                &pictures::from_tensor(drawn)?,
+                pictures::columns(count, model.null_label),
+            )?
+        };
         let path = self.folder.grid(self.counters.step);
-        pictures::save_png(&grid, &path)?;
+        pictures::save_png(&picture, &path)?;
         info!("step {}: drew {}", self.counters.step, path.display());
         Ok(path)
     }

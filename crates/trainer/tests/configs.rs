@@ -29,12 +29,25 @@ fn every_configuration_can_be_used() {
     let names: Vec<&str> = configs.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(
         names,
-        ["cifar10", "emoji", "fashion-mnist", "mnist", "smoke"]
+        [
+            "cifar10",
+            "cifar10-small",
+            "emoji",
+            "fashion-mnist",
+            "mnist",
+            "points",
+            "smoke"
+        ]
     );
     for (name, config) in &configs {
         let data = config.data.name();
         assert!(
-            data == *name || data == format!("data/{name}") || name == "smoke",
+            match name.as_str() {
+                "cifar10-small" => data == "cifar10",
+                "points" => data == "two-moons",
+                "smoke" => data == "mnist",
+                _ => data == *name || data == format!("data/{name}"),
+            },
             "{name} trains on {data}"
         );
     }
@@ -54,7 +67,7 @@ fn the_cifar10_network_is_the_one_of_the_paper() {
 #[test]
 fn the_mnist_configuration_names_every_key() {
     let text = std::fs::read_to_string(support::config("mnist.toml")).unwrap();
-    let (_, config) = configs().swap_remove(3);
+    let config = RunConfig::load(support::config("mnist.toml").as_ref(), &[]).unwrap();
     let resolved: toml::Table = config.to_toml().unwrap().parse().unwrap();
     fn keys(table: &toml::Table, found: &mut Vec<String>) {
         for (key, value) in table {

@@ -62,7 +62,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         println!(
             "{}: {} parameters, device {}, {} threads",
             path.display(),
-            learner.unet().num_params(),
+            learner.network().num_params(),
             device.name,
             rayon::current_num_threads()
         );
@@ -123,7 +123,8 @@ fn train(
     device: &Device,
 ) -> Result<Vec<f64>> {
     let streams = Streams::new(config.seed);
-    let x_0 = images(config, batch_size, device).autodiff();
+    let shape = learner.network().example_shape();
+    let x_0 = examples(config, shape, batch_size, device).autodiff();
     let labels = labels(config, batch_size);
     let num_train_timesteps = learner.objective.chain().num_train_timesteps();
     repeat(budget, |index| {
@@ -148,12 +149,12 @@ fn call(
     budget: Duration,
     device: &Device,
 ) -> Result<Vec<f64>> {
-    let unet = learner.unet().valid();
-    let x_t = images(config, batch_size, device);
+    let network = learner.network().valid();
+    let x_t = examples(config, network.example_shape(), batch_size, device);
     let timesteps = Tensor::full([batch_size], 500.0, device);
     let labels = labels(config, batch_size).map(|labels| labels_tensor(&labels, device));
     repeat(budget, |_| {
-        let predicted = unet.forward(x_t.clone(), timesteps.clone(), labels.clone());
+        let predicted = network.forward(x_t.clone(), timesteps.clone(), labels.clone());
         wait_for(&predicted.slice([0..1, 0..1, 0..1, 0..1]))
     })
 }
@@ -180,14 +181,14 @@ fn wait_for<const D: usize>(tensor: &Tensor<D>) -> Result<()> {
     Ok(())
 }
 
-fn images(config: &RunConfig, batch_size: usize, device: &Device) -> Tensor<4> {
-    let network = &config.network;
-    let shape = [
-        batch_size,
-        network.in_channels,
-        network.sample_size,
-        network.sample_size,
-    ];
+fn examples(
+    config: &RunConfig,
+    shape: [usize; 3],
+    batch_size: usize,
+    device: &Device,
+) -> Tensor<4> {
+    let [channels, height, width] = shape;
+    let shape = [batch_size, channels, height, width];
     let mut rng = Streams::new(config.seed).at(Purpose::Forward, 0);
     streams::noise(shape, &mut rng, device)
 }

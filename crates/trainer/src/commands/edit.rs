@@ -10,13 +10,12 @@ use denoising::{Ddim, DdimInversion, DdimOptions, Denoising, Guidance, X0Clippin
 use tracing::info;
 
 use crate::Usage;
-use crate::checkpoint::Checkpoint;
 use crate::cli::EditArgs;
+use crate::commands::opened::{Opened, at_least, open_images};
 use crate::config::SamplingConfig;
-use crate::device;
 use crate::pictures;
 use crate::progress;
-use crate::sampling::{Edit, Model, Request, parse_classes, settings, timesteps};
+use crate::sampling::{Edit, Model, Request, parse_classes, timesteps};
 
 /// How far along the chain an image is noised when no strength is given: half of it, or all of it where
 /// a mask says what is kept.
@@ -28,10 +27,9 @@ const INVERSION_ITERATIONS: usize = 4;
 
 /// Does the edit and writes the picture.
 pub fn run(args: &EditArgs) -> Result<()> {
-    let device = device::select(args.device.device.as_deref())?;
-    let checkpoint = Checkpoint::open(&args.run, args.best)?;
-    let sampling = settings(checkpoint.config(), &args.sampler)?;
-    let model = Model::load(&checkpoint, device.device)?;
+    let Opened {
+        model, sampling, ..
+    } = open_images(&args.model)?;
     let [class] = parse_classes(&args.class, model.null_label)?[..] else {
         bail!(Usage(format!(
             "--class {:?}: an edit has one class",
@@ -54,7 +52,7 @@ pub fn run(args: &EditArgs) -> Result<()> {
     let out = args
         .out
         .clone()
-        .unwrap_or_else(|| args.run.join("edited.png"));
+        .unwrap_or_else(|| args.model.run.join("edited.png"));
     let picture = pictures::grid(&pictures::from_tensor(cells)?, columns)?;
     pictures::save_png(&picture, &out)?;
     println!("wrote {}", out.display());
@@ -78,16 +76,11 @@ fn draw_over(
             "--strength {strength}: expected a number above 0, at most 1"
         )));
     }
-    for (name, value) in [
-        ("--count", args.count),
-        ("--batch-size", args.batch_size),
-        ("--resamplings", args.resamplings),
-    ] {
-        if value == 0 {
-            bail!(Usage(format!("{name} must be at least 1")));
-        }
-    }
-    let image = read(model, from, model.unet.config().in_channels)?;
+    at_least(&[
+        ("--count", args.count, 1),
+        ("--resamplings", args.resamplings, 1),
+    ])?;
+    let image = read(model, from, model.network.example_shape()[0])?;
     let mask = args
         .mask
         .as_ref()
@@ -102,8 +95,8 @@ fn draw_over(
     let request = Request {
         classes: vec![class; args.count],
         sampling,
-        seed: args.seed,
-        batch_size: args.batch_size,
+        seed: args.model.seed,
+        batch_size: args.model.batch_size,
         initial_noise: None,
         edit: Some(Edit {
             image,
@@ -120,7 +113,7 @@ fn draw_over(
         timesteps.len(),
         timesteps[0]
     );
-    let batches = args.count.div_ceil(args.batch_size);
+    let batches = args.count.div_ceil(args.model.batch_size);
     let bar = progress::bar(batches * timesteps.len(), "denoising");
     cells.push(model.sample(&request, |_, _| {
         bar.inc(1);
@@ -139,10 +132,8 @@ fn go_between(
     ends: [&PathBuf; 2],
     class: Option<usize>,
 ) -> Result<Tensor<4>> {
-    if args.frames < 2 {
-        bail!(Usage("--frames must be at least 2".to_owned()));
-    }
-    let channels = model.unet.config().in_channels;
+    at_least(&[("--frames", args.frames, 2)])?;
+    let channels = model.network.example_shape()[0];
     let images = ends
         .iter()
         .map(|path| read(model, path, channels))
@@ -196,7 +187,7 @@ fn go_between(
 
 /// An image file at the size of the network: `[1, channels, H, W]`.
 fn read(model: &Model, path: &Path, channels: usize) -> Result<Tensor<4>> {
-    let size = model.unet.config().sample_size;
+    let [_, size, _] = model.network.example_shape();
     let channels = match channels {
         1 => Channels::Grey,
         3 => Channels::Rgb,

@@ -6,17 +6,15 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use tracing::info;
 
-use crate::Usage;
 use crate::atomic_file;
-use crate::checkpoint::Checkpoint;
 use crate::classifier::{ImageSet, default_steps};
 use crate::cli::EvaluateArgs;
+use crate::commands::opened::{Opened, at_least, open_images};
 use crate::config::{RunConfig, SamplingConfig};
 use crate::data;
-use crate::device;
 use crate::feature_cache::FeatureCache;
 use crate::progress;
-use crate::sampling::{Model, Request, settings};
+use crate::sampling::Request;
 use crate::scores::{LikelihoodOptions, Reference, Score, likelihood, table};
 
 /// What `scores.json` holds.
@@ -36,11 +34,13 @@ struct Report<'a> {
 
 /// Draws, scores, prints and writes.
 pub fn run(args: &EvaluateArgs) -> Result<()> {
-    let device = device::select(args.device.device.as_deref())?;
-    let checkpoint = Checkpoint::open(&args.run, args.best)?;
-    let sampling = settings(checkpoint.config(), &args.sampler)?;
     check(args)?;
-    let model = Model::load(&checkpoint, device.device)?;
+    let Opened {
+        checkpoint,
+        model,
+        sampling,
+        device_name,
+    } = open_images(&args.model)?;
     let (training, test) = splits(checkpoint.config(), args)?;
 
     let cache = FeatureCache::new(cache_folder(args));
@@ -59,17 +59,20 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         checkpoint.counters().step,
         args.count,
         sampling.sampler,
-        device.name
+        device_name
     );
     let request = Request {
         classes: classes.clone(),
         sampling: sampling.clone(),
-        seed: args.seed,
-        batch_size: args.batch_size,
+        seed: args.model.seed,
+        batch_size: args.model.batch_size,
         initial_noise: None,
         edit: None,
     };
-    let bar = progress::bar(args.count.div_ceil(args.batch_size) * steps, "denoising");
+    let bar = progress::bar(
+        args.count.div_ceil(args.model.batch_size) * steps,
+        "denoising",
+    );
     let images = model.sample(&request, |_, _| {
         bar.inc(1);
         Ok(())
@@ -82,10 +85,10 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         let options = LikelihoodOptions {
             images: args.likelihood_images,
             timesteps: args.likelihood_timesteps,
-            batch_size: args.batch_size,
+            batch_size: args.model.batch_size,
             variance: sampling.ddpm_variance,
         };
-        let batches = args.likelihood_images.div_ceil(args.batch_size);
+        let batches = args.likelihood_images.div_ceil(args.model.batch_size);
         let bar = progress::bar(batches * args.likelihood_timesteps, "bits per dimension");
         scores.extend(likelihood(&model, &test, options, || bar.inc(1))?);
         bar.finish_and_clear();
@@ -111,11 +114,11 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         checkpoint: checkpoint.folder().display().to_string(),
         step: checkpoint.counters().step,
         sampling: &sampling,
-        seed: args.seed,
+        seed: args.model.seed,
         feature_network_accuracy: accuracy,
         scores: &scores,
     };
-    let path = args.run.join("scores.json");
+    let path = args.model.run.join("scores.json");
     atomic_file::write(&path, &serde_json::to_vec_pretty(&report)?)
         .with_context(|| format!("cannot write {}", path.display()))?;
     println!("wrote {}", path.display());
@@ -124,13 +127,12 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
 
 /// Numbers of the command line that mean nothing.
 fn check(args: &EvaluateArgs) -> Result<()> {
-    let least = [
+    at_least(&[
         (
             "--count",
             args.count,
             args.neighbours.saturating_add(1).max(2),
         ),
-        ("--batch-size", args.batch_size, 1),
         ("--neighbours", args.neighbours, 1),
         ("--likelihood-timesteps", args.likelihood_timesteps, 1),
         (
@@ -143,20 +145,12 @@ fn check(args: &EvaluateArgs) -> Result<()> {
             args.classifier_steps.unwrap_or(usize::MAX),
             1,
         ),
-    ];
-    for (name, value, least) in least {
-        if value < least {
-            bail!(Usage(format!(
-                "{name} is {value}, and must be at least {least}"
-            )));
-        }
-    }
-    Ok(())
+    ])
 }
 
 /// The images that the run learnt from and those that it did not, as far as they are asked for.
 fn splits(config: &RunConfig, args: &EvaluateArgs) -> Result<(ImageSet, ImageSet)> {
-    let splits = data::load(config, args.data_dir.as_deref())?;
+    let splits = data::load_images(config, args.data_dir.as_deref())?;
     let count = args.reference_images.unwrap_or(usize::MAX);
     let network = &config.network;
     let expected = [
@@ -180,7 +174,11 @@ fn splits(config: &RunConfig, args: &EvaluateArgs) -> Result<(ImageSet, ImageSet
 
 fn cache_folder(args: &EvaluateArgs) -> PathBuf {
     let beside = || {
-        let run = args.run.canonicalize().unwrap_or_else(|_| args.run.clone());
+        let run = args
+            .model
+            .run
+            .canonicalize()
+            .unwrap_or_else(|_| args.model.run.clone());
         run.parent().unwrap_or(Path::new(".")).join(".cache")
     };
     args.cache.clone().unwrap_or_else(beside)

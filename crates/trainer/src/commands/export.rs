@@ -16,6 +16,7 @@ use crate::cli::ExportArgs;
 use crate::config::RunConfig;
 use crate::device;
 use crate::diffusers;
+use crate::network::Network;
 use crate::sampling::Model;
 
 /// Writes the folder.
@@ -25,7 +26,13 @@ pub fn run(args: &ExportArgs) -> Result<()> {
     let checkpoint = Checkpoint::open(&args.run, args.best)?;
     let config = checkpoint.config();
     let class = class(args, config.null_label())?;
-    let unet = Model::load(&checkpoint, device.device)?.unet;
+    let Network::UNet(unet) = Model::load(&checkpoint, device.device)?.network else {
+        bail!(Usage(format!(
+            "{} draws points by a network that diffusers does not have: only networks for images can be \
+             exported",
+            args.run.display()
+        )));
+    };
     if let spacing @ (TimestepSpacing::Karras | TimestepSpacing::LogLinear) =
         config.sampling.timestep_spacing
     {

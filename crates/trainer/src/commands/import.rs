@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use burn::module::Module;
 use tracing::warn;
 use unet::UNetConfig;
@@ -15,17 +15,28 @@ use crate::config::RunConfig;
 use crate::device;
 use crate::diffusers::PipelineFolder;
 use crate::ema::Ema;
-use crate::learner::initial_network;
+use crate::network::Network;
 use crate::optimizer::AdamW;
 use crate::parameters::flatten;
 use crate::run_folder::RunFolder;
+use crate::streams::{Purpose, Streams};
 
 /// Makes the run.
 pub fn run(args: &ImportArgs) -> Result<()> {
     let device = device::select(None)?.device.autodiff();
     let pipeline = PipelineFolder::open(&args.folder)?;
     let config = run_config(&pipeline, args)?;
-    let unet = pipeline.load_weights(&config.network, || initial_network(&config, &device))?;
+    if config.data.is_points() {
+        bail!(Usage(format!(
+            "{} holds a network for images, and {} are points: name other data with --config or --set",
+            args.folder.display(),
+            config.data.name()
+        )));
+    }
+    let network = Network::UNet(pipeline.load_weights(&config.network, || {
+        let mut rng = Streams::new(config.seed).at(Purpose::Weights, 0);
+        config.network.init(&device, &mut rng).map_err(Error::from)
+    })?);
 
     // Only now that everything could be read.
     let folder = RunFolder::create(&args.run, args.overwrite)?;
@@ -35,8 +46,8 @@ pub fn run(args: &ImportArgs) -> Result<()> {
         &folder.checkpoints(),
         &Snapshot {
             config: &config,
-            unet: &unet,
-            ema: &Ema::new(flatten(&unet), 0, config.ema.decay),
+            network: &network,
+            ema: &Ema::new(flatten(&network), 0, config.ema.decay),
             optimizer: &AdamW::new(config.optimizer.clone()),
             counters: &Counters::default(),
         },
@@ -46,7 +57,7 @@ pub fn run(args: &ImportArgs) -> Result<()> {
     let run = args.run.display();
     println!(
         "wrote {run}: {} parameters, {}",
-        unet.num_params(),
+        network.num_params(),
         match config.null_label() {
             // As in our own networks, so that what was exported comes back.
             Some(classes) => format!("{classes} classes and one embedding for no class"),

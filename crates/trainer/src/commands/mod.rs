@@ -8,6 +8,7 @@ pub mod evaluate;
 pub mod export;
 pub mod import;
 pub mod noise;
+mod opened;
 pub mod sample;
 pub mod samplers;
 pub mod train;

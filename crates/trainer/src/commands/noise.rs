@@ -16,7 +16,6 @@
 //! Points have `scatter-` or, in one dimension, `histogram-` before the names of the two strips.
 //! Sound is noised in closed form, into `waveforms.png` and a file `x-t-0999.wav` for each moment.
 
-mod captions;
 mod points;
 mod sound;
 mod table;
@@ -35,6 +34,7 @@ use rand_chacha::ChaCha8Rng;
 use tracing::info;
 
 use crate::Usage;
+use crate::captions::{captioned, title_width};
 use crate::cli::NoiseArgs;
 use crate::config::{self, RunConfig};
 use crate::data;
@@ -43,7 +43,6 @@ use crate::pictures;
 use crate::plots;
 use crate::progress;
 use crate::streams::{Purpose, Streams, per_image_noise};
-use captions::captioned;
 
 /// Images and points that are noised when no number is given.
 const IMAGES: usize = 10;
@@ -83,8 +82,12 @@ pub fn run(args: &NoiseArgs) -> Result<()> {
     let config = RunConfig::load(&config, &overrides)?;
     let forward = Forward::new(&config, args, device.device)?;
     match source {
+        Source::Dataset if config.data.is_points() => {
+            let points = data::load_cloud(&config)?.test;
+            points::show(&forward, &points, args.count.unwrap_or(POINTS))
+        }
         Source::Dataset => {
-            let dataset = data::load_test(&config, args.data_dir.as_deref())?;
+            let dataset = data::load_test_images(&config, args.data_dir.as_deref())?;
             let indices = one_of_each_class_first(dataset.labels(), args.count.unwrap_or(IMAGES));
             info!(
                 "noising {} test images of {} on {}",
@@ -114,7 +117,7 @@ pub fn run(args: &NoiseArgs) -> Result<()> {
 /// What is noised.
 #[derive(Debug, PartialEq, Eq)]
 enum Source {
-    /// Images of the configuration's data set.
+    /// Images or points of the configuration's data set.
     Dataset,
     /// An image file or a folder of images.
     Images(PathBuf),
@@ -379,7 +382,7 @@ impl Forward {
             .collect();
         let width = titles
             .iter()
-            .map(|title| captions::title_width(title))
+            .map(|title| title_width(title))
             .try_fold(0, |widest, width| width.map(|width| width.max(widest)))?;
         let frames: Vec<DynamicImage> = frames
             .iter()

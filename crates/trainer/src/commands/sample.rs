@@ -1,4 +1,6 @@
-//! `trainer sample`: images from a trained network, by iterative denoising.
+//! `trainer sample`: images or points from a trained network, by iterative denoising.
+
+mod points;
 
 use std::fmt::Write;
 use std::path::Path;
@@ -8,21 +10,21 @@ use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
 use image::DynamicImage;
 use tracing::info;
-use unet::UNetConfig;
 
 use crate::Usage;
 use crate::atomic_file;
-use crate::checkpoint::Checkpoint;
 use crate::cli::SampleArgs;
-use crate::device;
+use crate::commands::opened::{at_least, open};
 use crate::pictures;
 use crate::progress;
-use crate::sampling::{Model, Request, every_class, parse_classes, settings};
+use crate::sampling::{Model, Request, every_class, parse_classes};
 use crate::tensor_file;
 
 /// Images of each class in a grid when no number is given, and images where there are no classes.
 const COUNT_PER_CLASS: usize = 10;
 const COUNT: usize = 64;
+/// Points when no number is given.
+const COUNT_OF_POINTS: usize = 2000;
 
 /// Names in files of tensors.
 const NOISE: &str = "noise";
@@ -38,43 +40,71 @@ const TRAJECTORY_MOMENTS: usize = 10;
 
 /// Draws the images and writes what was asked for.
 pub fn run(args: &SampleArgs) -> Result<()> {
-    let device = device::select(args.device.device.as_deref())?;
-    let checkpoint = Checkpoint::open(&args.run, args.best)?;
-    let sampling = settings(checkpoint.config(), &args.sampler)?;
-    if args.batch_size == 0 {
-        bail!(Usage("--batch-size must be at least 1".to_owned()));
-    }
-
-    let model = Model::load(&checkpoint, device.device)?;
+    let opened = open(&args.model)?;
+    let (model, checkpoint) = (&opened.model, &opened.checkpoint);
+    let is_points = checkpoint.config().data.is_points();
     let noise = args
         .noise
         .as_deref()
         .map(|path| tensor_file::read(path, NOISE, &model.device))
         .transpose()?;
-    let classes = classes(args, noise.as_ref(), model.null_label)?;
+    let classes = classes(args, noise.as_ref(), model.null_label, is_points)?;
     if let Some(noise) = &noise {
-        check_noise(noise, classes.len(), model.unet.config())?;
+        check_noise(noise, classes.len(), model.network.example_shape())?;
     }
     let request = Request {
+        // Points are small: all go at once.
+        batch_size: if is_points {
+            classes.len()
+        } else {
+            args.model.batch_size
+        },
         classes,
-        sampling,
-        seed: args.seed,
-        batch_size: args.batch_size,
+        sampling: opened.sampling.clone(),
+        seed: args.model.seed,
         initial_noise: noise,
         edit: None,
     };
     let count = request.classes.len();
     info!(
-        "{} at step {}: {count} images by {} in {} steps on {}",
+        "{} at step {}: {count} {} by {} in {} steps on {}",
         checkpoint.folder().display(),
         checkpoint.counters().step,
+        if is_points { "points" } else { "images" },
         request.sampling.sampler,
         request.sampling.num_inference_steps,
-        device.name
+        opened.device_name
     );
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => args.model.run.join("samples.png"),
+    };
+    let drawn = if is_points {
+        points::draw(&opened, args, &request, &out)?
+    } else {
+        draw_images(model, args, &request, &out)?
+    };
+    if let Some(path) = &args.tensors {
+        let noise = match request.initial_noise {
+            Some(noise) => noise.narrow(0, 0, count),
+            None => model.initial_noise(request.seed, count),
+        };
+        tensor_file::write(path, &[(NOISE, noise), (IMAGES, drawn)])?;
+        println!("wrote {}", path.display());
+    }
+    Ok(())
+}
 
+/// Draws images and writes pictures of them. Returns the images, `[N, C, H, W]`.
+fn draw_images(
+    model: &Model,
+    args: &SampleArgs,
+    request: &Request,
+    out: &Path,
+) -> Result<Tensor<4>> {
+    let count = request.classes.len();
     let steps = request.sampling.num_inference_steps;
-    let bar = progress::bar(count.div_ceil(args.batch_size) * steps, "denoising");
+    let bar = progress::bar(count.div_ceil(request.batch_size) * steps, "denoising");
     let mut motion = Recording::new(args.gif.is_some(), steps, MAX_FRAMES, count);
     let strip_moments = Recording::new(
         args.trajectory.is_some(),
@@ -83,7 +113,7 @@ pub fn run(args: &SampleArgs) -> Result<()> {
         TRAJECTORY_IMAGES.min(count),
     );
     let (mut strip_x, mut strip_x_0) = (strip_moments.clone(), strip_moments);
-    let images = model.sample(&request, |first, state| {
+    let drawn = model.sample(request, |first, state| {
         bar.inc(1);
         motion.record(first, state.index, &state.x)?;
         strip_x.record(first, state.index, &state.x)?;
@@ -91,21 +121,9 @@ pub fn run(args: &SampleArgs) -> Result<()> {
     })?;
     bar.finish_and_clear();
 
-    if let Some(path) = &args.tensors {
-        let noise = match request.initial_noise {
-            Some(noise) => noise.narrow(0, 0, count),
-            None => model.initial_noise(args.seed, count),
-        };
-        tensor_file::write(path, &[(NOISE, noise), (IMAGES, images.clone())])?;
-        println!("wrote {}", path.display());
-    }
-    let images = pictures::from_tensor(images)?;
+    let images = pictures::from_tensor(drawn.clone())?;
     let columns = pictures::columns(count, model.null_label.filter(|_| args.class.is_none()));
-    let out = match &args.out {
-        Some(out) => out.clone(),
-        None => args.run.join("samples.png"),
-    };
-    pictures::save_png(&pictures::grid(&images, columns)?, &out)?;
+    pictures::save_png(&pictures::grid(&images, columns)?, out)?;
     println!("wrote {}", out.display());
     if let Some(folder) = &args.each {
         write_each(&images, &request.classes, folder)?;
@@ -127,28 +145,29 @@ pub fn run(args: &SampleArgs) -> Result<()> {
         pictures::save_png(&trajectory(&strip_x.frames, &strip_x_0.frames)?, path)?;
         println!("wrote {}", path.display());
     }
-    Ok(())
+    Ok(drawn)
 }
 
-/// Checks that there is noise for `count` images of the network.
-fn check_noise(noise: &Tensor<4>, count: usize, network: &UNetConfig) -> Result<()> {
-    let [given, channels, height, width] = noise.dims();
-    let (channels_expected, size) = (network.in_channels, network.sample_size);
-    if given < count || [channels, height, width] != [channels_expected, size, size] {
+/// Checks that there is noise for `count` examples of this shape.
+fn check_noise(noise: &Tensor<4>, count: usize, expected: [usize; 3]) -> Result<()> {
+    let [given, shape @ ..] = noise.dims();
+    if given < count || shape != expected {
+        let [channels, height, width] = expected;
         bail!(Usage(format!(
-            "--noise: tensor `{NOISE}` has shape {:?}, expected [{count} or more, {channels_expected}, \
-             {size}, {size}]",
+            "--noise: tensor `{NOISE}` has shape {:?}, expected [{count} or more, {channels}, {height}, \
+             {width}]",
             noise.dims()
         )));
     }
     Ok(())
 }
 
-/// The class of each image.
+/// The class of each image; none of a point.
 fn classes(
     args: &SampleArgs,
     noise: Option<&Tensor<4>>,
     null_label: Option<usize>,
+    is_points: bool,
 ) -> Result<Vec<Option<usize>>> {
     let asked = args
         .class
@@ -159,11 +178,10 @@ fn classes(
     let count = count.unwrap_or(match (&asked, null_label) {
         (Some(asked), Some(_)) => COUNT_PER_CLASS * asked.len(),
         (None, Some(classes)) => COUNT_PER_CLASS * classes,
+        (_, None) if is_points => COUNT_OF_POINTS,
         (_, None) => COUNT,
     });
-    if count == 0 {
-        bail!(Usage("--count must be at least 1".to_owned()));
-    }
+    at_least(&[("--count", count, 1)])?;
     Ok(match asked {
         Some(asked) => asked.iter().copied().cycle().take(count).collect(),
         None => every_class(count, null_label),
@@ -196,9 +214,8 @@ struct Recording {
 
 impl Recording {
     fn new(wanted: bool, steps: usize, max_moments: usize, count: usize) -> Self {
-        let moments: Vec<usize> = if wanted {
-            let moments = max_moments.min(steps);
-            (1..=moments).map(|i| i * steps / moments - 1).collect()
+        let moments = if wanted {
+            evenly_spread(max_moments, steps)
         } else {
             Vec::new()
         };
@@ -220,6 +237,12 @@ impl Recording {
         }
         Ok(())
     }
+}
+
+/// At most `count` of so many steps, evenly spread, in order; the last one is among them.
+fn evenly_spread(count: usize, steps: usize) -> Vec<usize> {
+    let count = count.min(steps);
+    (1..=count).map(|i| i * steps / count - 1).collect()
 }
 
 /// For each image a row of x_t and below it a row of the predicted x_0, from noise to data.

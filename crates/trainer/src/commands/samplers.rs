@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use burn::tensor::{Device, Tensor};
 use clap::ValueEnum;
 use denoising::{DdpmVariance, TimestepSpacing};
@@ -11,14 +11,12 @@ use evaluation::{Features, sliced_wasserstein};
 use image::DynamicImage;
 use tracing::info;
 
-use crate::Usage;
-use crate::checkpoint::Checkpoint;
 use crate::cli::SamplersArgs;
+use crate::commands::opened::{Opened, at_least, open_images};
 use crate::config::{SamplerKind, SamplingConfig};
-use crate::device;
 use crate::pictures;
 use crate::progress;
-use crate::sampling::{Model, Request, every_class, settings};
+use crate::sampling::{Model, Request, every_class};
 use crate::streams::{self, Purpose, Streams};
 
 /// Random directions along which sets of images are compared.
@@ -26,15 +24,10 @@ const DIRECTIONS: usize = 512;
 
 /// Draws the pictures and prints the table.
 pub fn run(args: &SamplersArgs) -> Result<()> {
-    let device = device::select(args.device.device.as_deref())?;
-    let checkpoint = Checkpoint::open(&args.run, args.best)?;
-    for (name, value) in [("--count", args.count), ("--batch-size", args.batch_size)] {
-        if value == 0 {
-            bail!(Usage(format!("{name} must be at least 1")));
-        }
-    }
-    let sampling = settings(checkpoint.config(), &args.sampler)?;
-    let model = Model::load(&checkpoint, device.device)?;
+    at_least(&[("--count", args.count, 1)])?;
+    let Opened {
+        model, sampling, ..
+    } = open_images(&args.model)?;
     if args.calls.is_empty() {
         draw(&model, args, &sampling)
     } else {
@@ -53,14 +46,17 @@ fn draw(model: &Model, args: &SamplersArgs, sampling: &SamplingConfig) -> Result
         let steps = sampling.num_inference_steps;
         info!("{sampler}: {} network calls", calls(sampler, steps));
         cells.extend(pictures::from_tensor(images(
-            model, args, sampling, args.seed,
+            model,
+            args,
+            sampling,
+            args.model.seed,
         )?)?);
         println!("row {}: {sampler}", cells.len() / args.count);
     }
     let out = args
         .out
         .clone()
-        .unwrap_or_else(|| args.run.join("samplers.png"));
+        .unwrap_or_else(|| args.model.run.join("samplers.png"));
     pictures::save_png(&pictures::grid(&cells, args.count)?, &out)?;
     println!("wrote {}", out.display());
     Ok(())
@@ -76,8 +72,8 @@ fn measure(model: &Model, args: &SamplersArgs, sampling: &SamplingConfig) -> Res
         ..sampling.clone()
     };
     // Other noise than that of the reference, as any images will have.
-    let other_seed = args.seed.wrapping_add(1);
-    let reference = pixels(images(model, args, every_step.clone(), args.seed)?)?;
+    let other_seed = args.model.seed.wrapping_add(1);
+    let reference = pixels(images(model, args, every_step.clone(), args.model.seed)?)?;
     let directions = directions(reference.width(), &model.device)?;
     let distance = |sampling| -> Result<f64> {
         let images = pixels(images(model, args, sampling, other_seed)?)?;
@@ -123,13 +119,13 @@ fn images(
 ) -> Result<Tensor<4>> {
     let started = Instant::now();
     let description = format!("{} in {}", sampling.sampler, sampling.num_inference_steps);
-    let batches = args.count.div_ceil(args.batch_size);
+    let batches = args.count.div_ceil(args.model.batch_size);
     let bar = progress::bar(batches * sampling.num_inference_steps, "denoising");
     let request = Request {
         classes: every_class(args.count, model.null_label),
         sampling,
         seed,
-        batch_size: args.batch_size,
+        batch_size: args.model.batch_size,
         initial_noise: None,
         edit: None,
     };

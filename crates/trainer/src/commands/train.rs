@@ -13,7 +13,7 @@ use crate::atomic_file;
 use crate::checkpoint::Checkpoint;
 use crate::cli::{BudgetArgs, TrainArgs};
 use crate::config::{self, ConfigError, DataConfig, RunConfig};
-use crate::data;
+use crate::data::{self, Dataset};
 use crate::device;
 use crate::run_folder::RunFolder;
 use crate::training::{Ending, Training};
@@ -35,7 +35,12 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
     };
     let splits = data::load(&config, args.data_dir.as_deref())?;
     let config = fit(config, &splits)?;
-    let images = splits.train.len();
+    let examples = splits.train.len();
+    let what = if config.data.is_points() {
+        "points"
+    } else {
+        "images"
+    };
     let how = if splits.train.is_streamed() {
         " (too many for data.cache_mib: read anew each time)"
     } else {
@@ -50,7 +55,7 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
         .with_context(|| format!("cannot write {}", folder.config().display()))?;
     let mut training = Training::new(&config, &folder, splits, &device.device, resumed.as_ref())?;
     info!(
-        "{} {} on {}: {images} training images{how}, {} parameters, device {}",
+        "{} {} on {}: {examples} training {what}{how}, {} parameters, device {}",
         if resumed.is_some() {
             "going on with"
         } else {
@@ -102,6 +107,7 @@ fn resumed_config(checkpoint: &Checkpoint, args: &TrainArgs) -> Result<RunConfig
         ("data", same_data(&config.data, &saved.data)),
         ("noise", config.noise == saved.noise),
         ("network", config.network == saved.network),
+        ("mlp", config.mlp == saved.mlp),
         ("conditioning", config.conditioning == saved.conditioning),
         ("objective", config.objective == saved.objective),
     ];
@@ -160,9 +166,9 @@ fn same_data(a: &DataConfig, b: &DataConfig) -> bool {
     moved == *b && a.path.is_some() == b.path.is_some()
 }
 
-/// Fits the configuration to the data: the network gets an embedding for each class and one more for
-/// "no class".
-fn fit(mut config: RunConfig, splits: &Splits) -> Result<RunConfig> {
+/// Fits the configuration to the data: a network for images gets an embedding for each class and one more
+/// for "no class", one for points as many inputs as they have coordinates.
+fn fit(mut config: RunConfig, splits: &Splits<Dataset>) -> Result<RunConfig> {
     let train_split = &splits.train;
     let name = config.data.name();
     let value_error = |key: &str, message: String| ConfigError::Value {
@@ -171,6 +177,19 @@ fn fit(mut config: RunConfig, splits: &Splits) -> Result<RunConfig> {
         key: key.to_owned(),
         message,
     };
+    config.data.fingerprint = splits.fingerprint.clone();
+    config.data.normalisation = data::normalisation(train_split);
+    let [channels, height, width] = train_split.example_shape();
+    if config.data.is_points() {
+        if config.mlp.dimensions.is_some_and(|given| given != channels) {
+            bail!(value_error(
+                "mlp.dimensions",
+                format!("the points of {name} have {channels} coordinates: leave it out")
+            ));
+        }
+        config.mlp.dimensions = Some(channels);
+        return Ok(config);
+    }
     if config.conditioning.class_labels && train_split.num_classes() == 0 {
         bail!(value_error(
             "conditioning.class_labels",
@@ -192,26 +211,14 @@ fn fit(mut config: RunConfig, splits: &Splits) -> Result<RunConfig> {
     }
     config.network.num_class_embeds = embeds;
     for (key, found, expected) in [
-        (
-            "network.in_channels",
-            config.network.in_channels,
-            train_split.channels(),
-        ),
+        ("network.in_channels", config.network.in_channels, channels),
         (
             "network.out_channels",
             config.network.out_channels,
-            train_split.channels(),
+            channels,
         ),
-        (
-            "network.sample_size",
-            config.network.sample_size,
-            train_split.height(),
-        ),
-        (
-            "network.sample_size",
-            config.network.sample_size,
-            train_split.width(),
-        ),
+        ("network.sample_size", config.network.sample_size, height),
+        ("network.sample_size", config.network.sample_size, width),
     ] {
         if found != expected {
             bail!(value_error(
@@ -220,7 +227,6 @@ fn fit(mut config: RunConfig, splits: &Splits) -> Result<RunConfig> {
             ));
         }
     }
-    config.data.fingerprint = splits.fingerprint.clone();
     Ok(config)
 }
 

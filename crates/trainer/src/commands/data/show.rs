@@ -1,20 +1,23 @@
-//! `trainer data show`: counts, sizes, mean and deviation of a data set, and a contact sheet.
+//! `trainer data show`: counts, sizes, mean and deviation of a data set, and a contact sheet of images or a
+//! picture of points.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use datasets::{
-    Channels, DatasetName, FolderOptions, ImageDataset, Split, Splits, folder_image_sizes,
-    load_array, load_folder,
+    Channels, CloudName, DatasetName, FolderOptions, ImageDataset, Points, Split, Splits,
+    folder_image_sizes, load_array, load_folder, load_points,
 };
 
 use crate::Usage;
 use crate::cli::DataShowArgs;
 use crate::commands::noise::one_of_each_class_first;
 use crate::config::DataConfig;
-use crate::data::is_array;
+use crate::data::{is_array, is_csv};
 use crate::device;
 use crate::pictures;
+use crate::point_pictures::{LARGE, panel, reach};
+use crate::streams::{Purpose, Streams};
 
 /// Images whose pixels are summed at a time.
 const IMAGES_AT_ONCE: usize = 1024;
@@ -35,6 +38,21 @@ pub(super) fn run(args: &DataShowArgs) -> Result<()> {
             bail!(Usage(format!("{option} must be 1 to {most}, not {value}")));
         }
     }
+    let path = Path::new(&args.what);
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => default_out(path),
+    };
+    if let Ok(cloud) = args.what.parse::<CloudName>() {
+        return show_points(
+            args,
+            &cloud.draw(&mut Streams::new(0).at(Purpose::Cloud, 0)),
+            &out,
+        );
+    }
+    if is_csv(path) && path.exists() {
+        return show_points(args, &load_points(path)?, &out);
+    }
     let splits = load(args)?;
     let Splits { train, test, .. } = &splits;
     println!(
@@ -46,7 +64,6 @@ pub(super) fn run(args: &DataShowArgs) -> Result<()> {
         train.height(),
         if train.channels() == 1 { "grey" } else { "RGB" }
     );
-    let path = Path::new(&args.what);
     if args.what.parse::<DatasetName>().is_err() && !is_array(path) {
         println!("sizes of the files: {}", sizes(&folder_image_sizes(path)?));
     }
@@ -72,14 +89,33 @@ pub(super) fn run(args: &DataShowArgs) -> Result<()> {
         _ => indices.len().isqrt(),
     };
     let images = train.batch(&indices, &device::select(None)?.device)?;
-    let out = match &args.out {
-        Some(out) => out.clone(),
-        None => default_out(path),
-    };
     pictures::save_png(
         &pictures::grid(&pictures::from_tensor(images)?, columns)?,
         &out,
     )?;
+    println!("wrote {}", out.display());
+    Ok(())
+}
+
+/// Counts, means and the scale of points, and a picture of them.
+fn show_points(args: &DataShowArgs, splits: &Splits<Points>, out: &Path) -> Result<()> {
+    let Splits { train, test, .. } = splits;
+    println!(
+        "{}: {} training points, {} held out; {} coordinates",
+        args.what,
+        train.len(),
+        test.len(),
+        train.dimensions()
+    );
+    let columns = train.columns().join(", ");
+    println!(
+        "mean {} ({columns}), largest deviation {:.4}",
+        numbers(train.offset()),
+        train.scale()
+    );
+    let all = train.read(&Vec::from_iter(0..train.len()));
+    let picture = panel(&all, train.dimensions(), reach(&all), LARGE)?;
+    pictures::save_png(&picture, out)?;
     println!("wrote {}", out.display());
     Ok(())
 }
@@ -96,10 +132,11 @@ fn load(args: &DataShowArgs) -> Result<Splits> {
     let path = Path::new(&args.what);
     if !path.exists() {
         bail!(Usage(format!(
-            "{} is neither a data set ({}) nor a path: expected a folder of images, a .npy or a .npz \
-             file",
+            "{} is neither a data set ({}), nor a cloud ({}), nor a path: expected a folder of images, a \
+             .npy or .npz file, or a .csv of points",
             args.what,
-            DatasetName::ALL.map(DatasetName::as_str).join(", ")
+            DatasetName::ALL.map(DatasetName::as_str).join(", "),
+            CloudName::ALL.map(CloudName::as_str).join(", ")
         )));
     }
     let cache_bytes = DataConfig::default().cache_mib << 20;

@@ -10,8 +10,9 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, IntoFont, TextStyle};
 use tracing::info;
 
-use super::{Forward, captions::captioned, mean_square, values};
+use super::{Forward, mean_square, values};
 use crate::atomic_file;
+use crate::captions::captioned;
 use crate::pictures;
 use crate::plots::{Area, COLOURS, FONT, canvas};
 use crate::progress;

@@ -17,13 +17,13 @@ const LINE: u32 = 22;
 const MARGIN: u32 = 6;
 
 /// The width that a title takes.
-pub(super) fn title_width(title: &str) -> Result<u32> {
+pub fn title_width(title: &str) -> Result<u32> {
     Ok(text_width(title, TITLE_SIZE)? + 2 * MARGIN)
 }
 
 /// `picture` below a title and, where there are any, a line of labels in the middle of its columns.
 /// It is at least `min_width` pixels wide, and wide enough for the title. Grey stays grey.
-pub(super) fn captioned(
+pub fn captioned(
     picture: &DynamicImage,
     title: &str,
     columns: &[String],

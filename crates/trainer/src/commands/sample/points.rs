@@ -1,0 +1,157 @@
+//! Points from a trained network: a strip of their way from noise, and a CSV of where they came to.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use burn::tensor::Tensor;
+use image::DynamicImage;
+use tracing::warn;
+
+use super::{FRAME_TIME, MAX_FRAMES, TRAJECTORY_MOMENTS, evenly_spread};
+use crate::Usage;
+use crate::atomic_file;
+use crate::captions::captioned;
+use crate::cli::SampleArgs;
+use crate::commands::opened::Opened;
+use crate::config::Normalisation;
+use crate::pictures;
+use crate::point_pictures::{LARGE, SMALL, panel, reach};
+use crate::progress;
+use crate::sampling::Request;
+
+/// Draws the points; writes pictures and CSV. Returns the points, `[N, D, 1, 1]`, normalised.
+pub(super) fn draw(
+    opened: &Opened,
+    args: &SampleArgs,
+    request: &Request,
+    out: &Path,
+) -> Result<Tensor<4>> {
+    for (option, given) in [
+        ("--each", args.each.is_some()),
+        ("--trajectory", args.trajectory.is_some()),
+    ] {
+        if given {
+            bail!(Usage(format!(
+                "{option} is for images: the picture of points shows their way, and a CSV has each"
+            )));
+        }
+    }
+    let csv = out.with_extension("csv");
+    if csv == out {
+        bail!(Usage(format!(
+            "--out {}: expected the name of a picture, beside which a CSV is written",
+            out.display()
+        )));
+    }
+
+    let model = &opened.model;
+    let count = request.classes.len();
+    let timesteps = model.timesteps(request)?;
+    let steps = timesteps.len();
+    let strip_moments = moments(TRAJECTORY_MOMENTS - 1, steps);
+    let frame_moments = evenly_spread(MAX_FRAMES, steps);
+    let noise = match &request.initial_noise {
+        Some(noise) => noise.clone().narrow(0, 0, count),
+        None => model.initial_noise(request.seed, count),
+    };
+    let bar = progress::bar(steps, "denoising");
+    let mut strip = vec![("noise".to_owned(), coordinates(noise.clone())?)];
+    let mut frames = vec![coordinates(noise)?];
+    let points = model.sample(request, |_, state| {
+        bar.inc(1);
+        let index = state.index;
+        if strip_moments.binary_search(&index).is_ok() {
+            let label = match timesteps.get(index + 1) {
+                Some(t) => format!("t = {t:.0}"),
+                None => "x₀".to_owned(),
+            };
+            strip.push((label, coordinates(state.x.clone())?));
+        }
+        if args.gif.is_some() && frame_moments.binary_search(&index).is_ok() {
+            frames.push(coordinates(state.x.clone())?);
+        }
+        Ok(())
+    })?;
+    bar.finish_and_clear();
+
+    let [dimensions, ..] = model.network.example_shape();
+    let drawn = coordinates(points.clone())?;
+    let reach = reach(&drawn);
+    let cells: Vec<DynamicImage> = strip
+        .iter()
+        .map(|(_, cloud)| panel(cloud, dimensions, reach, SMALL))
+        .collect::<Result<_>>()?;
+    let labels: Vec<String> = strip.into_iter().map(|(label, _)| label).collect();
+    let title = format!(
+        "{count} points by {} in {steps} steps (orange: N(0, I), pure noise)",
+        request.sampling.sampler
+    );
+    let picture = captioned(&pictures::grid(&cells, cells.len())?, &title, &labels, 0)?;
+    pictures::save_png(&picture, out)?;
+    println!("wrote {}", out.display());
+    if dimensions > 2 {
+        warn!("of {dimensions} coordinates the first two are drawn; the CSV has all");
+    }
+    if let Some(path) = &args.gif {
+        let frames: Vec<DynamicImage> = frames
+            .iter()
+            .map(|cloud| panel(cloud, dimensions, reach, LARGE))
+            .collect::<Result<_>>()?;
+        pictures::save_gif(&frames, FRAME_TIME, path)?;
+        println!("wrote {}", path.display());
+    }
+    let normalisation = opened.checkpoint.config().data.normalisation.as_ref();
+    let normalisation = normalisation.context(
+        "the configuration of the run has no [data.normalisation]: it was changed by hand",
+    )?;
+    write_csv(&drawn, normalisation, &csv)?;
+    println!("wrote {}", csv.display());
+    Ok(points)
+}
+
+/// At most `count` of so many steps, in order, the last one among them. They come closer together towards
+/// it, since a cloud takes its shape late.
+fn moments(count: usize, steps: usize) -> Vec<usize> {
+    let last = steps - 1;
+    let left = |share: f64| (last as f64 * share * share).round() as usize;
+    let mut moments: Vec<usize> = (1..=count)
+        .map(|i| last - left((count - i) as f64 / count as f64))
+        .collect();
+    moments.dedup();
+    moments
+}
+
+/// The coordinates of points `[N, D, 1, 1]`, point by point.
+fn coordinates(points: Tensor<4>) -> Result<Vec<f32>> {
+    points
+        .try_into_vec_as()
+        .context("cannot read the points back from the device")
+}
+
+/// Writes normalised points in the units of the data, a line each.
+fn write_csv(points: &[f32], normalisation: &Normalisation, path: &Path) -> Result<()> {
+    let quoted = |name: &String| format!("\"{}\"", name.replace('"', "\"\""));
+    let names: Vec<String> = normalisation.columns.iter().map(quoted).collect();
+    let mut text = names.join(",") + "\n";
+    for point in normalisation.undo(points).chunks(names.len()) {
+        let fields: Vec<String> = point.iter().map(f64::to_string).collect();
+        writeln!(text, "{}", fields.join(",")).context("cannot write a point")?;
+    }
+    atomic_file::write(path, text.as_bytes())
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_in_order_and_end_with_the_last_step() {
+        for (count, steps) in [(9, 1000), (9, 50), (9, 9), (9, 2), (9, 1), (1, 50)] {
+            let moments = moments(count, steps);
+            assert_eq!(moments.last(), Some(&(steps - 1)), "{count} of {steps}");
+            assert!(moments.is_sorted() && moments.len() <= count);
+        }
+    }
+}

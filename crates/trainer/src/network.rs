@@ -1,0 +1,95 @@
+//! The network of a run: a U-Net for images, a multilayer perceptron for points. The rest of the program
+//! sees one network of examples `[B, C, H, W]`; a point of D coordinates is D channels of one pixel.
+
+use std::collections::BTreeMap;
+
+use burn::module::Module;
+use burn::tensor::{Device, Int, Tensor};
+use rand::Rng;
+use unet::{UNet, UNetConfigError, WeightsError};
+
+use crate::config::RunConfig;
+use crate::mlp::Mlp;
+
+/// A network that predicts from x_t and t.
+#[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
+pub enum Network {
+    /// For images.
+    UNet(UNet),
+    /// For points.
+    Mlp(Mlp),
+}
+
+impl Network {
+    /// The network that `config` describes, its weights drawn from `rng`.
+    ///
+    /// # Errors
+    ///
+    /// A description that makes no sense.
+    pub fn new(
+        config: &RunConfig,
+        device: &Device,
+        rng: &mut impl Rng,
+    ) -> Result<Self, UNetConfigError> {
+        Ok(if config.data.is_points() {
+            Self::Mlp(config.mlp.init(device, rng))
+        } else {
+            Self::UNet(config.network.init(device, rng)?)
+        })
+    }
+
+    /// The prediction for `x_t` `[B, C, H, W]` at timesteps `[B]`, of these classes `[B]` where the
+    /// network is told them.
+    ///
+    /// # Panics
+    ///
+    /// If a shape is not that of the network, or classes are missing or not expected.
+    #[must_use]
+    pub fn forward(
+        &self,
+        x_t: Tensor<4>,
+        timesteps: Tensor<1>,
+        labels: Option<Tensor<1, Int>>,
+    ) -> Tensor<4> {
+        match self {
+            Self::UNet(unet) => unet.forward(x_t, timesteps, labels),
+            Self::Mlp(mlp) => {
+                assert!(labels.is_none(), "points have no classes");
+                let shape = x_t.dims();
+                mlp.forward(x_t.flatten::<2>(1, 3), timesteps)
+                    .reshape(shape)
+            }
+        }
+    }
+
+    /// The shape of an example: channels, height, width.
+    pub fn example_shape(&self) -> [usize; 3] {
+        match self {
+            Self::UNet(unet) => {
+                let config = unet.config();
+                [config.in_channels, config.sample_size, config.sample_size]
+            }
+            Self::Mlp(mlp) => [mlp.config().dimensions(), 1, 1],
+        }
+    }
+
+    /// The weights as a safetensors file; see [`unet::to_safetensors`].
+    pub fn to_safetensors(
+        &self,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<Vec<u8>, WeightsError> {
+        match self {
+            Self::UNet(unet) => unet::to_safetensors(unet, metadata),
+            Self::Mlp(mlp) => unet::to_safetensors(mlp, metadata),
+        }
+    }
+
+    /// This network with the weights of a safetensors file; see [`unet::from_safetensors`].
+    pub fn from_safetensors(self, bytes: &[u8]) -> Result<Self, WeightsError> {
+        Ok(match self {
+            Self::UNet(unet) => Self::UNet(unet::from_safetensors(unet, bytes)?),
+            Self::Mlp(mlp) => Self::Mlp(unet::from_safetensors(mlp, bytes)?),
+        })
+    }
+}
