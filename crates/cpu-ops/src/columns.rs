@@ -1,5 +1,6 @@
 //! Convolution as a matrix product over unrolled windows (im2col), for what Winograd does not cover:
-//! stride 2, few channels, and 1×1 kernels, whose windows are the pixels themselves.
+//! stride 2, few channels, kernels of other lengths than 3×3, and among them 1×1, whose windows are the
+//! pixels themselves.
 //!
 //! With one row of `col` an output pixel and one column a tap and input channel,
 //!
@@ -30,12 +31,12 @@ pub(crate) struct Shape {
     pub(crate) channels: usize,
     /// Output channels.
     pub(crate) out_channels: usize,
-    /// Height and width of the kernel, 1 or 3.
-    pub(crate) kernel: usize,
+    /// Height and width of the kernel.
+    pub(crate) kernel: [usize; 2],
     /// Pixels from one window to the next.
     pub(crate) stride: usize,
-    /// Pixels of padding above and on the left, and below and on the right.
-    pub(crate) padding: [usize; 2],
+    /// Pixels of padding above and below, and on the left and on the right.
+    pub(crate) padding: [[usize; 2]; 2],
     /// Whether each input pixel stands for 2×2 of the convolved image.
     pub(crate) upsampled: bool,
 }
@@ -48,9 +49,11 @@ impl Shape {
 
     /// Height and width of the output.
     pub(crate) fn output(&self) -> [usize; 2] {
-        let [before, after] = self.padding;
-        self.convolved()
-            .map(|len| (len + before + after - self.kernel) / self.stride + 1)
+        let convolved = self.convolved();
+        [0, 1].map(|axis| {
+            let [before, after] = self.padding[axis];
+            (convolved[axis] + before + after - self.kernel[axis]) / self.stride + 1
+        })
     }
 
     /// Pixels of one output.
@@ -64,10 +67,24 @@ impl Shape {
         self.batch * self.input[0] * self.input[1] * self.channels
     }
 
+    /// Whether it is a 3×3 convolution at the resolution of the image that is convolved.
+    pub(crate) fn is_same_3x3(&self) -> bool {
+        self.kernel == [3, 3] && self.stride == 1 && self.padding == [[1, 1]; 2]
+    }
+
+    /// Whether windows are the pixels of the input, in their order.
+    fn is_pixelwise(&self) -> bool {
+        self.kernel == [1, 1] && self.stride == 1 && self.padding == [[0, 0]; 2] && !self.upsampled
+    }
+
+    /// Numbers of the kernel for an input and an output channel.
+    fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
     /// Whether outputs have so few channels that it is they who are unrolled, not the inputs.
     pub(crate) fn is_narrow(&self) -> bool {
-        self.kernel == 3
-            && self.stride == 1
+        self.is_same_3x3()
             && !self.upsampled
             && self.out_channels < self.channels
             && self.out_channels < 16
@@ -84,16 +101,16 @@ impl Shape {
 
     /// Numbers in a window.
     fn window(&self) -> usize {
-        self.kernel * self.kernel * self.channels
+        self.taps() * self.channels
     }
 
     /// Where the pixel of a window lies in its image, counted in pixels; none in the padding.
     #[inline(always)]
     fn pixel(&self, [row, col]: [usize; 2], [r, s]: [usize; 2]) -> Option<usize> {
         let [height, width] = self.convolved();
-        let [before, _] = self.padding;
-        let row = (row * self.stride + r).wrapping_sub(before);
-        let col = (col * self.stride + s).wrapping_sub(before);
+        let [[above, _], [left, _]] = self.padding;
+        let row = (row * self.stride + r).wrapping_sub(above);
+        let col = (col * self.stride + s).wrapping_sub(left);
         let shift = usize::from(self.upsampled);
         (row < height && col < width).then(|| (row >> shift) * self.input[1] + (col >> shift))
     }
@@ -101,11 +118,7 @@ impl Shape {
 
 /// The weights `[out, in, tap]` as `[out, tap, in]`, or, `by_tap`, as `[tap, in, out]`.
 fn arrange(weight: &[f32], shape: &Shape, by_tap: bool) -> Buffer {
-    let (out, channels, taps) = (
-        shape.out_channels,
-        shape.channels,
-        shape.kernel * shape.kernel,
-    );
+    let (out, channels, taps) = (shape.out_channels, shape.channels, shape.taps());
     let mut arranged = Buffer::new(weight.len());
     let to = &mut arranged[..];
     for o in 0..out {
@@ -134,7 +147,7 @@ fn unroll(shape: &Shape, x: &[f32], first: usize, columns: &mut [f32]) {
         let place = [pixel / width, pixel % width];
         let x = &x[image * image_len..][..image_len];
         for (tap, to) in window.chunks_exact_mut(shape.channels).enumerate() {
-            match shape.pixel(place, [tap / shape.kernel, tap % shape.kernel]) {
+            match shape.pixel(place, [tap / shape.kernel[1], tap % shape.kernel[1]]) {
                 Some(at) => {
                     let from = &x[at * shape.channels..][..shape.channels];
                     // A call to copy takes longer than to copy a few numbers.
@@ -219,7 +232,7 @@ pub(crate) fn convolve(shape: &Shape, x: &[f32], weight: &[f32], addends: Addend
                         accumulate: false,
                     });
                 };
-                if shape.kernel == 1 && !shape.upsampled && shape.stride == 1 {
+                if shape.is_pixelwise() {
                     multiply(&x[first * window..], y);
                 } else {
                     with_scratch(count * window, |columns| {
@@ -363,7 +376,7 @@ fn add(shape: &Shape, addends: Addends<'_>, first: usize, y: &mut [f32]) {
 pub(crate) fn input_gradient(shape: &Shape, dy: &[f32], weight: &[f32]) -> Buffer {
     let (out, window) = (shape.out_channels, shape.window());
     let weight = arrange(weight, shape, false);
-    if shape.kernel == 1 && !shape.upsampled && shape.stride == 1 {
+    if shape.is_pixelwise() {
         let fill = |dx: &mut [f32]| {
             dx.par_chunks_mut(PIXELS * window)
                 .zip(dy.par_chunks(PIXELS * out))
@@ -403,7 +416,7 @@ pub(crate) fn input_gradient(shape: &Shape, dy: &[f32], weight: &[f32]) -> Buffe
                         let pixel = block * PIXELS + index;
                         let place = [pixel / width, pixel % width];
                         for (tap, from) in window.chunks_exact(shape.channels).enumerate() {
-                            let tap = [tap / shape.kernel, tap % shape.kernel];
+                            let tap = [tap / shape.kernel[1], tap % shape.kernel[1]];
                             if let Some(at) = shape.pixel(place, tap) {
                                 let to = &mut dx[at * shape.channels..][..shape.channels];
                                 for (to, x) in to.iter_mut().zip(from) {
@@ -446,7 +459,7 @@ pub(crate) fn weight_gradient(shape: &Shape, x: &[f32], dy: &[f32]) -> (Buffer, 
                 for (block, dy) in dy.chunks(PIXELS * out).enumerate() {
                     let first = first + block * PIXELS;
                     let count = dy.len() / out;
-                    let columns = if shape.kernel == 1 && !shape.upsampled && shape.stride == 1 {
+                    let columns = if shape.is_pixelwise() {
                         &x[first * window..][..count * window]
                     } else {
                         let columns = &mut columns[..count * window];
@@ -465,7 +478,7 @@ pub(crate) fn weight_gradient(shape: &Shape, x: &[f32], dy: &[f32]) -> (Buffer, 
             });
         });
 
-    let taps = shape.kernel * shape.kernel;
+    let taps = shape.taps();
     let mut dw = Buffer::zeros(out * window);
     for sums in sums.chunks_exact(out * window) {
         for (dw, sums) in dw.chunks_exact_mut(window).zip(sums.chunks_exact(window)) {

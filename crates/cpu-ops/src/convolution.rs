@@ -13,13 +13,12 @@ const FEW_TILES: usize = 1024;
 /// The convolution that a caller asks for; its lengths come from the tensors.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window {
-    /// Height and width of the kernel, 1 or 3.
-    pub(crate) kernel: usize,
+    /// Height and width of the kernel.
+    pub(crate) kernel: [usize; 2],
     /// Pixels from one window to the next.
     pub(crate) stride: usize,
-    /// Pixels of padding above and on the left, and below and on the right. With stride 1 both are
-    /// half a kernel.
-    pub(crate) padding: [usize; 2],
+    /// Pixels of padding above and below, and on the left and on the right.
+    pub(crate) padding: [[usize; 2]; 2],
     /// Whether the image is first doubled by nearest neighbour.
     pub(crate) upsampled: bool,
 }
@@ -42,8 +41,7 @@ impl Window {
 
 /// Whether Winograd's algorithm covers the shape.
 fn is_winograd(shape: &Shape) -> bool {
-    shape.kernel == 3
-        && shape.stride == 1
+    shape.is_same_3x3()
         && shape.channels.is_multiple_of(CHANNELS)
         && shape.out_channels.is_multiple_of(CHANNELS)
 }
@@ -179,7 +177,7 @@ pub(crate) fn parameter_gradients<B: Host>(
     } else {
         columns::weight_gradient(shape, x.get(), dy.get())
     };
-    let (out, kernel) = (shape.out_channels, shape.kernel);
+    let (out, [rows, columns]) = (shape.out_channels, shape.kernel);
     let mut bias = vec![0.0f64; out];
     for row in per_example.chunks_exact(out) {
         for (sum, x) in bias.iter_mut().zip(row) {
@@ -187,7 +185,7 @@ pub(crate) fn parameter_gradients<B: Host>(
         }
     }
     ParameterGradients {
-        weight: tensor::<B>(dw, [out, shape.channels, kernel, kernel], device),
+        weight: tensor::<B>(dw, [out, shape.channels, rows, columns], device),
         bias: small_tensor::<B>(bias.into_iter().map(|x| x as f32).collect(), [out], device),
         per_example: tensor::<B>(per_example, [shape.batch, out], device),
     }

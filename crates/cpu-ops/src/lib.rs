@@ -4,8 +4,8 @@
 //! f32, forward and backward are kernels of this crate; on every other backend, and for every other
 //! type, the same function is burn's own operations.
 //!
-//! - [`conv2d_3x3`], [`conv2d_1x1`]: convolution, with what follows it folded in ([`Plus`]) and
-//!   nearest-neighbour upsampling before it ([`Sampling`]). Winograd's F(4×4, 3×3) for stride 1, a
+//! - [`conv2d_3x3`], [`conv2d_1x1`], [`conv2d`]: convolution, with what follows it folded in ([`Plus`])
+//!   and nearest-neighbour upsampling before it ([`Sampling`]). Winograd's F(4×4, 3×3) for stride 1, a
 //!   matrix product over unrolled windows else.
 //! - [`group_norm`], [`group_norm_silu`]: GroupNorm, scale and shift, SiLU, in one pass.
 //! - [`concat_channels`]: the skip connections.
@@ -53,7 +53,7 @@ mod winograd;
 
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::activation::{silu, softmax};
-use burn::tensor::module::{conv2d, interpolate};
+use burn::tensor::module::{self, interpolate};
 use burn::tensor::ops::{ConvOptions, InterpolateMode, InterpolateOptions, PadMode};
 use burn::tensor::{DType, Tensor};
 
@@ -100,14 +100,14 @@ pub struct Plus {
 #[must_use]
 pub fn conv2d_3x3(x: Tensor<4>, weight: Tensor<4>, plus: Plus, sampling: Sampling) -> Tensor<4> {
     let window = Window {
-        kernel: 3,
+        kernel: [3, 3],
         stride: match sampling {
             Sampling::Same | Sampling::Up => 1,
             Sampling::Down | Sampling::DownBelowRight => 2,
         },
         padding: match sampling {
-            Sampling::DownBelowRight => [0, 1],
-            Sampling::Same | Sampling::Down | Sampling::Up => [1, 1],
+            Sampling::DownBelowRight => [[0, 1]; 2],
+            Sampling::Same | Sampling::Down | Sampling::Up => [[1, 1]; 2],
         },
         upsampled: sampling == Sampling::Up,
     };
@@ -126,9 +126,31 @@ pub fn conv2d_3x3(x: Tensor<4>, weight: Tensor<4>, plus: Plus, sampling: Samplin
 #[must_use]
 pub fn conv2d_1x1(x: Tensor<4>, weight: Tensor<4>, plus: Plus) -> Tensor<4> {
     let window = Window {
-        kernel: 1,
+        kernel: [1, 1],
         stride: 1,
-        padding: [0, 0],
+        padding: [[0, 0]; 2],
+        upsampled: false,
+    };
+    convolve(x, weight, plus, window)
+}
+
+/// A convolution of stride 1 with a kernel of any height and width.
+///
+/// - `x`: `[batch, in_channels, height, width]`
+/// - `weight`: `[out_channels, in_channels, kernel height, kernel width]`
+/// - `padding`: rows of zeros above and below, and columns of them on the left and on the right
+/// - output: `[batch, out_channels, height + 2 padding - kernel height + 1, ..]`
+///
+/// # Panics
+///
+/// If the shapes do not fit each other, or a padded image is smaller than the kernel.
+#[must_use]
+pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, plus: Plus, padding: [usize; 2]) -> Tensor<4> {
+    let [.., kernel_height, kernel_width] = weight.dims();
+    let window = Window {
+        kernel: [kernel_height, kernel_width],
+        stride: 1,
+        padding: padding.map(|padding| [padding; 2]),
         upsampled: false,
     };
     convolve(x, weight, plus, window)
@@ -271,14 +293,15 @@ fn convolve(x: Tensor<4>, weight: Tensor<4>, plus: Plus, window: Window) -> Tens
     let [batch, channels, height, width] = x.dims();
     let [out, in_channels, kernel_height, kernel_width] = weight.dims();
     assert!(
-        in_channels == channels && [kernel_height, kernel_width] == [window.kernel; 2],
+        in_channels == channels && [kernel_height, kernel_width] == window.kernel,
         "a weight of {:?} does not fit an input of {:?}",
         weight.dims(),
         x.dims()
     );
-    let [before, after] = window.padding;
+    let [[above, below], [left, right]] = window.padding;
     assert!(
-        height.min(width) + before + after >= window.kernel || height * width == 0,
+        height + above + below >= kernel_height && width + left + right >= kernel_width
+            || height * width == 0,
         "an image of {height}×{width} pixels is smaller than a window"
     );
     let shape = window.shape(x.dims(), weight.dims());
@@ -321,13 +344,14 @@ fn convolve(x: Tensor<4>, weight: Tensor<4>, plus: Plus, window: Window) -> Tens
         x
     };
     // burn's convolution pads both sides alike.
-    let (x, padding) = if before == after {
-        (x, before)
+    let (x, padding) = if above == below && left == right {
+        (x, [above, left])
     } else {
-        (x.pad([(before, after); 2], PadMode::Constant(0.0)), 0)
+        let zeros = PadMode::Constant(0.0);
+        (x.pad([(above, below), (left, right)], zeros), [0, 0])
     };
-    let options = ConvOptions::new([window.stride; 2], [padding; 2], [1, 1], 1);
-    let mut y = conv2d(x, weight, plus.bias, options);
+    let options = ConvOptions::new([window.stride; 2], padding, [1, 1], 1);
+    let mut y = module::conv2d(x, weight, plus.bias, options);
     if let Some(per_example) = plus.per_example {
         y = y + per_example.reshape([batch, out, 1, 1]);
     }

@@ -77,6 +77,31 @@ impl Draw {
             [batch, channels, height, width],
             [out, channels, kernel, kernel],
         );
+        self.plus(Operation::Convolution { kernel, sampling }, x, weight, y)
+    }
+
+    /// A convolution of any window plus a drawn choice of what can be added to it.
+    fn window(
+        &mut self,
+        x: [usize; 4],
+        out: usize,
+        kernel: [usize; 2],
+        padding: [usize; 2],
+    ) -> Case {
+        let [batch, channels, height, width] = x;
+        let output = |len: usize, axis: usize| len + 2 * padding[axis] + 1 - kernel[axis];
+        let y = [batch, out, output(height, 0), output(width, 1)];
+        let weight = [out, channels, kernel[0], kernel[1]];
+        self.plus(Operation::Window { padding }, x, weight, y)
+    }
+
+    fn plus(
+        &mut self,
+        operation: Operation,
+        x: [usize; 4],
+        weight: [usize; 4],
+        y @ [batch, out, ..]: [usize; 4],
+    ) -> Case {
         let mut inputs: Vec<(&str, &[usize])> = vec![("x", &x), ("weight", &weight)];
         let (bias, per_example) = ([out], [batch, out]);
         let plus: [(&str, &[usize]); 3] = [
@@ -85,7 +110,7 @@ impl Draw {
             ("residual", &y),
         ];
         inputs.extend(plus.into_iter().filter(|_| self.0.random::<bool>()));
-        self.case(Operation::Convolution { kernel, sampling }, &inputs, y)
+        self.case(operation, &inputs, y)
     }
 
     fn norm(&mut self, dims: [usize; 4], groups: usize, silu: bool, scaled: bool) -> Case {
@@ -116,8 +141,7 @@ fn burns(operation: Operation, inputs: &Leaves) -> Tensor<4> {
     match operation {
         Operation::Convolution { kernel, sampling } => {
             let (mut x, weight): (Tensor<4>, Tensor<4>) = (inputs.get("x"), inputs.get("weight"));
-            let [batch, _, height, width] = x.dims();
-            let [out, ..] = weight.dims();
+            let [.., height, width] = x.dims();
             if sampling == Sampling::Up {
                 let nearest = InterpolateOptions::new(InterpolateMode::Nearest)
                     .with_output_size([2 * height, 2 * width]);
@@ -132,14 +156,11 @@ fn burns(operation: Operation, inputs: &Leaves) -> Tensor<4> {
                 }
             };
             let options = ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1);
-            let mut y = conv2d(x, weight, inputs.find("bias"), options);
-            if let Some(per_example) = inputs.find::<2>("per_example") {
-                y = y + per_example.reshape([batch, out, 1, 1]);
-            }
-            if let Some(residual) = inputs.find("residual") {
-                y = y + residual;
-            }
-            y
+            burns_convolution(x, weight, options, inputs)
+        }
+        Operation::Window { padding } => {
+            let options = ConvOptions::new([1, 1], padding, [1, 1], 1);
+            burns_convolution(inputs.get("x"), inputs.get("weight"), options, inputs)
         }
         Operation::Norm {
             groups,
@@ -176,6 +197,24 @@ fn burns(operation: Operation, inputs: &Leaves) -> Tensor<4> {
             softmax(scores, 3).matmul(v).swap_dims(2, 3).reshape(dims)
         }
     }
+}
+
+/// With what there is to add.
+fn burns_convolution(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    options: ConvOptions<2>,
+    inputs: &Leaves,
+) -> Tensor<4> {
+    let mut y = conv2d(x, weight, inputs.find("bias"), options);
+    let [batch, out, ..] = y.dims();
+    if let Some(per_example) = inputs.find::<2>("per_example") {
+        y = y + per_example.reshape([batch, out, 1, 1]);
+    }
+    if let Some(residual) = inputs.find("residual") {
+        y = y + residual;
+    }
+    y
 }
 
 fn assert_close(what: &str, found: &[f32], expected: &[f32], floor: f32) {
@@ -266,6 +305,20 @@ proptest! {
     }
 
     #[test]
+    fn conv2d_of_any_window_is_burns(
+        (batch, channels, out) in (1..=3usize, channels(), channels()),
+        (height, width) in (1..=17usize, 1..=17usize),
+        kernel in [1..=7usize, 1..=7usize],
+        padding in [0..=3usize, 0..=3usize],
+        seed in any::<u64>(),
+    ) {
+        let [height, width] = [height.max(kernel[0]), width.max(kernel[1])];
+        // burn leaves no more room beside an image than its windows take.
+        let padding = [0, 1].map(|axis| padding[axis].min(kernel[axis] - 1));
+        check(&Draw::new(seed).window([batch, channels, height, width], out, kernel, padding));
+    }
+
+    #[test]
     fn group_norm_is_burns(
         batch in 1..=5usize,
         (channels, groups) in divided_channels(),
@@ -312,6 +365,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
         draw.convolution([3, 32, 32, 15, 14], 3, Sampling::DownBelowRight),
         draw.convolution([3, 32, 32, 7, 7], 3, Sampling::Up),
         draw.convolution([5, 96, 40, 14, 14], 1, Sampling::Same),
+        draw.window([5, 48, 17, 17], 32, [1, 7], [0, 3]),
         draw.norm([5, 33, 14, 13], 11, false, false),
         draw.norm([1, 64, 28, 28], 8, false, false),
         draw.norm([5, 32, 28, 28], 8, true, false),
@@ -383,6 +437,8 @@ fn gradients_are_slopes() {
         draw.convolution([2, 16, 16, 6, 5], 3, Sampling::DownBelowRight),
         draw.convolution([2, 16, 16, 3, 5], 3, Sampling::Up),
         draw.convolution([2, 8, 16, 6, 5], 1, Sampling::Same),
+        draw.window([2, 8, 6, 5], 16, [5, 1], [2, 0]),
+        draw.window([2, 4, 6, 5], 8, [3, 3], [0, 0]),
         draw.norm([2, 12, 5, 3], 4, false, false),
         draw.norm([2, 12, 5, 3], 4, true, false),
         draw.norm([2, 12, 5, 3], 3, true, true),
@@ -396,7 +452,9 @@ fn gradients_are_slopes() {
         });
         let length = match case.operation {
             // In each input by itself they are linear: the longer, the less does rounding count.
-            Operation::Convolution { .. } | Operation::Concatenation => 1.0,
+            Operation::Convolution { .. } | Operation::Window { .. } | Operation::Concatenation => {
+                1.0
+            }
             Operation::Norm { .. } | Operation::Attention { .. } => 1e-2,
         };
         for (i, (what, gradient)) in results[1..].iter().enumerate() {

@@ -10,13 +10,16 @@
 //! no root of a matrix is taken, and covariances may be singular, as they are with fewer images than
 //! features.
 
-use nalgebra::{DMatrix, DVector, SymmetricEigen};
+use nalgebra::{DMatrix, DMatrixViewMut, DVector};
+use rayon::prelude::*;
 
 use crate::ScoreError;
 use crate::features::{Features, check_widths};
 
 /// Images whose products are summed at once.
 const CHUNK: usize = 4096;
+/// Features whose products with all others a thread sums at once.
+const FEATURES: usize = 128;
 
 /// What the distance needs to know of a set of features.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,8 +59,9 @@ impl FeatureStatistics {
             for mut column in columns.column_iter_mut() {
                 column -= &mean;
             }
-            covariance += &columns * columns.transpose();
+            add_products(&columns, &mut covariance);
         }
+        covariance.fill_upper_triangle_with_lower_triangle();
         covariance /= (count - 1) as f64;
         Ok(Self { mean, covariance })
     }
@@ -88,6 +92,22 @@ impl FeatureStatistics {
     }
 }
 
+/// Adds the products of all columns with themselves to the lower triangle of `sums`, `[D, D]`.
+fn add_products(columns: &DMatrix<f64>, sums: &mut DMatrix<f64>) {
+    let width = columns.nrows();
+    sums.as_mut_slice()
+        .par_chunks_mut(width * FEATURES)
+        .enumerate()
+        .for_each(|(block, sums)| {
+            let (first, count) = (block * FEATURES, sums.len() / width);
+            let mut sums = DMatrixViewMut::from_slice(sums, width, count);
+            let part = columns.rows(first, count).transpose();
+            let below = columns.rows(first, width - first);
+            sums.rows_mut(first, width - first)
+                .gemm(1.0, &below, &part, 1.0);
+        });
+}
+
 /// The Fréchet distance, squared as is usual: FID where the features are those of Inception-v3.
 ///
 /// # Errors
@@ -116,20 +136,35 @@ fn trace_of_root(first: &DMatrix<f64>, second: &DMatrix<f64>) -> f64 {
     eigenvalues.iter().map(|eigenvalue| eigenvalue.sqrt()).sum()
 }
 
-/// L = V Λ½ with L Lᵀ = Σ, a column for each eigenvalue that is not 0: `[D, rank]`.
+/// L with L Lᵀ = Σ, a column for each rank: `[D, rank]`. Cholesky's, which takes the largest pivot that is
+/// left (Higham 1990, "Analysis of the Cholesky decomposition of a semi-definite matrix") and ends where
+/// there is none but rounding; at 2048 features, eigenvectors take minutes and this takes seconds.
 fn factor(covariance: &DMatrix<f64>) -> DMatrix<f64> {
-    let SymmetricEigen {
-        eigenvectors,
-        eigenvalues,
-    } = covariance.clone().symmetric_eigen();
-    let eigenvalues = without_rounding(eigenvalues);
-    let kept: Vec<usize> = (0..eigenvalues.len())
-        .filter(|&index| eigenvalues[index] > 0.0)
-        .collect();
-    DMatrix::from_fn(covariance.nrows(), kept.len(), |row, column| {
-        let index = kept[column];
-        eigenvectors[(row, index)] * eigenvalues[index].sqrt()
-    })
+    let width = covariance.nrows();
+    // What is left of the diagonal; of rows that have been pivots, nothing.
+    let mut left = covariance.diagonal();
+    let rounding = left.max() * f64::EPSILON * width as f64;
+    let mut factor = DMatrix::zeros(width, width);
+    for rank in 0..width {
+        let pivot = left.imax();
+        if left[pivot] <= rounding {
+            return factor.remove_columns_at(&Vec::from_iter(rank..width));
+        }
+        let root = left[pivot].sqrt();
+        let before = factor.columns(0, rank);
+        let of_pivot = before.row(pivot).transpose();
+        let mut column = (covariance.column(pivot) - before * of_pivot) / root;
+        for row in 0..width {
+            if left[row] == 0.0 {
+                column[row] = 0.0;
+            }
+            left[row] = (left[row] - column[row].powi(2)).max(0.0);
+        }
+        column[pivot] = root;
+        left[pivot] = 0.0;
+        factor.set_column(rank, &column);
+    }
+    factor
 }
 
 /// Eigenvalues of a matrix that has none below 0, those that are 0 but for rounding made so: their roots

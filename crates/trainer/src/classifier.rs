@@ -54,8 +54,6 @@ const BATCH_SIZE: usize = 64;
 const MAX_SHIFT: i64 = 2;
 /// How often its training says where it is.
 const REPORTS: usize = 10;
-/// Images that go through the network at once when it is used.
-const INFERENCE_BATCH: usize = 250;
 
 /// Images of one size as bytes, some or all of them with a class.
 #[derive(Debug, Clone)]
@@ -307,36 +305,6 @@ impl Classifier {
             .neg()
     }
 
-    /// The features of all images of `set`.
-    pub fn features_of_set(&self, set: &ImageSet, device: &Device) -> Result<Features> {
-        let indices: Vec<usize> = (0..set.len()).collect();
-        let bar = progress::bar(set.len(), "features");
-        let mut values = Vec::with_capacity(set.len() * FEATURES);
-        for indices in indices.chunks(INFERENCE_BATCH) {
-            values.extend(self.read_features(set.batch(indices, device))?);
-            bar.inc(indices.len() as u64);
-        }
-        bar.finish_and_clear();
-        Ok(Features::new(values, FEATURES)?)
-    }
-
-    /// The features of images `[N, C, H, W]` in [-1, 1].
-    pub fn features_of_images(&self, images: &Tensor<4>) -> Result<Features> {
-        let count = images.dims()[0];
-        let mut values = Vec::with_capacity(count * FEATURES);
-        for first in (0..count).step_by(INFERENCE_BATCH) {
-            let part = INFERENCE_BATCH.min(count - first);
-            values.extend(self.read_features(images.clone().narrow(0, first, part))?);
-        }
-        Ok(Features::new(values, FEATURES)?)
-    }
-
-    fn read_features(&self, images: Tensor<4>) -> Result<Vec<f32>> {
-        self.features(images)
-            .try_into_vec_as()
-            .context("cannot read features back from the device")
-    }
-
     /// The most likely class of each image, by its features.
     pub fn classes(&self, features: &Features, device: &Device) -> Result<Vec<usize>> {
         let shape = [features.len(), FEATURES];
@@ -377,6 +345,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::feature_network::FeatureNetwork;
 
     /// Images of 8 × 8: class 0 is striped along rows, class 1 along columns, with a dot whose place
     /// differs from image to image.
@@ -403,17 +372,20 @@ mod tests {
     fn it_learns_the_same_each_time() {
         let device = Device::flex();
         let (set, unseen) = (stripes(100), stripes(131));
-        let train = || Classifier::train(&set, 20, &device).unwrap();
-        let features = train().features_of_set(&unseen, &device).unwrap();
+        let train = || {
+            let classifier = Classifier::train(&set, 20, &device).unwrap();
+            FeatureNetwork::classifier(classifier, &device).unwrap()
+        };
+        let features = train().of_set(&unseen).unwrap();
         assert_eq!((features.len(), features.width()), (131, FEATURES));
-        let seen = train().classes(&features, &device).unwrap();
+        let seen = train().classes(&features).unwrap().unwrap();
         let right = (0..131).filter(|&index| seen[index] == index % 2).count();
         assert_eq!(right, 131);
-        let again = train().features_of_set(&unseen, &device).unwrap();
+        let again = train().of_set(&unseen).unwrap();
         assert_eq!(features, again);
         let indices: Vec<usize> = (0..131).collect();
         let images = unseen.batch(&indices, &device);
-        assert_eq!(train().features_of_images(&images).unwrap(), again);
+        assert_eq!(train().of_images(&images).unwrap(), again);
     }
 
     #[test]

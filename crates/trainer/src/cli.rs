@@ -264,6 +264,16 @@ pub struct EvaluateArgs {
     /// different numbers cannot be compared.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub count: usize,
+    /// The network whose features are scored.
+    #[arg(long, value_enum, default_value_t = FeatureKind::Classifier)]
+    pub features: FeatureKind,
+    /// How images are resized for Inception-v3.
+    #[arg(long, value_enum, default_value_t = InceptionResize::Tensorflow)]
+    pub inception_resize: InceptionResize,
+    /// Weights of Inception-v3, as `scripts/fetch-data inception` makes them [default:
+    /// inception/inception-v3-2015-12-05.safetensors where data sets are].
+    #[arg(long, value_name = "FILE")]
+    pub inception_weights: Option<PathBuf>,
     /// How far precision and recall reach: to the N-th neighbour.
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub neighbours: usize,
@@ -288,6 +298,24 @@ pub struct EvaluateArgs {
     /// around the working folder].
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+}
+
+/// Whose features are scored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FeatureKind {
+    /// Of a small classifier that is trained on the labelled training split.
+    Classifier,
+    /// Of Inception-v3, as papers print them.
+    Inception,
+}
+
+/// How images are resized for Inception-v3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum InceptionResize {
+    /// As TensorFlow 1 does, which most papers' figures are by.
+    Tensorflow,
+    /// As clean-fid does.
+    Clean,
 }
 
 /// `trainer noise`

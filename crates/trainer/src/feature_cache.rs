@@ -1,4 +1,4 @@
-//! The trained classifier and the features of data sets, kept in a folder from one evaluation to the
+//! The trained classifier, and the features of data sets, kept in a folder from one evaluation to the
 //! next. A file is named by the content of all that it was made of, so a stale one is never taken; one
 //! that is damaged is made anew.
 
@@ -14,23 +14,13 @@ use sha2::{Digest, Sha256};
 use tracing::{info, warn};
 
 use crate::atomic_file;
-use crate::classifier::{self, Classifier, FEATURES, ImageSet};
+use crate::classifier::{self, Classifier, ImageSet};
+use crate::feature_network::FeatureNetwork;
 
 /// A folder of classifiers and features.
 #[derive(Debug, Clone)]
 pub struct FeatureCache {
     folder: PathBuf,
-}
-
-/// A trained classifier that is ready to make features.
-#[derive(Debug)]
-pub struct FeatureNetwork {
-    /// The network, without autodiff.
-    pub classifier: Classifier,
-    /// Its name: what it is and a digest of its weights.
-    pub name: String,
-    /// Where it runs.
-    pub device: Device,
 }
 
 /// The tensor of a file of features.
@@ -43,7 +33,12 @@ impl FeatureCache {
     }
 
     /// The classifier that is trained on `set` in `steps` steps; trained now, where it is not kept.
-    pub fn network(&self, set: &ImageSet, steps: usize, device: &Device) -> Result<FeatureNetwork> {
+    pub fn classifier(
+        &self,
+        set: &ImageSet,
+        steps: usize,
+        device: &Device,
+    ) -> Result<FeatureNetwork> {
         let mut digest = Sha256::new();
         digest.update(classifier::VERSION);
         digest.update((steps as u64).to_le_bytes());
@@ -66,27 +61,21 @@ impl FeatureCache {
                 Classifier::train(set, steps, device)?
             }
         };
-        let bytes = unet::to_safetensors(&classifier, &BTreeMap::new())?;
         if !path.exists() {
-            write(&path, &bytes)?;
+            write(&path, &unet::to_safetensors(&classifier, &BTreeMap::new())?)?;
         }
-        let digest = hex(&Sha256::digest(&bytes)[..4]);
-        Ok(FeatureNetwork {
-            classifier,
-            name: format!("{} ({digest})", classifier::VERSION),
-            device: device.clone(),
-        })
+        FeatureNetwork::classifier(classifier, device)
     }
 
     /// The features that `network` makes of `set`; made now, where they are not kept.
     pub fn features(&self, network: &FeatureNetwork, set: &ImageSet) -> Result<Features> {
         let mut digest = Sha256::new();
-        digest.update(&network.name);
-        digest.update(unet::to_safetensors(&network.classifier, &BTreeMap::new())?);
+        network.identify(&mut digest);
         set.digest(&mut digest, false);
         let path = self.path("features", digest);
 
-        if let Some(features) = read_kept(&path, |bytes| parse_features(bytes, set.len())) {
+        let shape = [set.len(), network.width()];
+        if let Some(features) = read_kept(&path, |bytes| parse_features(bytes, shape)) {
             return Ok(features);
         }
         info!(
@@ -94,10 +83,10 @@ impl FeatureCache {
             set.len(),
             path.display()
         );
-        let features = network.classifier.features_of_set(set, &network.device)?;
+        let features = network.of_set(set)?;
         let values = features.values().iter();
         let bytes: Vec<u8> = values.flat_map(|value| value.to_le_bytes()).collect();
-        let view = TensorView::new(Dtype::F32, vec![set.len(), FEATURES], &bytes)?;
+        let view = TensorView::new(Dtype::F32, shape.to_vec(), &bytes)?;
         write(&path, &safetensors::serialize([(TENSOR, view)], None)?)?;
         Ok(features)
     }
@@ -105,13 +94,6 @@ impl FeatureCache {
     fn path(&self, kind: &str, digest: Sha256) -> PathBuf {
         let name = hex(&digest.finalize()[..16]);
         self.folder.join(format!("{kind}-{name}.safetensors"))
-    }
-}
-
-impl FeatureNetwork {
-    /// The class that the network sees in each image, by its features.
-    pub fn classes(&self, features: &Features) -> Result<Vec<usize>> {
-        self.classifier.classes(features, &self.device)
     }
 }
 
@@ -140,18 +122,18 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     atomic_file::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn parse_features(bytes: &[u8], count: usize) -> Result<Features> {
+fn parse_features(bytes: &[u8], shape: [usize; 2]) -> Result<Features> {
     let file = SafeTensors::deserialize(bytes)?;
     let view = file.tensor(TENSOR)?;
     ensure!(
-        view.dtype() == Dtype::F32 && view.shape() == [count, FEATURES],
-        "tensor `{TENSOR}` has type {} and shape {:?}, expected F32 and [{count}, {FEATURES}]",
+        view.dtype() == Dtype::F32 && view.shape() == shape,
+        "tensor `{TENSOR}` has type {} and shape {:?}, expected F32 and {shape:?}",
         view.dtype(),
         view.shape()
     );
     let (values, _) = view.data().as_chunks::<4>();
     let values = values.iter().map(|&b| f32::from_le_bytes(b)).collect();
-    Ok(Features::new(values, FEATURES)?)
+    Ok(Features::new(values, shape[1])?)
 }
 
 fn hex(bytes: &[u8]) -> String {

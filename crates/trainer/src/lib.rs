@@ -20,6 +20,7 @@ pub mod diffusers;
 pub mod download;
 pub mod ema;
 pub mod feature_cache;
+pub mod feature_network;
 pub mod held_out;
 pub mod learner;
 pub mod metrics;

@@ -31,10 +31,7 @@ pub fn from_tensor(images: Tensor<4>) -> Result<Vec<DynamicImage>> {
         .permute([0, 2, 3, 1])
         .try_into_vec_as()
         .context("cannot read the images back from the device")?;
-    let bytes: Vec<u8> = values
-        .into_iter()
-        .map(|value| ((value + 1.0) * 127.5).round().clamp(0.0, 255.0) as u8)
-        .collect();
+    let bytes: Vec<u8> = values.into_iter().map(to_byte).collect();
     let (width_px, height_px) = (u32::try_from(width)?, u32::try_from(height)?);
     bytes
         .chunks(channels * height * width)
@@ -49,6 +46,11 @@ pub fn from_tensor(images: Tensor<4>) -> Result<Vec<DynamicImage>> {
             picture.context("an image has no pixels")
         })
         .collect()
+}
+
+/// The byte of a pixel in [-1, 1]; values outside are clipped.
+pub fn to_byte(value: f32) -> u8 {
+    ((value + 1.0) * 127.5).round().clamp(0.0, 255.0) as u8
 }
 
 /// The pictures in rows of `columns`, on a background of middle grey. All are of the size and kind

@@ -14,7 +14,8 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use crate::classifier::ImageSet;
-use crate::feature_cache::{FeatureCache, FeatureNetwork};
+use crate::feature_cache::FeatureCache;
+use crate::feature_network::FeatureNetwork;
 use crate::sampling::Model;
 use crate::streams::{self, Purpose, Streams};
 
@@ -88,15 +89,15 @@ impl Reference {
         })
     }
 
-    /// The share of test images whose class the network sees.
+    /// The share of test images whose class the network sees, if it knows classes.
     pub fn accuracy(&self) -> Result<Option<f64>> {
         let seen = self.network.classes(&self.test.features)?;
-        Ok(class_agreement(&seen, &self.test.classes))
+        Ok(seen.and_then(|seen| class_agreement(&seen, &self.test.classes)))
     }
 
     /// The name of the network.
     pub fn network_name(&self) -> &str {
-        &self.network.name
+        self.network.name()
     }
 
     /// The classes of `count` images in the shares of the training split, in order; no class where
@@ -116,7 +117,7 @@ impl Reference {
             .collect()
     }
 
-    /// Every score of `images`, `[N, C, H, W]` in [-1, 1], which were asked to be of `classes` and were
+    /// Every score that the network makes possible of `images`, `[N, C, H, W]` in [-1, 1], which were asked to be of `classes` and were
     /// drawn by `sampler`. Balls of precision and recall reach to the `k`-th neighbour.
     pub fn scores(
         &self,
@@ -128,8 +129,7 @@ impl Reference {
         let (training, test) = (&self.training.features, &self.test.features);
         let generated = self
             .network
-            .classifier
-            .features_of_images(images)
+            .of_images(images)
             .context("the generated images cannot be scored")?;
         let count = generated.len();
         // The yardstick: real images that the model has not seen, as many as were generated.
@@ -147,7 +147,7 @@ impl Reference {
                 deviation,
                 real: Some(real),
                 samples: count,
-                features: Some(self.network.name.clone()),
+                features: Some(self.network.name().to_owned()),
                 reference: if reference_samples.is_some() {
                     TRAINING
                 } else {
@@ -204,8 +204,10 @@ impl Reference {
         add("nearer than real", nearest.nearer, None, 0.5, all);
 
         let num_classes = self.training.num_classes;
-        let seen = self.network.classes(&generated)?;
-        let seen_in_real = self.network.classes(&real)?;
+        let [seen, seen_in_real] = [&generated, &real].map(|part| self.network.classes(part));
+        let (Some(seen), Some(seen_in_real)) = (seen?, seen_in_real?) else {
+            return Ok(scores);
+        };
         if let Some(agreement) = class_agreement(&seen, classes) {
             let of_real = class_agreement(&seen_in_real, &self.test.classes).unwrap_or(f64::NAN);
             add("class agreement", agreement, None, of_real, None);

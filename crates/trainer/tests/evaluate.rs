@@ -4,9 +4,16 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::StandardNormal;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 use support::{fail, run, succeed, train};
 
@@ -156,6 +163,12 @@ fn numbers_that_mean_nothing_are_refused() {
         ("--reference-images", "2", "at least 4"),
         ("--classifier-steps", "0", "at least 1"),
         ("--set", "training.steps=3", "only keys of [sampling]"),
+        ("--inception-weights", "file", "needs --features inception"),
+        (
+            "--features",
+            "vgg",
+            "possible values: classifier, inception",
+        ),
     ] {
         let arguments = arguments(&[(option, value)]);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -167,5 +180,142 @@ fn numbers_that_mean_nothing_are_refused() {
     assert!(
         missing.stderr.contains("holds no checkpoint"),
         "{missing:#?}"
+    );
+}
+
+/// Inception-v3 with drawn weights, in a file.
+fn inception_weights(path: &Path) {
+    let network = inception::Inception::new(&Device::flex());
+    let file = unet::to_safetensors(&network, &BTreeMap::new()).unwrap();
+    let file = SafeTensors::deserialize(&file).unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let drawn = file.iter().map(|(name, tensor)| {
+        let shape = tensor.shape().to_vec();
+        let fan_in: usize = shape[1..].iter().product();
+        let deviation = (2.0 / fan_in as f32).sqrt();
+        let values = (0..shape.iter().product()).map(|_| {
+            let normal: f32 = rng.sample(StandardNormal);
+            deviation * normal
+        });
+        let bytes: Vec<u8> = values.flat_map(f32::to_le_bytes).collect();
+        (name, shape, bytes)
+    });
+    let drawn: Vec<_> = drawn.collect();
+    let views = drawn.iter().map(|(name, shape, bytes)| {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap();
+        (*name, view)
+    });
+    fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+const INCEPTION: [(&str, &str); 4] = [
+    ("--features", "inception"),
+    ("--count", "4"),
+    ("--reference-images", "5"),
+    ("--likelihood-images", "0"),
+];
+
+#[test]
+fn inception_scores_what_needs_no_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    train(path, "run", &["--steps", "1"]);
+    let data = path.join("data");
+    fs::create_dir_all(data.join("inception")).unwrap();
+    support::copy_folder(
+        &support::repository().join("data/mnist"),
+        &data.join("mnist"),
+    );
+    // Where it is looked for.
+    inception_weights(&data.join("inception/inception-v3-2015-12-05.safetensors"));
+    let data = data.display().to_string();
+    let options = [&INCEPTION[..], &[("--data-dir", data.as_str())]].concat();
+
+    evaluate(path, &options);
+    let report = scores(path);
+    let entries = report["scores"].as_array().unwrap();
+    let names: Vec<&str> = entries
+        .iter()
+        .map(|score| score["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "FID",
+            "KID",
+            "precision",
+            "recall",
+            "distance to nearest",
+            "nearer than real"
+        ]
+    );
+    assert!(report["feature_network_accuracy"].is_null());
+    let network = |report: &Value| report["scores"][0]["features"].as_str().unwrap().to_owned();
+    let tensorflow = network(&report);
+    assert!(
+        tensorflow.starts_with("inception-v3 2015-12-05, resize tensorflow ("),
+        "{tensorflow}"
+    );
+    // Noise is farther from digits than digits are.
+    let [fid, real] = ["value", "real"].map(|key| entries[0][key].as_f64().unwrap());
+    assert!(fid > real && real > 0.0, "{fid} {real}");
+
+    // The features of both splits are kept, and those of each way of resizing by themselves.
+    assert_eq!(kept(path).len(), 2);
+    let again = evaluate(path, &options);
+    assert!(!again.stderr.contains("features of"), "{again:#?}");
+    assert_eq!(scores(path), report);
+    evaluate(
+        path,
+        &[&options[..], &[("--inception-resize", "clean")]].concat(),
+    );
+    assert_eq!(kept(path).len(), 4);
+    let clean = scores(path);
+    assert_eq!(network(&clean), tensorflow.replace("tensorflow", "clean"));
+    assert_ne!(clean["scores"][0]["value"], report["scores"][0]["value"]);
+}
+
+#[test]
+fn weights_that_are_not_those_of_inception_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    train(path, "run", &["--steps", "1"]);
+    let refused = |weights: Option<&str>, parts: &[&str]| {
+        let weights = weights.map(|file| ("--inception-weights", file));
+        let empty = path.display().to_string();
+        let mut options = [&INCEPTION[..], Vec::from_iter(weights).as_slice()].concat();
+        if weights.is_none() {
+            options.push(("--data-dir", empty.as_str()));
+        }
+        let arguments = arguments(&options);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        fail(path, &arguments, 1, parts);
+        assert!(!path.join("run/scores.json").exists());
+    };
+
+    support::copy_folder(
+        &support::repository().join("data/mnist"),
+        &path.join("mnist"),
+    );
+    refused(
+        None,
+        &[
+            "weights of Inception-v3 are missing",
+            "scripts/fetch-data inception",
+            "--inception-weights",
+        ],
+    );
+    refused(Some("nowhere"), &["cannot read nowhere"]);
+
+    let fetch = "scripts/fetch-data inception";
+    let network = support::checkpoint(&path.join("run"), 1).join("model.safetensors");
+    let whole = fs::read(&network).unwrap();
+    fs::write(path.join("cut"), &whole[..whole.len() / 2]).unwrap();
+    refused(Some("cut"), &[fetch, "damaged or cut short"]);
+    fs::write(path.join("empty"), "").unwrap();
+    refused(Some("empty"), &[fetch, "damaged or cut short"]);
+    refused(
+        Some(&network.display().to_string()),
+        &[fetch, "tensor `conv.weight` is missing", "another network"],
     );
 }

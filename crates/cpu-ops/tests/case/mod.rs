@@ -2,7 +2,8 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use cpu_ops::{
-    Plus, Sampling, attention, concat_channels, conv2d_1x1, conv2d_3x3, group_norm, group_norm_silu,
+    Plus, Sampling, attention, concat_channels, conv2d, conv2d_1x1, conv2d_3x3, group_norm,
+    group_norm_silu,
 };
 
 pub(crate) const EPSILON: f64 = 1e-5;
@@ -11,6 +12,8 @@ pub(crate) const EPSILON: f64 = 1e-5;
 pub(crate) enum Operation {
     /// Of `x` by `weight`, plus what there is of `bias`, `per_example` and `residual`.
     Convolution { kernel: usize, sampling: Sampling },
+    /// The same of stride 1, for a weight of any height and width.
+    Window { padding: [usize; 2] },
     /// Of `x`, with `gamma`, `beta` and, where SiLU follows, perhaps `scale_shift`.
     Norm { groups: usize, silu: bool },
     /// Of `first` and `second`.
@@ -57,17 +60,18 @@ impl Operation {
     /// As this crate computes it.
     pub(crate) fn ours(self, inputs: &Leaves) -> Tensor<4> {
         match self {
-            Self::Convolution { kernel, sampling } => {
+            Self::Convolution { .. } | Self::Window { .. } => {
                 let plus = Plus {
                     bias: inputs.find("bias"),
                     per_example: inputs.find("per_example"),
                     residual: inputs.find("residual"),
                 };
                 let (x, weight) = (inputs.get("x"), inputs.get("weight"));
-                if kernel == 1 {
-                    conv2d_1x1(x, weight, plus)
-                } else {
-                    conv2d_3x3(x, weight, plus, sampling)
+                match self {
+                    Self::Window { padding } => conv2d(x, weight, plus, padding),
+                    Self::Convolution { kernel: 1, .. } => conv2d_1x1(x, weight, plus),
+                    Self::Convolution { sampling, .. } => conv2d_3x3(x, weight, plus, sampling),
+                    _ => unreachable!("no convolution"),
                 }
             }
             Self::Norm { groups, silu } => {

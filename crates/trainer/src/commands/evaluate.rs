@@ -3,16 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use burn::tensor::Device;
+use inception::Resize;
 use serde::Serialize;
 use tracing::info;
 
+use crate::Usage;
 use crate::atomic_file;
 use crate::classifier::{ImageSet, default_steps};
-use crate::cli::EvaluateArgs;
+use crate::cli::{EvaluateArgs, FeatureKind, InceptionResize};
 use crate::commands::opened::{Opened, at_least, open_images};
 use crate::config::{RunConfig, SamplingConfig};
 use crate::data;
 use crate::feature_cache::FeatureCache;
+use crate::feature_network::{FeatureNetwork, find_inception};
 use crate::progress;
 use crate::sampling::Request;
 use crate::scores::{LikelihoodOptions, Reference, Score, likelihood, table};
@@ -44,10 +48,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     let (training, test) = splits(checkpoint.config(), args)?;
 
     let cache = FeatureCache::new(cache_folder(args));
-    let steps = args
-        .classifier_steps
-        .unwrap_or_else(|| default_steps(training.len()));
-    let network = cache.network(&training, steps, &model.device)?;
+    let network = network(args, &cache, &training, &model.device)?;
     let reference = Reference::new(&cache, network, &training, &test)?;
     let accuracy = reference.accuracy()?;
 
@@ -145,7 +146,13 @@ fn check(args: &EvaluateArgs) -> Result<()> {
             args.classifier_steps.unwrap_or(usize::MAX),
             1,
         ),
-    ])
+    ])?;
+    if args.features == FeatureKind::Classifier && args.inception_weights.is_some() {
+        bail!(Usage(
+            "--inception-weights needs --features inception".to_owned()
+        ));
+    }
+    Ok(())
 }
 
 /// The images that the run learnt from and those that it did not, as far as they are asked for.
@@ -170,6 +177,33 @@ fn splits(config: &RunConfig, args: &EvaluateArgs) -> Result<(ImageSet, ImageSet
         Ok(set)
     };
     Ok((set(&splits.train)?, set(&splits.test)?))
+}
+
+/// The network that is asked for; a classifier is trained where it is not kept.
+fn network(
+    args: &EvaluateArgs,
+    cache: &FeatureCache,
+    training: &ImageSet,
+    device: &Device,
+) -> Result<FeatureNetwork> {
+    match args.features {
+        FeatureKind::Classifier => {
+            let default = || default_steps(training.len());
+            let steps = args.classifier_steps.unwrap_or_else(default);
+            cache.classifier(training, steps, device)
+        }
+        FeatureKind::Inception => {
+            let file = match &args.inception_weights {
+                Some(file) => file.clone(),
+                None => find_inception(args.data_dir.as_deref())?,
+            };
+            let resize = match args.inception_resize {
+                InceptionResize::Tensorflow => Resize::Tensorflow,
+                InceptionResize::Clean => Resize::Clean,
+            };
+            FeatureNetwork::inception(&file, resize, device)
+        }
+    }
 }
 
 fn cache_folder(args: &EvaluateArgs) -> PathBuf {

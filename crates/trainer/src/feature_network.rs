@@ -1,0 +1,191 @@
+//! The networks whose features images are scored by: a classifier that the program trains itself, or the
+//! Inception-v3 that FID is defined on.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use burn::tensor::{Device, Tensor};
+use evaluation::Features;
+use inception::{Inception, Resize};
+use sha2::{Digest, Sha256};
+
+use crate::classifier::{self, Classifier, ImageSet};
+use crate::pictures::to_byte;
+use crate::progress;
+
+/// The file of Inception-v3's weights, in `data/inception`, as `scripts/fetch-data inception` makes it.
+const INCEPTION_FILE: &str = "inception-v3-2015-12-05.safetensors";
+
+/// A network that is ready to make features.
+#[derive(Debug)]
+pub struct FeatureNetwork {
+    network: Network,
+    /// What it is, and the beginning of its digest.
+    name: String,
+    digest: [u8; 32],
+    device: Device,
+}
+
+#[derive(Debug)]
+enum Network {
+    Classifier(Classifier),
+    Inception(Box<Inception>, Resize),
+}
+
+impl FeatureNetwork {
+    /// A trained classifier, without autodiff.
+    pub fn classifier(classifier: Classifier, device: &Device) -> Result<Self> {
+        let weights = unet::to_safetensors(&classifier, &BTreeMap::new())?;
+        let network = Network::Classifier(classifier);
+        Ok(Self::new(network, classifier::VERSION, &weights, device))
+    }
+
+    /// Inception-v3 with the weights of a file, on images resized so.
+    pub fn inception(file: &Path, resize: Resize, device: &Device) -> Result<Self> {
+        let weights = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let inception =
+            unet::from_safetensors(Inception::new(device), &weights).with_context(|| {
+                format!(
+                    "{} does not hold the weights of Inception-v3; `scripts/fetch-data inception` brings \
+                     them",
+                    file.display()
+                )
+            })?;
+        let what = match resize {
+            Resize::Tensorflow => "inception-v3 2015-12-05, resize tensorflow",
+            Resize::Clean => "inception-v3 2015-12-05, resize clean",
+        };
+        let network = Network::Inception(Box::new(inception), resize);
+        Ok(Self::new(network, what, &weights, device))
+    }
+
+    fn new(network: Network, what: &str, weights: &[u8], device: &Device) -> Self {
+        let digest: [u8; 32] = Sha256::digest(weights).into();
+        let begin: String = digest[..4]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Self {
+            network,
+            name: format!("{what} ({begin})"),
+            digest,
+            device: device.clone(),
+        }
+    }
+
+    /// Its name: what it is and the beginning of a digest of its weights.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What identifies it, by its content.
+    pub fn identify(&self, digest: &mut Sha256) {
+        digest.update(&self.name);
+        digest.update(self.digest);
+    }
+
+    /// Features of an image.
+    pub fn width(&self) -> usize {
+        match self.network {
+            Network::Classifier(_) => classifier::FEATURES,
+            Network::Inception(..) => inception::FEATURES,
+        }
+    }
+
+    /// The features of all images of `set`.
+    pub fn of_set(&self, set: &ImageSet) -> Result<Features> {
+        let indices: Vec<usize> = (0..set.len()).collect();
+        self.of_batches(set.len(), |first, count| {
+            set.batch(&indices[first..][..count], &self.device)
+        })
+    }
+
+    /// The features of images `[N, C, H, W]` in [-1, 1].
+    pub fn of_images(&self, images: &Tensor<4>) -> Result<Features> {
+        self.of_batches(images.dims()[0], |first, count| {
+            images.clone().narrow(0, first, count)
+        })
+    }
+
+    /// The features of `count` images, of which `batch` gives so many from one on.
+    fn of_batches(
+        &self,
+        count: usize,
+        batch: impl Fn(usize, usize) -> Tensor<4>,
+    ) -> Result<Features> {
+        let at_once = match self.network {
+            Network::Classifier(_) => 250,
+            Network::Inception(..) => 16,
+        };
+        let bar = progress::bar(count, "features");
+        let mut values: Vec<f32> = Vec::with_capacity(count * self.width());
+        for first in (0..count).step_by(at_once) {
+            let part = at_once.min(count - first);
+            let features = self.forward(batch(first, part))?;
+            let features = features
+                .try_into_vec_as()
+                .context("cannot read features back from the device")?;
+            values.extend::<Vec<f32>>(features);
+            bar.inc(part as u64);
+        }
+        bar.finish_and_clear();
+        Ok(Features::new(values, self.width())?)
+    }
+
+    /// Images `[B, C, H, W]` in [-1, 1] to features `[B, width]`.
+    fn forward(&self, images: Tensor<4>) -> Result<Tensor<2>> {
+        match &self.network {
+            Network::Classifier(classifier) => Ok(classifier.features(images)),
+            Network::Inception(inception, resize) => {
+                let [_, channels, height, width] = images.dims();
+                ensure!(
+                    channels == 1 || channels == 3,
+                    "images of {channels} channels cannot be scored by Inception-v3: 1 (grey) or 3 (RGB) \
+                     can"
+                );
+                let values: Vec<f32> = images
+                    .try_into_vec_as()
+                    .context("cannot read images back from the device")?;
+                // Papers score images as they are written to files.
+                let bytes: Vec<u8> = values.into_iter().map(to_byte).collect();
+                let images = resize.images(&bytes, [channels, height, width], &self.device);
+                Ok(inception.features(images))
+            }
+        }
+    }
+
+    /// The class that the network sees in each image, by its features; `None` where it knows no classes.
+    pub fn classes(&self, features: &Features) -> Result<Option<Vec<usize>>> {
+        match &self.network {
+            Network::Classifier(classifier) => {
+                Ok(Some(classifier.classes(features, &self.device)?))
+            }
+            Network::Inception(..) => Ok(None),
+        }
+    }
+}
+
+/// The file of Inception-v3's weights: in `data_dir`, or in its folder `inception`; without, in the first
+/// `data/inception` from the working folder upwards that has it.
+pub fn find_inception(data_dir: Option<&Path>) -> Result<PathBuf> {
+    let folders: Vec<PathBuf> = match data_dir {
+        Some(dir) => vec![dir.join("inception"), dir.to_owned()],
+        None => {
+            let here = std::env::current_dir().unwrap_or_else(|_| ".".into());
+            let above = here.ancestors().map(|dir| dir.join("data/inception"));
+            above.collect()
+        }
+    };
+    let files = || folders.iter().map(|folder| folder.join(INCEPTION_FILE));
+    if let Some(file) = files().find(|file| file.is_file()) {
+        return Ok(file);
+    }
+    let looked_at: Vec<String> = files().map(|file| file.display().to_string()).collect();
+    bail!(
+        "the weights of Inception-v3 are missing: `scripts/fetch-data inception` brings them, and \
+         --inception-weights names a file that is elsewhere (looked for {})",
+        looked_at.join(", ")
+    )
+}
