@@ -28,6 +28,6 @@ pub use crate::features::Features;
 pub use crate::frechet::{FeatureStatistics, frechet_distance};
 pub use crate::kernel::{KernelDistance, KernelSubsets, kernel_distance, squared_mmd};
 pub use crate::likelihood::{BitsPerDimension, ReverseVariance, VariationalBound};
-pub use crate::nearest::{NearestTraining, nearest_distances, nearest_training};
+pub use crate::nearest::{NearestTraining, Neighbour, nearest, nearest_training};
 pub use crate::precision_recall::{PrecisionRecall, precision_recall};
 pub use crate::sliced_wasserstein::sliced_wasserstein;

@@ -6,15 +6,25 @@
 //! [`NearestTraining::nearer`]).
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use crate::ScoreError;
 use crate::features::{Features, check_pair};
 use crate::neighbours::squared_distance;
 
+/// A training image and how far it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Neighbour {
+    /// Its place in the training set.
+    pub index: usize,
+    /// The Euclidean distance of its features.
+    pub distance: f64,
+}
+
 /// Distances to the nearest training image.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct NearestTraining {
+    /// The nearest training image of each generated one.
+    pub neighbours: Vec<Neighbour>,
     /// The mean distance of generated images.
     pub generated: f64,
     /// The mean distance of held-out images.
@@ -34,8 +44,12 @@ pub fn nearest_training(
     held_out: &Features,
     training: &Features,
 ) -> Result<NearestTraining, ScoreError> {
-    let generated = nearest_distances(generated, training)?;
-    let mut held_out = nearest_distances(held_out, training)?;
+    let neighbours = nearest(generated, training)?;
+    let distances = |neighbours: &[Neighbour]| -> Vec<f64> {
+        neighbours.iter().map(|nearest| nearest.distance).collect()
+    };
+    let generated = distances(&neighbours);
+    let mut held_out = distances(&nearest(held_out, training)?);
     held_out.sort_by(f64::total_cmp);
     // For each generated image the held-out ones that are farther, and half of those as far.
     let farther: f64 = generated
@@ -51,21 +65,35 @@ pub fn nearest_training(
         generated: mean(&generated),
         held_out: mean(&held_out),
         nearer: farther / (generated.len() * held_out.len()) as f64,
+        neighbours,
     })
 }
 
-/// The Euclidean distance of each sample to the nearest of `training`.
+/// The nearest of `training` for each sample; the first of those that are as near.
 ///
 /// # Errors
 ///
 /// [`ScoreError::TooFewSamples`] where a set is empty, [`ScoreError::Widths`].
-pub fn nearest_distances(samples: &Features, training: &Features) -> Result<Vec<f64>, ScoreError> {
+pub fn nearest(samples: &Features, training: &Features) -> Result<Vec<Neighbour>, ScoreError> {
     check_pair("the distance to the training set", samples, training, 1)?;
-    let nearest = |index: usize| {
-        let distances = training
+    let nearest = |sample: usize| {
+        let squares = training
             .rows()
-            .map(|row| squared_distance(samples.row(index), row));
-        f64::from(distances.fold(f32::INFINITY, f32::min)).sqrt()
+            .map(|row| squared_distance(samples.row(sample), row));
+        let (index, square) =
+            squares
+                .enumerate()
+                .fold((0, f32::INFINITY), |nearest, (index, square)| {
+                    if square < nearest.1 {
+                        (index, square)
+                    } else {
+                        nearest
+                    }
+                });
+        Neighbour {
+            index,
+            distance: f64::from(square).sqrt(),
+        }
     };
     Ok((0..samples.len()).into_par_iter().map(nearest).collect())
 }
@@ -97,6 +125,8 @@ mod tests {
         let held_out = line(&[0.4, 1.6, 2.3]);
         let copies = nearest_training(&training, &held_out, &training).unwrap();
         assert_eq!((copies.generated, copies.nearer), (0.0, 1.0));
+        let places: Vec<usize> = copies.neighbours.iter().map(|near| near.index).collect();
+        assert_eq!(places, [0, 1, 2, 3]);
         let itself = nearest_training(&held_out, &held_out, &training).unwrap();
         assert!((itself.nearer - 0.5).abs() < 1e-12);
     }
@@ -106,7 +136,7 @@ mod tests {
         let (a, none) = (line(&[0.0]), line(&[]));
         for (samples, training) in [(&a, &none), (&none, &a)] {
             assert!(matches!(
-                nearest_distances(samples, training),
+                nearest(samples, training),
                 Err(ScoreError::TooFewSamples { .. })
             ));
         }

@@ -59,6 +59,9 @@ pub struct Counters {
     pub seconds: f64,
     /// Loss of the averaged weights on the test split.
     pub held_out_loss: Option<f64>,
+    /// FID of images drawn by the averaged weights, where it was measured at this step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fid: Option<f64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -202,7 +205,7 @@ impl Checkpoint {
     }
 
     /// Opens the checkpoint in `folder`, which may also be a run: then its newest one, or with
-    /// `best` the one of the lowest held-out loss.
+    /// `best` the one of the lowest FID or, where none was measured, of the lowest held-out loss.
     pub fn open(folder: &Path, best: bool) -> Result<Self, CheckpointError> {
         if folder.join(STATE).is_file() {
             return Self::open_folder(folder);
@@ -216,7 +219,7 @@ impl Checkpoint {
                 })?;
             return Self::open_folder(newest);
         };
-        match best_of(&newest_first)? {
+        match best_of(&newest_first) {
             Some(best) => Self::open_folder(&best),
             None => Self::open_folder(newest),
         }
@@ -320,7 +323,7 @@ pub fn list(checkpoints: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
 /// unfinished.
 pub fn prune(checkpoints: &Path, keep: usize) -> Result<(), CheckpointError> {
     let newest_first = list(checkpoints)?;
-    let best = best_of(&newest_first)?;
+    let best = best_of(&newest_first);
     for folder in newest_first.iter().skip(keep) {
         if Some(folder) != best.as_ref() {
             // Renamed first, so that a kill in the middle leaves nothing that looks like a
@@ -343,21 +346,22 @@ pub fn prune(checkpoints: &Path, keep: usize) -> Result<(), CheckpointError> {
     Ok(())
 }
 
-/// The one of the lowest held-out loss.
-fn best_of(checkpoints: &[PathBuf]) -> Result<Option<PathBuf>, CheckpointError> {
-    let mut best: Option<(f64, &PathBuf)> = None;
-    for folder in checkpoints {
-        // A damaged checkpoint is not the best one; whoever opens it is told.
-        let Ok(state) = read_state(folder) else {
-            continue;
-        };
-        if let Some(loss) = state.counters.held_out_loss
-            && best.is_none_or(|(lowest, _)| loss < lowest)
-        {
-            best = Some((loss, folder));
-        }
-    }
-    Ok(best.map(|(_, folder)| folder.clone()))
+/// The one of the lowest FID, where any has one; else the one of the lowest held-out loss.
+fn best_of(checkpoints: &[PathBuf]) -> Option<PathBuf> {
+    // A damaged checkpoint is not the best one; whoever opens it is told.
+    let states: Vec<(&PathBuf, Counters)> = checkpoints
+        .iter()
+        .filter_map(|folder| Some((folder, read_state(folder).ok()?.counters)))
+        .collect();
+    let lowest = |figure: fn(&Counters) -> Option<f64>| {
+        states
+            .iter()
+            .filter_map(|(folder, counters)| Some((*folder, figure(counters)?)))
+            .min_by(|(_, a), (_, b)| a.total_cmp(b))
+    };
+    let best =
+        lowest(|counters| counters.fid).or_else(|| lowest(|counters| counters.held_out_loss));
+    best.map(|(folder, _)| folder.clone())
 }
 
 fn write_files(folder: &Path, snapshot: &Snapshot<'_>) -> Result<(), CheckpointError> {

@@ -132,7 +132,8 @@ pub struct SamplerArgs {
 pub struct ModelArgs {
     /// Folder of a run, or of one of its checkpoints.
     pub run: PathBuf,
-    /// Take the checkpoint of the lowest held-out loss, not the newest.
+    /// Take not the newest checkpoint but the best: of the lowest FID, where [evaluation] measured it, else
+    /// of the lowest held-out loss.
     #[arg(long)]
     pub best: bool,
     /// Seed of the noise.
@@ -426,7 +427,8 @@ pub struct ExportArgs {
     pub run: PathBuf,
     /// Folder to write: model_index.json, unet/ and scheduler/.
     pub out: PathBuf,
-    /// Take the checkpoint of the lowest held-out loss, not the newest.
+    /// Take not the newest checkpoint but the best: of the lowest FID, where [evaluation] measured it, else
+    /// of the lowest held-out loss.
     #[arg(long)]
     pub best: bool,
     /// Write the network of this class alone, which is told no class: an ordinary DDPM.

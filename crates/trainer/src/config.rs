@@ -61,6 +61,9 @@ pub struct RunConfig {
     /// The loss on the test split, measured with each checkpoint.
     #[serde(default)]
     pub held_out: HeldOutConfig,
+    /// The FID of images drawn during training.
+    #[serde(default)]
+    pub evaluation: EvaluationConfig,
     /// The grids drawn during training; also the defaults of `trainer sample`.
     #[serde(default)]
     pub sampling: SamplingConfig,
@@ -237,6 +240,17 @@ pub struct HeldOutConfig {
     pub examples: usize,
     /// Ranges of timesteps for which it is given separately.
     pub buckets: usize,
+}
+
+/// `[evaluation]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvaluationConfig {
+    /// Steps of training between two scores; none are measured where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every: Option<u64>,
+    /// Images that are drawn and scored.
+    pub count: usize,
 }
 
 /// `[sampling]`
@@ -427,6 +441,15 @@ impl Default for HeldOutConfig {
         Self {
             examples: 500,
             buckets: 10,
+        }
+    }
+}
+
+impl Default for EvaluationConfig {
+    fn default() -> Self {
+        Self {
+            every: None,
+            count: 500,
         }
     }
 }
@@ -666,6 +689,11 @@ impl RunConfig {
                 "they have no classes",
             ),
             (
+                "evaluation.every",
+                self.evaluation.every.is_some(),
+                "scores are of images",
+            ),
+            (
                 "objective.offset_noise",
                 self.objective.offset_noise > 0.0,
                 "a coordinate has one value, and all noise is its own",
@@ -721,6 +749,7 @@ impl RunConfig {
             ("checkpoint.keep", self.checkpoint.keep as u64),
             ("held_out.examples", self.held_out.examples as u64),
             ("held_out.buckets", self.held_out.buckets as u64),
+            ("evaluation.every", self.evaluation.every.unwrap_or(1)),
             ("sampling.every", self.sampling.every),
             ("sampling.count", self.sampling.count as u64),
             (
@@ -780,6 +809,15 @@ impl RunConfig {
             if !(value.is_finite() && value >= 0.0) {
                 return bad(key, "it must be 0 or above".into());
             }
+        }
+        if self.evaluation.count < 2 {
+            return bad(
+                "evaluation.count",
+                format!(
+                    "{} makes no sense here: it must be at least 2",
+                    self.evaluation.count
+                ),
+            );
         }
         if !self.sampling.guidance_scale.is_finite() {
             return bad(

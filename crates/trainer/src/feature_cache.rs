@@ -32,6 +32,12 @@ impl FeatureCache {
         Self { folder }
     }
 
+    /// The cache beside the folder of a run: `.cache/`.
+    pub fn beside(run: &Path) -> Self {
+        let run = run.canonicalize().unwrap_or_else(|_| run.to_owned());
+        Self::new(run.parent().unwrap_or(Path::new(".")).join(".cache"))
+    }
+
     /// The classifier that is trained on `set` in `steps` steps; trained now, where it is not kept.
     pub fn classifier(
         &self,

@@ -19,6 +19,7 @@ pub mod device;
 pub mod diffusers;
 pub mod download;
 pub mod ema;
+pub mod evaluator;
 pub mod feature_cache;
 pub mod feature_network;
 pub mod held_out;

@@ -36,10 +36,13 @@ pub struct Record {
     /// The same by range of timesteps, from the least noise to the most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_out_loss_by_timestep: Option<Vec<f64>>,
+    /// FID of images drawn by the averaged weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fid: Option<f64>,
 }
 
 const CSV_HEADER: &str = "step,epoch,seconds,loss,learning_rate,grad_norm,images_per_second,\
-                          held_out_loss,held_out_loss_by_timestep\n";
+                          held_out_loss,held_out_loss_by_timestep,fid\n";
 
 impl Record {
     fn to_jsonl(&self) -> io::Result<String> {
@@ -55,7 +58,7 @@ impl Record {
             .unwrap_or_default();
         let by_timestep: Vec<String> = by_timestep.iter().map(f64::to_string).collect();
         format!(
-            "{},{},{},{},{},{},{},{},{}\n",
+            "{},{},{},{},{},{},{},{},{},{}\n",
             self.step,
             self.epoch,
             self.seconds,
@@ -64,7 +67,8 @@ impl Record {
             number(self.grad_norm),
             number(self.images_per_second),
             number(self.held_out_loss),
-            by_timestep.join(" ")
+            by_timestep.join(" "),
+            number(self.fid)
         )
     }
 }

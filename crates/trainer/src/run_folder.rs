@@ -9,6 +9,7 @@
 //!   checkpoints/           see checkpoint.rs
 //!   summary.json           what the run came to and how long it took
 //!   scores.json            what `trainer evaluate` measured last
+//!   nearest.png            the images that came nearest to training images, and those, by it too
 //! ```
 
 use std::fs::{self, File, TryLockError};
@@ -31,13 +32,14 @@ pub struct RunFolder {
 const MARK: &str = ".run";
 
 /// Everything that a run puts into its folder.
-const CONTENTS: [&str; 9] = [
+const CONTENTS: [&str; 10] = [
     "config.toml",
     "metrics.jsonl",
     "metrics.csv",
     "loss.png",
     "summary.json",
     "scores.json",
+    "nearest.png",
     "samples",
     "checkpoints",
     MARK,

@@ -7,8 +7,9 @@ use anyhow::{Context, Result};
 use burn::tensor::Tensor;
 use denoising::{DdpmVariance, Guidance};
 use evaluation::{
-    ClassShares, FeatureStatistics, Features, KernelSubsets, ReverseVariance, VariationalBound,
-    class_agreement, frechet_distance, kernel_distance, nearest_training, precision_recall,
+    ClassShares, FeatureStatistics, Features, KernelSubsets, Neighbour, ReverseVariance,
+    VariationalBound, class_agreement, frechet_distance, kernel_distance, nearest_training,
+    precision_recall,
 };
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
@@ -52,11 +53,22 @@ pub struct Score {
     pub sampler: Option<String>,
 }
 
+/// Generated images, scored.
+#[derive(Debug, Clone)]
+pub struct Scored {
+    /// Every score.
+    pub scores: Vec<Score>,
+    /// The training image that is nearest to each.
+    pub neighbours: Vec<Neighbour>,
+}
+
 /// What generated images are held against: both splits as a feature network sees them.
 #[derive(Debug)]
 pub struct Reference {
     network: FeatureNetwork,
     training: Split,
+    /// Of the features of the training split.
+    statistics: FeatureStatistics,
     test: Split,
 }
 
@@ -82,8 +94,10 @@ impl Reference {
                 num_classes: set.num_classes(),
             })
         };
+        let training = split(training)?;
         Ok(Self {
-            training: split(training)?,
+            statistics: FeatureStatistics::of(&training.features)?,
+            training,
             test: split(test)?,
             network,
         })
@@ -117,20 +131,35 @@ impl Reference {
             .collect()
     }
 
-    /// Every score that the network makes possible of `images`, `[N, C, H, W]` in [-1, 1], which were asked to be of `classes` and were
-    /// drawn by `sampler`. Balls of precision and recall reach to the `k`-th neighbour.
+    /// The FID of `images`, `[N, C, H, W]` in [-1, 1].
+    pub fn fid(&self, images: &Tensor<4>) -> Result<f64> {
+        self.frechet(&self.features(images)?)
+    }
+
+    fn features(&self, images: &Tensor<4>) -> Result<Features> {
+        self.network
+            .of_images(images)
+            .context("the generated images cannot be scored")
+    }
+
+    /// The Fréchet distance of features from those of the training split.
+    fn frechet(&self, features: &Features) -> Result<f64> {
+        let of_features = FeatureStatistics::of(features)?;
+        Ok(frechet_distance(&of_features, &self.statistics)?)
+    }
+
+    /// Every score that the network makes possible of `images`, `[N, C, H, W]` in [-1, 1], which were
+    /// asked to be of `classes` and were drawn by `sampler`. Balls of precision and recall reach to the
+    /// `k`-th neighbour.
     pub fn scores(
         &self,
         images: &Tensor<4>,
         classes: &[Option<usize>],
         sampler: &str,
         k: usize,
-    ) -> Result<Vec<Score>> {
+    ) -> Result<Scored> {
         let (training, test) = (&self.training.features, &self.test.features);
-        let generated = self
-            .network
-            .of_images(images)
-            .context("the generated images cannot be scored")?;
+        let generated = self.features(images)?;
         let count = generated.len();
         // The yardstick: real images that the model has not seen, as many as were generated.
         let real = test.select(&Vec::from_iter(0..count.min(test.len())));
@@ -158,12 +187,8 @@ impl Reference {
             });
         };
 
-        let statistics = FeatureStatistics::of(training)?;
-        let frechet = |features: &Features| -> Result<f64> {
-            let of_features = FeatureStatistics::of(features)?;
-            Ok(frechet_distance(&of_features, &statistics)?)
-        };
-        add("FID", frechet(&generated)?, None, frechet(&real)?, all);
+        let (fid, real_fid) = (self.frechet(&generated)?, self.frechet(&real)?);
+        add("FID", fid, None, real_fid, all);
 
         let kernel = |features: &Features, rng: &mut ChaCha8Rng| {
             kernel_distance(features, training, KernelSubsets::default(), rng)
@@ -203,10 +228,12 @@ impl Reference {
         );
         add("nearer than real", nearest.nearer, None, 0.5, all);
 
+        let neighbours = nearest.neighbours;
+
         let num_classes = self.training.num_classes;
         let [seen, seen_in_real] = [&generated, &real].map(|part| self.network.classes(part));
         let (Some(seen), Some(seen_in_real)) = (seen?, seen_in_real?) else {
-            return Ok(scores);
+            return Ok(Scored { scores, neighbours });
         };
         if let Some(agreement) = class_agreement(&seen, classes) {
             let of_real = class_agreement(&seen_in_real, &self.test.classes).unwrap_or(f64::NAN);
@@ -224,7 +251,7 @@ impl Reference {
             imbalance(&seen_in_real)?,
             Some(labelled.len()),
         );
-        Ok(scores)
+        Ok(Scored { scores, neighbours })
     }
 }
 

@@ -17,6 +17,8 @@ use crate::batches::Batches;
 use crate::checkpoint::{self, Checkpoint, Counters, Snapshot};
 use crate::config::RunConfig;
 use crate::data::Dataset;
+use crate::evaluator::Evaluator;
+use crate::feature_cache::FeatureCache;
 use crate::held_out::held_out_loss;
 use crate::learner::Learner;
 use crate::metrics::{Metrics, Record};
@@ -41,6 +43,8 @@ pub struct Training<'a> {
 
     learner: Learner,
     counters: Counters,
+    /// Measures the scores that are asked for.
+    evaluator: Option<Evaluator>,
 
     metrics: Metrics,
     started: Instant,
@@ -66,6 +70,9 @@ struct Summary {
     seconds: f64,
     device: String,
     held_out_loss: Option<f64>,
+    /// FID of the last checkpoint, where it was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fid: Option<f64>,
 }
 
 /// Sums since the last line of metrics. They stay on the device, and are read once a tick.
@@ -109,6 +116,9 @@ impl<'a> Training<'a> {
     ) -> Result<Self> {
         let streams = Streams::new(config.seed);
         let device = device.clone().without_autodiff();
+        let cache = FeatureCache::beside(folder.path());
+        let evaluator = Evaluator::new(config, &splits, &cache, &device)
+            .context("cannot measure the scores that evaluation.every asks for")?;
         let mut learner = Learner::new(config, &device)?;
         let mut counters = Counters::default();
         if let Some(checkpoint) = checkpoint {
@@ -130,6 +140,7 @@ impl<'a> Training<'a> {
             streams,
             learner,
             counters,
+            evaluator,
         })
     }
 
@@ -171,9 +182,10 @@ impl<'a> Training<'a> {
                 progress.log(&record);
                 tick = Tick::new(&self.device);
             }
-            if due(self.config.checkpoint.every) {
+            let is_scored = self.evaluator.as_ref().is_some_and(|e| e.is_due(step));
+            if due(self.config.checkpoint.every) || is_scored {
                 self.check_finite(&tick)?;
-                self.save()?;
+                self.save(is_scored)?;
                 saved = Some(step);
             }
             if due(self.config.sampling.every) {
@@ -185,7 +197,8 @@ impl<'a> Training<'a> {
         progress.finish();
 
         if saved != Some(self.counters.step) {
-            self.save()?;
+            // An interruption is not kept waiting for a score.
+            self.save(!stop.load(Ordering::Relaxed))?;
         }
         if stop.load(Ordering::Relaxed) {
             return Ok(Ending::Interrupted);
@@ -312,8 +325,9 @@ impl<'a> Training<'a> {
         )
     }
 
-    /// Measures the held-out loss and writes a checkpoint.
-    fn save(&mut self) -> Result<()> {
+    /// Measures the held-out loss and, if `is_scored` and scores are asked for, the FID; then writes a
+    /// checkpoint.
+    fn save(&mut self, is_scored: bool) -> Result<()> {
         let loss = held_out_loss(
             &self.learner.averaged(),
             &self.learner.objective,
@@ -321,6 +335,10 @@ impl<'a> Training<'a> {
             self.config,
             &self.device,
         )?;
+        self.counters.fid = match &self.evaluator {
+            Some(evaluator) if is_scored => Some(evaluator.fid(&self.model()?, self.config)?),
+            _ => None,
+        };
         self.counters.seconds = self.seconds();
         self.counters.held_out_loss = Some(loss.mean);
         self.metrics
@@ -330,6 +348,7 @@ impl<'a> Training<'a> {
                 seconds: self.counters.seconds,
                 held_out_loss: Some(loss.mean),
                 held_out_loss_by_timestep: Some(loss.by_timestep),
+                fid: self.counters.fid,
                 ..Record::default()
             })
             .context("cannot write the metrics")?;
@@ -346,9 +365,12 @@ impl<'a> Training<'a> {
         .context("cannot write a checkpoint; the ones before are whole")?;
         checkpoint::prune(&self.folder.checkpoints(), self.config.checkpoint.keep)?;
         info!(
-            "step {}: held-out loss {:.4}, saved {}",
+            "step {}: held-out loss {:.4}{}, saved {}",
             self.counters.step,
             loss.mean,
+            self.counters
+                .fid
+                .map_or(String::new(), |fid| format!(", FID {fid:.4}")),
             folder.display()
         );
         if let Err(error) = plots::loss_curve(self.metrics.records(), &self.folder.loss_curve()) {
@@ -359,7 +381,7 @@ impl<'a> Training<'a> {
 
     /// Draws a grid of images, or a cloud of points, from the averaged weights.
     fn draw(&self) -> Result<PathBuf> {
-        let model = Model::new(self.learner.averaged(), self.config, self.device.clone())?;
+        let model = self.model()?;
         let count = self.config.sampling.count;
         let request = Request {
             classes: every_class(count, model.null_label),
@@ -388,6 +410,11 @@ impl<'a> Training<'a> {
         Ok(path)
     }
 
+    /// The averaged network, ready to be drawn from.
+    fn model(&self) -> Result<Model> {
+        Model::new(self.learner.averaged(), self.config, self.device.clone())
+    }
+
     fn write_summary(&self, device_name: &str) -> Result<()> {
         let summary = Summary {
             steps: self.counters.step,
@@ -397,6 +424,7 @@ impl<'a> Training<'a> {
             seconds: self.seconds(),
             device: device_name.to_owned(),
             held_out_loss: self.counters.held_out_loss,
+            fid: self.counters.fid,
         };
         let path = self.folder.summary();
         atomic_file::write(&path, &serde_json::to_vec_pretty(&summary)?)

@@ -113,6 +113,10 @@ fn every_score_says_what_it_was_measured_on_and_comes_again() {
     let [fid, real] = ["value", "real"].map(|key| entries[0][key].as_f64().unwrap());
     assert!(fid > 2.0 * real, "{fid} {real}");
 
+    // Twelve pairs, one above the other: 28 pixels enlarged to 56, and 2 between and around.
+    let pairs = image::open(path.join("run/nearest.png")).unwrap();
+    assert_eq!((pairs.width(), pairs.height()), (12 * 58 + 2, 2 * 58 + 2));
+
     // What was kept is taken again, and gives the same figures.
     assert!(
         first.stderr.contains("training the classifier"),
@@ -147,6 +151,90 @@ fn every_score_says_what_it_was_measured_on_and_comes_again() {
     assert_eq!(
         scores(path)["scores"].as_array().unwrap().len(),
         entries.len() - 4
+    );
+}
+
+#[test]
+fn scores_are_measured_during_training_and_tell_the_best_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    for index in 0..40_u8 {
+        let class = path.join(if index % 2 == 0 {
+            "images/dark"
+        } else {
+            "images/light"
+        });
+        fs::create_dir_all(&class).unwrap();
+        let shade = |x: u32| {
+            if index % 2 == 0 {
+                index + x as u8
+            } else {
+                255 - index - x as u8
+            }
+        };
+        let image = image::GrayImage::from_fn(8, 8, |x, y| image::Luma([shade(x * y)]));
+        image.save(class.join(format!("{index}.png"))).unwrap();
+    }
+    let smoke = support::config("smoke.toml");
+    let sets = [
+        "data.path=images",
+        "network.sample_size=8",
+        "evaluation.every=2",
+        "evaluation.count=6",
+        "checkpoint.every=3",
+        "checkpoint.keep=1",
+        "sampling.num_inference_steps=3",
+    ];
+    let mut args = vec!["train", "--config", &smoke, "--out", "run", "--steps", "7"];
+    args.extend(sets.iter().flat_map(|set| ["--set", set]));
+    let trained = succeed(path, &args);
+    assert!(
+        trained.stderr.contains("training the classifier"),
+        "{trained:#?}"
+    );
+
+    let text = fs::read_to_string(path.join("run/metrics.jsonl")).unwrap();
+    let records: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let fids: Vec<(u64, f64)> = records
+        .iter()
+        .filter_map(|record| Some((record["step"].as_u64()?, record["fid"].as_f64()?)))
+        .collect();
+    let steps: Vec<u64> = fids.iter().map(|&(step, _)| step).collect();
+    assert_eq!(steps, [2, 4, 6, 7]);
+    assert!(
+        fids.iter().all(|&(_, fid)| fid.is_finite() && fid > 0.0),
+        "{fids:?}"
+    );
+    let csv = fs::read_to_string(path.join("run/metrics.csv")).unwrap();
+    assert!(csv.lines().next().unwrap().ends_with(",fid"), "{csv}");
+
+    // The best is the one of the lowest FID: it is kept, and it is found.
+    let (best, _) = fids
+        .iter()
+        .min_by(|(_, a), (_, b)| a.total_cmp(b))
+        .copied()
+        .unwrap();
+    assert!(support::checkpoint(&path.join("run"), best).is_dir());
+    let sample = ["sample", "run", "--best", "--steps", "2", "--count", "2"];
+    let drawn = succeed(path, &sample);
+    assert!(
+        drawn.stderr.contains(&format!("at step {best}: ")),
+        "{drawn:#?}"
+    );
+
+    // Where there are no classes, no classifier can be trained, and the run says so before it begins.
+    fs::rename(path.join("images/dark"), path.join("plain")).unwrap();
+    let mut plain = args.clone();
+    plain.extend(["--overwrite", "--set", "data.path=plain"]);
+    plain.extend(["--set", "conditioning.class_labels=false"]);
+    fail(
+        path,
+        &plain,
+        1,
+        &["evaluation.every", "at least two classes"],
     );
 }
 

@@ -1,9 +1,9 @@
 //! `trainer evaluate`: images of a trained network, and numbers that say how good they are.
 
-use std::path::{Path, PathBuf};
-
 use anyhow::{Context, Result, bail};
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
+use evaluation::Neighbour;
+use image::DynamicImage;
 use inception::Resize;
 use serde::Serialize;
 use tracing::info;
@@ -17,9 +17,13 @@ use crate::config::{RunConfig, SamplingConfig};
 use crate::data;
 use crate::feature_cache::FeatureCache;
 use crate::feature_network::{FeatureNetwork, find_inception};
+use crate::pictures;
 use crate::progress;
 use crate::sampling::Request;
-use crate::scores::{LikelihoodOptions, Reference, Score, likelihood, table};
+use crate::scores::{LikelihoodOptions, Reference, Score, Scored, likelihood, table};
+
+/// Pairs of a generated image and the training image nearest to it that are drawn.
+const PAIRS: usize = 12;
 
 /// What `scores.json` holds.
 #[derive(Debug, Serialize)]
@@ -47,7 +51,10 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     } = open_images(&args.model)?;
     let (training, test) = splits(checkpoint.config(), args)?;
 
-    let cache = FeatureCache::new(cache_folder(args));
+    let cache = match &args.cache {
+        Some(folder) => FeatureCache::new(folder.clone()),
+        None => FeatureCache::beside(&args.model.run),
+    };
     let network = network(args, &cache, &training, &model.device)?;
     let reference = Reference::new(&cache, network, &training, &test)?;
     let accuracy = reference.accuracy()?;
@@ -81,7 +88,10 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     bar.finish_and_clear();
 
     let sampler = describe(&sampling)?;
-    let mut scores = reference.scores(&images, &classes, &sampler, args.neighbours)?;
+    let Scored {
+        mut scores,
+        neighbours,
+    } = reference.scores(&images, &classes, &sampler, args.neighbours)?;
     if args.likelihood_images > 0 {
         let options = LikelihoodOptions {
             images: args.likelihood_images,
@@ -123,7 +133,28 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     atomic_file::write(&path, &serde_json::to_vec_pretty(&report)?)
         .with_context(|| format!("cannot write {}", path.display()))?;
     println!("wrote {}", path.display());
+    let path = args.model.run.join("nearest.png");
+    pictures::save_png(&nearest_pairs(images, &training, &neighbours)?, &path)?;
+    println!("wrote {}", path.display());
     Ok(())
+}
+
+/// The generated images that come nearest to training images, the nearest first, and below each the
+/// training image: whoever memorises is seen here first.
+fn nearest_pairs(
+    images: Tensor<4>,
+    training: &ImageSet,
+    neighbours: &[Neighbour],
+) -> Result<DynamicImage> {
+    let mut order: Vec<usize> = (0..neighbours.len()).collect();
+    order.sort_by(|&a, &b| neighbours[a].distance.total_cmp(&neighbours[b].distance));
+    order.truncate(PAIRS);
+    let device = images.device();
+    let rows: Vec<i64> = order.iter().map(|&index| index as i64).collect();
+    let generated = images.select(0, Tensor::from_data(rows.as_slice(), &device));
+    let nearest: Vec<usize> = order.iter().map(|&index| neighbours[index].index).collect();
+    let both = Tensor::cat(vec![generated, training.batch(&nearest, &device)], 0);
+    pictures::grid(&pictures::from_tensor(both)?, order.len())
 }
 
 /// Numbers of the command line that mean nothing.
@@ -204,18 +235,6 @@ fn network(
             FeatureNetwork::inception(&file, resize, device)
         }
     }
-}
-
-fn cache_folder(args: &EvaluateArgs) -> PathBuf {
-    let beside = || {
-        let run = args
-            .model
-            .run
-            .canonicalize()
-            .unwrap_or_else(|_| args.model.run.clone());
-        run.parent().unwrap_or(Path::new(".")).join(".cache")
-    };
-    args.cache.clone().unwrap_or_else(beside)
 }
 
 /// The settings of a sampler in one line, those that its figures depend on.

@@ -1,0 +1,71 @@
+//! The score of a run in training: now and then images are drawn and their FID is measured, so that the
+//! best checkpoint can be told by what it draws.
+
+use anyhow::Result;
+use burn::tensor::Device;
+use datasets::Splits;
+
+use crate::classifier::{ImageSet, default_steps};
+use crate::config::{EvaluationConfig, RunConfig};
+use crate::data::Dataset;
+use crate::feature_cache::FeatureCache;
+use crate::sampling::{Model, Request};
+use crate::scores::Reference;
+
+/// Measures the FID of a network that learns, on the features of the program's own classifier.
+#[derive(Debug)]
+pub struct Evaluator {
+    reference: Reference,
+    config: EvaluationConfig,
+}
+
+impl Evaluator {
+    /// What measures the scores that `config` asks for, if it does. The classifier is trained now, unless
+    /// `cache` has it.
+    ///
+    /// # Errors
+    ///
+    /// Images of fewer than two classes, which no classifier can be trained on, or that cannot be read.
+    pub fn new(
+        config: &RunConfig,
+        splits: &Splits<Dataset>,
+        cache: &FeatureCache,
+        device: &Device,
+    ) -> Result<Option<Self>> {
+        let (Some(_), Dataset::Images(training), Dataset::Images(test)) =
+            (config.evaluation.every, &splits.train, &splits.test)
+        else {
+            return Ok(None);
+        };
+        let training = ImageSet::first(training, usize::MAX)?;
+        let test = ImageSet::first(test, usize::MAX)?;
+        let network = cache.classifier(&training, default_steps(training.len()), device)?;
+        Ok(Some(Self {
+            reference: Reference::new(cache, network, &training, &test)?,
+            config: config.evaluation.clone(),
+        }))
+    }
+
+    /// Whether a score is measured at this step.
+    pub fn is_due(&self, step: u64) -> bool {
+        self.config
+            .every
+            .is_some_and(|every| step.is_multiple_of(every))
+    }
+
+    /// The FID of images of `model`, drawn as `config` says, always from the same noise.
+    pub fn fid(&self, model: &Model, config: &RunConfig) -> Result<f64> {
+        let request = Request {
+            classes: self
+                .reference
+                .classes_in_proportion(self.config.count, model.null_label),
+            sampling: config.sampling.clone(),
+            seed: config.seed,
+            batch_size: config.training.batch_size,
+            initial_noise: None,
+            edit: None,
+        };
+        let images = model.sample(&request, |_, _| Ok(()))?;
+        self.reference.fid(&images)
+    }
+}
