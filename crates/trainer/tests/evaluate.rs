@@ -164,7 +164,11 @@ fn numbers_that_mean_nothing_are_refused() {
         ("--classifier-steps", "0", "at least 1"),
         ("--set", "training.steps=3", "only keys of [sampling]"),
         ("--inception-weights", "file", "needs --features inception"),
-        ("--features", "vgg", "possible values: classifier, inception"),
+        (
+            "--features",
+            "vgg",
+            "possible values: classifier, inception",
+        ),
     ] {
         let arguments = arguments(&[(option, value)]);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
