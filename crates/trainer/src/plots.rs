@@ -1,4 +1,4 @@
-//! Curves: the loss of a run, and the schedule of a chain.
+//! Curves: loss and FID of a run, and the schedule of a chain.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -78,6 +78,25 @@ pub fn loss_curve(records: &[Record], path: &Path) -> Result<()> {
     };
     let picture = draw(&labels, &curves, Scale::Logarithmic)?;
     pictures::save_png(&picture, path)
+}
+
+/// Draws the FID of a run over the minutes that it has trained for, as PNG.
+pub fn fid_curve(records: &[Record], path: &Path) -> Result<()> {
+    let points = records
+        .iter()
+        .filter_map(|record| Some((record.seconds / 60.0, record.fid?)))
+        .collect();
+    let curve = Curve {
+        name: "drawn by the averaged weights".to_owned(),
+        points,
+        marked: true,
+    };
+    let labels = Labels {
+        title: "FID on the features of the classifier",
+        x: "minutes of training",
+        y: "FID",
+    };
+    pictures::save_png(&draw(&labels, &[curve], Scale::Logarithmic)?, path)
 }
 
 /// How values are spread along the vertical axis.

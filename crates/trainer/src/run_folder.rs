@@ -5,6 +5,7 @@
 //!   config.toml            the configuration, every key in it
 //!   metrics.jsonl, .csv    a line each time the loss is written or measured on the test split
 //!   loss.png               both as curves
+//!   fid.png                the FID as a curve, where [evaluation] asks for it
 //!   samples/               grids drawn during training
 //!   checkpoints/           see checkpoint.rs
 //!   summary.json           what the run came to and how long it took
@@ -32,11 +33,12 @@ pub struct RunFolder {
 const MARK: &str = ".run";
 
 /// Everything that a run puts into its folder.
-const CONTENTS: [&str; 10] = [
+const CONTENTS: [&str; 11] = [
     "config.toml",
     "metrics.jsonl",
     "metrics.csv",
     "loss.png",
+    "fid.png",
     "summary.json",
     "scores.json",
     "nearest.png",
@@ -122,6 +124,11 @@ impl RunFolder {
     /// The grid drawn at a step.
     pub fn grid(&self, step: u64) -> PathBuf {
         self.path.join(format!("samples/step-{step:08}.png"))
+    }
+
+    /// The FID over the time of training.
+    pub fn fid_curve(&self) -> PathBuf {
+        self.path.join("fid.png")
     }
 
     /// The curves of the loss.

@@ -376,6 +376,11 @@ impl<'a> Training<'a> {
         if let Err(error) = plots::loss_curve(self.metrics.records(), &self.folder.loss_curve()) {
             warn!("no loss curve: {error:#}");
         }
+        if self.counters.fid.is_some()
+            && let Err(error) = plots::fid_curve(self.metrics.records(), &self.folder.fid_curve())
+        {
+            warn!("no curve of the FID: {error:#}");
+        }
         Ok(())
     }
 

@@ -211,6 +211,8 @@ fn scores_are_measured_during_training_and_tell_the_best_checkpoint() {
     let csv = fs::read_to_string(path.join("run/metrics.csv")).unwrap();
     assert!(csv.lines().next().unwrap().ends_with(",fid"), "{csv}");
 
+    assert!(image::open(path.join("run/fid.png")).is_ok());
+
     // The best is the one of the lowest FID: it is kept, and it is found.
     let (best, _) = fids
         .iter()

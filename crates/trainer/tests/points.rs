@@ -2,29 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
-fn trainer(dir: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_trainer"))
-        .current_dir(dir)
-        .args(args)
-        .output()
-        .unwrap()
-}
+use support::{fail, succeed};
 
 fn stdout_of(dir: &Path, args: &[&str]) -> String {
-    let output = trainer(dir, args);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{args:?}: {stderr}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn error_of(dir: &Path, args: &[&str]) -> String {
-    let output = trainer(dir, args);
-    assert_eq!(output.status.code(), Some(2), "{args:?}");
-    String::from_utf8(output.stderr).unwrap()
+    succeed(dir, args).stdout
 }
 
 const CONFIG: &str = "[data]\npath = \"cloud.csv\"\n[mlp]\nwidth = 64\n[training]\nbatch_size = 256\n\
@@ -123,12 +109,8 @@ fn a_csv_of_any_dimension_trains_resumes_and_is_drawn_from() {
 
     // A run that goes on with other points is refused.
     fs::write(dir.join("cloud.csv"), "1,2,3\n4,5,6\n7,8,9\n").unwrap();
-    let output = trainer(dir, &["train", "--resume", "parts", "--steps", "300"]);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        stderr.contains("are not those that the run began with"),
-        "{stderr}"
-    );
+    let resume = ["train", "--resume", "parts", "--steps", "300"];
+    fail(dir, &resume, 1, &["are not those that the run began with"]);
     write_heaps(&dir.join("cloud.csv"));
     stdout_of(dir, &["train", "--resume", "parts", "--steps", "151"]);
 }
@@ -167,19 +149,18 @@ fn a_resumed_cloud_is_byte_for_byte_the_uninterrupted_one() {
     }
 
     // What is for images says so.
-    for args in [
-        &["evaluate", "whole"][..],
-        &["samplers", "whole"],
-        &["edit", "whole", "--from", "x.png"],
-        &["export", "whole", "out"],
-        &["sample", "whole", "--each", "folder"],
-        &["sample", "whole", "--class", "1"],
+    for (args, part) in [
+        (&["evaluate", "whole"][..], "draws points"),
+        (&["samplers", "whole"], "draws points"),
+        (&["edit", "whole", "--from", "x.png"], "draws points"),
+        (&["export", "whole", "out"], "draws points"),
+        (
+            &["sample", "whole", "--each", "folder"],
+            "--each is for images",
+        ),
+        (&["sample", "whole", "--class", "1"], "knows no classes"),
     ] {
-        let error = error_of(dir, args);
-        assert!(
-            error.contains("points") || error.contains("classes"),
-            "{args:?}: {error}"
-        );
+        fail(dir, args, 2, &[part]);
     }
     stdout_of(dir, &["noise", "--config", "cloud.toml", "--count", "50"]);
     assert!(dir.join("runs/noise/scatter-closed-form.png").is_file());
@@ -195,19 +176,6 @@ fn what_makes_no_sense_for_points_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     fs::write(dir.join("cloud.toml"), CONFIG).unwrap();
-    let train = |sets: &[&str]| {
-        let mut args = vec![
-            "train",
-            "--config",
-            "cloud.toml",
-            "--set",
-            "data.cloud=two-moons",
-        ];
-        for set in sets {
-            args.extend(["--set", set]);
-        }
-        error_of(dir, &args)
-    };
     for (set, expected) in [
         ("data.flip=true", "data.flip: the data are points"),
         (
@@ -230,8 +198,17 @@ fn what_makes_no_sense_for_points_is_refused() {
         ),
         ("data.cloud=moon", "two-moons"),
     ] {
-        let error = train(&[set]);
-        assert!(error.contains(expected), "{set}: {error}");
+        let cloud = "data.cloud=two-moons";
+        let args = [
+            "train",
+            "--config",
+            "cloud.toml",
+            "--set",
+            cloud,
+            "--set",
+            set,
+        ];
+        fail(dir, &args, 2, &[expected]);
     }
     // Bad files, with line and column.
     for (text, expected) in [
@@ -245,12 +222,7 @@ fn what_makes_no_sense_for_points_is_refused() {
         ("1,2\n", "there is one point"),
     ] {
         fs::write(dir.join("cloud.csv"), text).unwrap();
-        let output = trainer(dir, &["train", "--config", "cloud.toml"]);
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            !output.status.success() && stderr.contains(expected),
-            "{text:?}: {stderr}"
-        );
-        assert!(stderr.contains("cloud.csv"), "{stderr}");
+        let args = ["train", "--config", "cloud.toml"];
+        fail(dir, &args, 1, &["cloud.csv", expected]);
     }
 }
