@@ -275,8 +275,8 @@ impl Forward {
         Ok(Self {
             streams: Streams::new(args.seed),
             device,
-            columns: moments(num_train_timesteps, args.columns - 1),
-            frames: moments(num_train_timesteps, FRAMES),
+            columns: evenly_spread(num_train_timesteps, args.columns - 1),
+            frames: evenly_spread(num_train_timesteps, FRAMES),
             out: args.out.clone(),
             chain,
         })
@@ -424,13 +424,11 @@ impl Forward {
     }
 }
 
-/// `count` timesteps of a chain of `num_train_timesteps`, evenly spread, the last one of the chain
-/// being the last; all of them where the chain is shorter.
-fn moments(num_train_timesteps: usize, count: usize) -> Vec<usize> {
-    let count = count.min(num_train_timesteps);
-    (1..=count)
-        .map(|i| i * num_train_timesteps / count - 1)
-        .collect()
+/// `count` of so many steps, evenly spread, in order, the last step among them; all of them where there
+/// are no more.
+pub(super) fn evenly_spread(steps: usize, count: usize) -> Vec<usize> {
+    let count = count.min(steps);
+    (1..=count).map(|i| i * steps / count - 1).collect()
 }
 
 /// Columns of a frame of `count` images: no more than a square would have twice over, and without
@@ -461,11 +459,11 @@ mod tests {
 
     #[test]
     fn moments_are_evenly_spread_and_end_with_the_chain() {
-        assert_eq!(moments(1000, 4), [249, 499, 749, 999]);
-        assert_eq!(moments(3, 9), [0, 1, 2]);
-        assert_eq!(moments(1, 9), [0]);
+        assert_eq!(evenly_spread(1000, 4), [249, 499, 749, 999]);
+        assert_eq!(evenly_spread(3, 9), [0, 1, 2]);
+        assert_eq!(evenly_spread(1, 9), [0]);
         for (num_train_timesteps, count) in [(1000, 9), (1000, 40), (41, 40), (1_000_000, 99)] {
-            let moments = moments(num_train_timesteps, count);
+            let moments = evenly_spread(num_train_timesteps, count);
             assert_eq!(moments.len(), count);
             assert_eq!(moments.last(), Some(&(num_train_timesteps - 1)));
             assert!(moments.is_sorted_by(|a, b| a < b));

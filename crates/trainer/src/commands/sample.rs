@@ -14,6 +14,7 @@ use tracing::info;
 use crate::Usage;
 use crate::atomic_file;
 use crate::cli::SampleArgs;
+use crate::commands::noise::evenly_spread;
 use crate::commands::opened::{at_least, open};
 use crate::pictures;
 use crate::progress;
@@ -215,7 +216,7 @@ struct Recording {
 impl Recording {
     fn new(wanted: bool, steps: usize, max_moments: usize, count: usize) -> Self {
         let moments = if wanted {
-            evenly_spread(max_moments, steps)
+            evenly_spread(steps, max_moments)
         } else {
             Vec::new()
         };
@@ -237,12 +238,6 @@ impl Recording {
         }
         Ok(())
     }
-}
-
-/// At most `count` of so many steps, evenly spread, in order; the last one is among them.
-fn evenly_spread(count: usize, steps: usize) -> Vec<usize> {
-    let count = count.min(steps);
-    (1..=count).map(|i| i * steps / count - 1).collect()
 }
 
 /// For each image a row of x_t and below it a row of the predicted x_0, from noise to data.

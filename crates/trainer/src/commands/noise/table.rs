@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use noising::NoiseSchedule;
 
-use super::moments;
+use super::evenly_spread;
 use crate::atomic_file;
 
 /// Timesteps in the table besides the first.
@@ -31,7 +31,7 @@ pub(super) struct Row {
 
 /// The first timestep and some that are evenly spread up to the last, for data of this mean square.
 pub(super) fn rows(schedule: &NoiseSchedule, x_0_mean_square: f64) -> Vec<Row> {
-    let mut timesteps = moments(schedule.num_train_timesteps(), MOMENTS);
+    let mut timesteps = evenly_spread(schedule.num_train_timesteps(), MOMENTS);
     timesteps.insert(0, 0);
     timesteps.dedup();
     timesteps

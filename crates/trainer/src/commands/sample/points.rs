@@ -8,11 +8,12 @@ use burn::tensor::Tensor;
 use image::DynamicImage;
 use tracing::warn;
 
-use super::{FRAME_TIME, MAX_FRAMES, TRAJECTORY_MOMENTS, evenly_spread};
+use super::{FRAME_TIME, MAX_FRAMES, TRAJECTORY_MOMENTS};
 use crate::Usage;
 use crate::atomic_file;
 use crate::captions::captioned;
 use crate::cli::SampleArgs;
+use crate::commands::noise::evenly_spread;
 use crate::commands::opened::Opened;
 use crate::config::Normalisation;
 use crate::pictures;
@@ -50,7 +51,7 @@ pub(super) fn draw(
     let timesteps = model.timesteps(request)?;
     let steps = timesteps.len();
     let strip_moments = moments(TRAJECTORY_MOMENTS - 1, steps);
-    let frame_moments = evenly_spread(MAX_FRAMES, steps);
+    let frame_moments = evenly_spread(steps, MAX_FRAMES);
     let noise = match &request.initial_noise {
         Some(noise) => noise.clone().narrow(0, 0, count),
         None => model.initial_noise(request.seed, count),
