@@ -146,7 +146,13 @@ mod tests {
         assert_eq!((splits.train.len(), splits.test.len()), (TRAIN, TEST));
         let tensor = splits.train.to_tensor(&Device::flex());
         let values = tensor.into_data().try_to_vec::<f32>().unwrap();
-        splits.train.denormalise(&values).as_chunks().0.to_vec()
+        splits
+            .train
+            .normalisation()
+            .undo(&values)
+            .as_chunks()
+            .0
+            .to_vec()
     }
 
     /// The share of points that are within four deviations of a place where `distance` is zero.

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! - What lies in `DIR/train/` is to learn from and what lies in `DIR/test/` is held out, if both are
-//!   there. Otherwise one image in ten is held out by a hash of its path below `DIR`.
+//!   there. Otherwise one image in ten is held out by a hash of its path below `DIR`, or below `DIR/train/`
+//!   where nothing lies beside it.
 //! - Images are files named `.png`, `.jpg`, `.jpeg`, `.webp`, `.bmp` or `.gif`, in any case; hidden files
 //!   and folders are passed over. Their order is that of their paths.
 //! - Symbolic links are passed over, so that nothing outside `DIR` is read and nothing is read twice;
@@ -250,7 +251,12 @@ fn list(dir: &Path) -> Result<Listing, FolderError> {
             test: test.collect(),
         });
     }
-    let found = walk(dir)?;
+    let mut found = walk(dir)?;
+    let is_training = |found: &Found| found.class.as_deref() == Some("train");
+    if is_folder(&train) && found.iter().all(is_training) {
+        // A training split whose test split was left away: its name is no class.
+        found = walk(&train)?;
+    }
     let keys: Vec<&[u8]> = found.iter().map(|found| &found.key[..]).collect();
     let path = dir.to_owned();
     let (train, test) = split_by_hash(&keys).ok_or(FolderError::OneImage { path })?;
@@ -568,6 +574,18 @@ mod tests {
         test.sort_unstable();
         assert_eq!(test, [(3, Some(1)), (4, Some(2))]);
         assert_eq!((splits.train.channels(), splits.train.height()), (3, 4));
+    }
+
+    #[test]
+    fn a_training_split_by_itself_is_no_class() {
+        let files = ["train/dog/1.png", "train/cat/2.png", "train/cat/3.png"];
+        let splits = load(&folder(&files), &OPTIONS).unwrap();
+        assert_eq!(splits.train.class_names(), ["cat", "dog"]);
+        assert_eq!(splits.train.len() + splits.test.len(), 3);
+
+        let beside = folder(&[&files[..], &["fox/4.png"]].concat());
+        let splits = load(&beside, &OPTIONS).unwrap();
+        assert_eq!(splits.train.class_names(), ["fox", "train"]);
     }
 
     #[test]

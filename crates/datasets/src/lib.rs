@@ -37,7 +37,7 @@ pub use image_file::{
     Channels, ImageFileError, Picture, WHITE, image_size, read_folder, read_image, read_image_on,
 };
 pub use image_folder::{FolderError, FolderOptions, folder_image_sizes, load_folder};
-pub use points::{CsvError, Points, PointsError, load_points, read_points};
+pub use points::{CsvError, Normalisation, Points, PointsError, load_points, read_points};
 pub use published::verify_download;
 pub use splits::Splits;
 pub use wav::{Audio, AudioError, WavError, read_wav};

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use csv::{ByteRecord, ReaderBuilder, Trim};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::bytes::{open, read_at_most};
@@ -23,14 +24,35 @@ pub const MAX_FILE_LEN: usize = 256 << 20;
 /// The largest magnitude of a coordinate; its square still is a number.
 pub const MAX_MAGNITUDE: f64 = 1e100;
 
-/// A normalised cloud of points, and the way back.
+/// A normalised cloud of points.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Points {
     /// Point by point, z = (x − offset) / scale.
     normalised: Vec<f32>,
-    columns: Vec<String>,
-    offset: Vec<f64>,
-    scale: f64,
+    normalisation: Normalisation,
+}
+
+/// How points were normalised, z = (x − offset) / scale, and the way back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Normalisation {
+    /// The name of each coordinate: those of the file's first line, or `x1`, `x2`, ….
+    pub columns: Vec<String>,
+    /// The mean of each.
+    pub offset: Vec<f64>,
+    /// The largest of their standard deviations, or 1 if all points are the same.
+    pub scale: f64,
+}
+
+impl Normalisation {
+    /// The coordinates x = scale · z + offset of normalised coordinates z, point by point.
+    pub fn undo(&self, normalised: &[f32]) -> Vec<f64> {
+        let offsets = self.offset.iter().cycle();
+        let pairs = normalised.iter().zip(offsets);
+        pairs
+            .map(|(&z, offset)| self.scale * f64::from(z) + offset)
+            .collect()
+    }
 }
 
 /// Why a file is no CSV of points.
@@ -135,9 +157,11 @@ impl Points {
             .collect();
         Self {
             normalised,
-            columns,
-            offset,
-            scale,
+            normalisation: Normalisation {
+                columns,
+                offset,
+                scale,
+            },
         }
     }
 
@@ -149,9 +173,7 @@ impl Points {
     pub fn select(&self, indices: &[usize]) -> Self {
         Self {
             normalised: self.read(indices),
-            columns: self.columns.clone(),
-            offset: self.offset.clone(),
-            scale: self.scale,
+            normalisation: self.normalisation.clone(),
         }
     }
 
@@ -178,47 +200,18 @@ impl Points {
 
     /// The number of coordinates of a point, at least one.
     pub fn dimensions(&self) -> usize {
-        self.offset.len()
+        self.normalisation.offset.len()
     }
 
-    /// The names of the columns: those of the first line, or `x1`, `x2`, ….
-    pub fn columns(&self) -> &[String] {
-        &self.columns
-    }
-
-    /// The mean of each column.
-    pub fn offset(&self) -> &[f64] {
-        &self.offset
-    }
-
-    /// The largest standard deviation of a column, or 1 if all points are the same.
-    pub fn scale(&self) -> f64 {
-        self.scale
+    /// How they were normalised.
+    pub fn normalisation(&self) -> &Normalisation {
+        &self.normalisation
     }
 
     /// The normalised points `[N, D]`: each column has mean 0, the widest has variance 1.
     pub fn to_tensor(&self, device: &Device) -> Tensor<2> {
         let shape = [self.len(), self.dimensions()];
         Tensor::from_data(TensorData::new(self.normalised.clone(), shape), device)
-    }
-
-    /// The coordinates x = scale · z + offset of normalised coordinates z, point by point.
-    ///
-    /// # Panics
-    ///
-    /// If there are not [`dimensions`](Self::dimensions) coordinates for each point.
-    pub fn denormalise(&self, normalised: &[f32]) -> Vec<f64> {
-        assert!(
-            normalised.len().is_multiple_of(self.dimensions()),
-            "{} coordinates are not points of {} dimensions",
-            normalised.len(),
-            self.dimensions()
-        );
-        normalised
-            .iter()
-            .zip(self.offset.iter().cycle())
-            .map(|(&z, offset)| self.scale * f64::from(z) + offset)
-            .collect()
     }
 }
 
@@ -389,14 +382,14 @@ mod tests {
         // Deviations 2 and 1 about the mean (10, -5).
         let points = parse(b"8,-6\n12,-6\n8,-4\n12,-4\n").unwrap();
         assert_eq!((points.len(), points.dimensions()), (4, 2));
-        assert_eq!(points.columns(), ["x1", "x2"]);
-        assert_eq!(points.offset(), [10.0, -5.0]);
-        assert_eq!(points.scale(), 2.0);
+        assert_eq!(points.normalisation().columns, ["x1", "x2"]);
+        assert_eq!(points.normalisation().offset, [10.0, -5.0]);
+        assert_eq!(points.normalisation().scale, 2.0);
         let tensor = points.to_tensor(&Device::flex());
         assert_eq!(tensor.dims(), [4, 2]);
         let values = tensor.into_data().try_to_vec::<f32>().unwrap();
         assert_eq!(values, [-1.0, -0.5, 1.0, -0.5, -1.0, 0.5, 1.0, 0.5]);
-        let back = points.denormalise(&values);
+        let back = points.normalisation().undo(&values);
         assert_eq!(back, [8.0, -6.0, 12.0, -6.0, 8.0, -4.0, 12.0, -4.0]);
     }
 
@@ -405,15 +398,16 @@ mod tests {
         let text =
             "\u{feff}# made by hand\r\n\"east\", north , up\r\n\r\n 1 , 2,3e0\r\n-1,+2,\"3\"";
         let points = parse(text.as_bytes()).unwrap();
-        assert_eq!(points.columns(), ["east", "north", "up"]);
+        assert_eq!(points.normalisation().columns, ["east", "north", "up"]);
         assert_eq!((points.len(), points.dimensions()), (2, 3));
-        assert_eq!(points.offset(), [0.0, 2.0, 3.0]);
+        assert_eq!(points.normalisation().offset, [0.0, 2.0, 3.0]);
     }
 
     #[test]
     fn points_that_are_all_the_same_are_only_moved() {
         let points = parse(b"3\n3\n").unwrap();
-        assert_eq!((points.offset(), points.scale()), (&[3.0][..], 1.0));
+        assert_eq!(points.normalisation().offset, [3.0]);
+        assert_eq!(points.normalisation().scale, 1.0);
         assert_eq!(points.normalised, [0.0, 0.0]);
     }
 
@@ -519,8 +513,11 @@ mod tests {
             "{}",
             splits.test.len()
         );
-        let values =
-            |points: &Points| points.denormalise(&points.read(&Vec::from_iter(0..points.len())));
+        let values = |points: &Points| {
+            points
+                .normalisation()
+                .undo(&points.read(&Vec::from_iter(0..points.len())))
+        };
         let mut all = [values(&splits.train), values(&splits.test)].concat();
         all.sort_by(f64::total_cmp);
         let mut expected: Vec<f64> = (0..500).flat_map(|i| [i.into(), (2 * i).into()]).collect();
@@ -571,9 +568,9 @@ mod tests {
                 largest = largest.max(square);
             }
             prop_assert!((largest - 1.0).abs() < 1e-5, "variance {}", largest);
-            for (row, back) in rows.iter().zip(points.denormalise(&points.normalised).chunks(3)) {
+            for (row, back) in rows.iter().zip(points.normalisation().undo(&points.normalised).chunks(3)) {
                 for (x, x_back) in row.iter().zip(back) {
-                    prop_assert!((x - x_back).abs() <= 1e-6 * points.scale());
+                    prop_assert!((x - x_back).abs() <= 1e-6 * points.normalisation().scale);
                 }
             }
         }

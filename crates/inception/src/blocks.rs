@@ -128,18 +128,19 @@ impl PoolConv {
     }
 }
 
-/// `mixed`, `mixed_1`, `mixed_2`: 5×5 and two 3×3 beside each other (figure 5, whose 5×5 it keeps).
+/// `mixed` to `mixed_2` and `mixed_4` to `mixed_7`: a 1×1, two towers and a pool beside each other.
 #[derive(Module, Debug)]
-pub(crate) struct InceptionA {
+pub(crate) struct Towers {
     conv: Conv,
     tower: Vec<Conv>,
     tower_1: Vec<Conv>,
     tower_2: PoolConv,
 }
 
-impl InceptionA {
-    /// From so many channels to 224 and those of the pool.
-    pub(crate) fn new(channels: usize, pooled: usize, device: &Device) -> Self {
+impl Towers {
+    /// Inception-A: a 5×5 and two 3×3 (figure 5, whose 5×5 it keeps), from so many channels to 224 and those
+    /// of the pool.
+    pub(crate) fn inception_a(channels: usize, pooled: usize, device: &Device) -> Self {
         let same = |channels, kernel| Conv::new(channels, kernel, Padding::Same, device);
         Self {
             conv: same([channels, 64], [1, 1]),
@@ -151,6 +152,31 @@ impl InceptionA {
             ],
             tower_2: PoolConv {
                 conv: same([channels, pooled], [1, 1]),
+                pool: Pool::Mean,
+            },
+        }
+    }
+
+    /// Inception-C: 7×7 as 1×7 and 7×1 (figure 6), from 768 channels to as many, with so many between the
+    /// long kernels.
+    pub(crate) fn inception_c(between: usize, device: &Device) -> Self {
+        let same = |channels, kernel| Conv::new(channels, kernel, Padding::Same, device);
+        Self {
+            conv: same([768, 192], [1, 1]),
+            tower: vec![
+                same([768, between], [1, 1]),
+                same([between, between], [1, 7]),
+                same([between, 192], [7, 1]),
+            ],
+            tower_1: vec![
+                same([768, between], [1, 1]),
+                same([between, between], [7, 1]),
+                same([between, between], [1, 7]),
+                same([between, between], [7, 1]),
+                same([between, 192], [1, 7]),
+            ],
+            tower_2: PoolConv {
+                conv: same([768, 192], [1, 1]),
                 pool: Pool::Mean,
             },
         }
@@ -192,50 +218,6 @@ impl InceptionB {
             self.conv.forward(x.clone()),
             through(&self.tower, x.clone()),
             max_3x3_stride_2(x),
-        ])
-    }
-}
-
-/// `mixed_4` to `mixed_7`: 7×7 as 1×7 and 7×1 (figure 6), of 768 channels.
-#[derive(Module, Debug)]
-pub(crate) struct InceptionC {
-    conv: Conv,
-    tower: Vec<Conv>,
-    tower_1: Vec<Conv>,
-    tower_2: PoolConv,
-}
-
-impl InceptionC {
-    /// With so many channels between the long kernels.
-    pub(crate) fn new(between: usize, device: &Device) -> Self {
-        let same = |channels, kernel| Conv::new(channels, kernel, Padding::Same, device);
-        Self {
-            conv: same([768, 192], [1, 1]),
-            tower: vec![
-                same([768, between], [1, 1]),
-                same([between, between], [1, 7]),
-                same([between, 192], [7, 1]),
-            ],
-            tower_1: vec![
-                same([768, between], [1, 1]),
-                same([between, between], [7, 1]),
-                same([between, between], [1, 7]),
-                same([between, between], [7, 1]),
-                same([between, 192], [1, 7]),
-            ],
-            tower_2: PoolConv {
-                conv: same([768, 192], [1, 1]),
-                pool: Pool::Mean,
-            },
-        }
-    }
-
-    pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        concat([
-            self.conv.forward(x.clone()),
-            through(&self.tower, x.clone()),
-            through(&self.tower_1, x.clone()),
-            self.tower_2.forward(x),
         ])
     }
 }

@@ -7,6 +7,8 @@
 //! mean over pixels → 128 features → linear → a logit a class
 //! ```
 
+use std::ops::Range;
+
 use anyhow::{Context, Result, ensure};
 use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
@@ -142,18 +144,21 @@ impl ImageSet {
         Tensor::from_data(data, device)
     }
 
-    /// What identifies pixels, and with `labels` also classes, by their content.
-    pub fn digest(&self, digest: &mut Sha256, labels: bool) {
-        for number in [self.len()].into_iter().chain(self.shape) {
+    /// What identifies the pixels of some of the images, by their content.
+    pub fn digest_pixels(&self, images: Range<usize>, digest: &mut Sha256) {
+        for number in [images.len()].into_iter().chain(self.shape) {
             digest.update((number as u64).to_le_bytes());
         }
-        digest.update(&self.pixels);
-        if labels {
-            digest.update((self.num_classes as u64).to_le_bytes());
-            for label in &self.labels {
-                let label = label.map_or(u64::MAX, |label| label as u64);
-                digest.update(label.to_le_bytes());
-            }
+        let image_len = self.shape.iter().product::<usize>();
+        digest.update(&self.pixels[images.start * image_len..images.end * image_len]);
+    }
+
+    /// What identifies the classes of all images.
+    pub fn digest_labels(&self, digest: &mut Sha256) {
+        digest.update((self.num_classes as u64).to_le_bytes());
+        for label in &self.labels {
+            let label = label.map_or(u64::MAX, |label| label as u64);
+            digest.update(label.to_le_bytes());
         }
     }
 }
@@ -341,15 +346,17 @@ fn conv3x3([channels, out]: [usize; 2], rng: &mut ChaCha8Rng, device: &Device) -
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use indicatif::ProgressBar;
 
     use super::*;
     use crate::feature_network::FeatureNetwork;
 
     /// Images of 8 × 8: class 0 is striped along rows, class 1 along columns, with a dot whose place
     /// differs from image to image.
-    fn stripes(count: usize) -> ImageSet {
+    pub(crate) fn stripes(count: usize) -> ImageSet {
         let pixel = |index: usize, position: usize| {
             let along = if index.is_multiple_of(2) {
                 position / 8
@@ -376,12 +383,13 @@ mod tests {
             let classifier = Classifier::train(&set, 20, &device).unwrap();
             FeatureNetwork::classifier(classifier, &device).unwrap()
         };
-        let features = train().of_set(&unseen).unwrap();
+        let all = || train().of_set(&unseen, 0..131, &ProgressBar::hidden());
+        let features = all().unwrap();
         assert_eq!((features.len(), features.width()), (131, FEATURES));
         let seen = train().classes(&features).unwrap().unwrap();
         let right = (0..131).filter(|&index| seen[index] == index % 2).count();
         assert_eq!(right, 131);
-        let again = train().of_set(&unseen).unwrap();
+        let again = all().unwrap();
         assert_eq!(features, again);
         let indices: Vec<usize> = (0..131).collect();
         let images = unseen.batch(&indices, &device);

@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use datasets::{CloudName, DatasetName};
+use datasets::{CloudName, DatasetName, Normalisation};
 use denoising::{DdpmVariance, Guidance, HeunOptions, TimestepSpacing, X0Clipping};
 use noising::{BetaSchedule, Chain, LossWeight, NoiseSchedule, PredictionType};
 use serde::{Deserialize, Serialize};
@@ -93,32 +93,9 @@ pub struct DataConfig {
     /// SHA-256 of the data at the path, as the program found them when the run began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
-    /// How points were normalised, as the program found it when the run began.
+    /// `[data.normalisation]`: how points were normalised, as the program found it when the run began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub normalisation: Option<Normalisation>,
-}
-
-/// `[data.normalisation]`: z = (x − offset) / scale.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Normalisation {
-    /// The name of each coordinate.
-    pub columns: Vec<String>,
-    /// The mean of each.
-    pub offset: Vec<f64>,
-    /// The largest of their standard deviations.
-    pub scale: f64,
-}
-
-impl Normalisation {
-    /// The coordinates x of normalised ones z, point by point.
-    pub fn undo(&self, normalised: &[f32]) -> Vec<f64> {
-        let offsets = self.offset.iter().cycle();
-        let pairs = normalised.iter().zip(offsets);
-        pairs
-            .map(|(&z, offset)| self.scale * f64::from(z) + offset)
-            .collect()
-    }
 }
 
 /// `[noise]`

@@ -5,12 +5,12 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor, TensorData};
 use datasets::{
-    Channels, FolderOptions, ImageDataset, ImageFileError, Points, Split, Splits, load_array,
-    load_folder, load_points,
+    Channels, FolderOptions, ImageDataset, ImageFileError, Normalisation, Points, Split, Splits,
+    load_array, load_folder, load_points,
 };
 
 use crate::Usage;
-use crate::config::{Normalisation, RunConfig};
+use crate::config::RunConfig;
 use crate::streams::{Purpose, Streams};
 
 /// Examples to learn from.
@@ -196,11 +196,7 @@ pub fn load_test_images(config: &RunConfig, data_dir: Option<&Path>) -> Result<I
 pub fn normalisation(dataset: &Dataset) -> Option<Normalisation> {
     match dataset {
         Dataset::Images(_) => None,
-        Dataset::Points(points) => Some(Normalisation {
-            columns: points.columns().to_vec(),
-            offset: points.offset().to_vec(),
-            scale: points.scale(),
-        }),
+        Dataset::Points(points) => Some(points.normalisation().clone()),
     }
 }
 

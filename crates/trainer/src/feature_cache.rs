@@ -16,12 +16,16 @@ use tracing::{info, warn};
 use crate::atomic_file;
 use crate::classifier::{self, Classifier, ImageSet};
 use crate::feature_network::FeatureNetwork;
+use crate::progress;
 
 /// A folder of classifiers and features.
 #[derive(Debug, Clone)]
 pub struct FeatureCache {
     folder: PathBuf,
 }
+
+/// Images whose features are kept in a file together.
+const PIECE: usize = 5000;
 
 /// The tensor of a file of features.
 const TENSOR: &str = "features";
@@ -48,7 +52,8 @@ impl FeatureCache {
         let mut digest = Sha256::new();
         digest.update(classifier::VERSION);
         digest.update((steps as u64).to_le_bytes());
-        set.digest(&mut digest, true);
+        set.digest_pixels(0..set.len(), &mut digest);
+        set.digest_labels(&mut digest);
         let path = self.path("classifier", digest);
 
         let [channels, ..] = set.shape();
@@ -73,28 +78,36 @@ impl FeatureCache {
         FeatureNetwork::classifier(classifier, device)
     }
 
-    /// The features that `network` makes of `set`; made now, where they are not kept.
+    /// The features that `network` makes of `set`: those that are not kept are made now, a piece after the
+    /// other, so that what is interrupted goes on where it was.
     pub fn features(&self, network: &FeatureNetwork, set: &ImageSet) -> Result<Features> {
-        let mut digest = Sha256::new();
-        network.identify(&mut digest);
-        set.digest(&mut digest, false);
-        let path = self.path("features", digest);
+        let bar = progress::bar(set.len(), "features");
+        let mut values = Vec::with_capacity(set.len() * network.width());
+        let mut is_told = false;
+        for first in (0..set.len()).step_by(PIECE) {
+            let images = first..set.len().min(first + PIECE);
+            let mut digest = Sha256::new();
+            network.identify(&mut digest);
+            set.digest_pixels(images.clone(), &mut digest);
+            let path = self.path("features", digest);
 
-        let shape = [set.len(), network.width()];
-        if let Some(features) = read_kept(&path, |bytes| parse_features(bytes, shape)) {
-            return Ok(features);
+            let shape = [images.len(), network.width()];
+            if let Some(kept) = read_kept(&path, |bytes| parse_features(bytes, shape)) {
+                values.extend_from_slice(kept.values());
+                bar.inc(images.len() as u64);
+                continue;
+            }
+            if !is_told {
+                let (count, folder) = (set.len() - first, self.folder.display());
+                info!("features of {count} images, kept in {folder}");
+                is_told = true;
+            }
+            let made = network.of_set(set, images, &bar)?;
+            write_features(&path, &made)?;
+            values.extend_from_slice(made.values());
         }
-        info!(
-            "features of {} images, kept in {}",
-            set.len(),
-            path.display()
-        );
-        let features = network.of_set(set)?;
-        let values = features.values().iter();
-        let bytes: Vec<u8> = values.flat_map(|value| value.to_le_bytes()).collect();
-        let view = TensorView::new(Dtype::F32, shape.to_vec(), &bytes)?;
-        write(&path, &safetensors::serialize([(TENSOR, view)], None)?)?;
-        Ok(features)
+        bar.finish_and_clear();
+        Ok(Features::new(values, network.width())?)
     }
 
     fn path(&self, kind: &str, digest: Sha256) -> PathBuf {
@@ -128,6 +141,14 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     atomic_file::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
+fn write_features(path: &Path, features: &Features) -> Result<()> {
+    let values = features.values().iter();
+    let bytes: Vec<u8> = values.flat_map(|value| value.to_le_bytes()).collect();
+    let shape = vec![features.len(), features.width()];
+    let view = TensorView::new(Dtype::F32, shape, &bytes)?;
+    write(path, &safetensors::serialize([(TENSOR, view)], None)?)
+}
+
 fn parse_features(bytes: &[u8], shape: [usize; 2]) -> Result<Features> {
     let file = SafeTensors::deserialize(bytes)?;
     let view = file.tensor(TENSOR)?;
@@ -144,4 +165,46 @@ fn parse_features(bytes: &[u8], shape: [usize; 2]) -> Result<Features> {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use indicatif::ProgressBar;
+
+    use super::*;
+    use crate::classifier::tests::stripes;
+
+    #[test]
+    fn what_was_interrupted_goes_on_where_it_was() {
+        let device = Device::flex();
+        let network = FeatureNetwork::classifier(Classifier::new(1, 2, &device), &device).unwrap();
+        let set = stripes(PIECE + 3);
+        let all = network.of_set(&set, 0..set.len(), &ProgressBar::hidden());
+        let all = all.unwrap();
+
+        let folder = tempfile::tempdir().unwrap();
+        let cache = FeatureCache::new(folder.path().to_owned());
+        assert_eq!(cache.features(&network, &set).unwrap(), all);
+        let mut files: Vec<PathBuf> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        files.sort_by_key(|file| fs::metadata(file).unwrap().len());
+        let [small, large] = &files[..] else {
+            panic!("{files:?}");
+        };
+        let written = |file: &PathBuf| fs::metadata(file).unwrap().modified().unwrap();
+        let before = written(large);
+        fs::remove_file(small).unwrap();
+        assert_eq!(cache.features(&network, &set).unwrap(), all);
+        assert!(small.exists() && written(large) == before);
+        // The first images of a set are those of a shorter one.
+        assert_eq!(
+            cache.features(&network, &stripes(PIECE)).unwrap().len(),
+            PIECE
+        );
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
 }

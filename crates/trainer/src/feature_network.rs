@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::{Device, Tensor};
 use evaluation::Features;
 use inception::{Inception, Resize};
+use indicatif::ProgressBar;
 use sha2::{Digest, Sha256};
 
 use crate::classifier::{self, Classifier, ImageSet};
@@ -94,32 +96,41 @@ impl FeatureNetwork {
         }
     }
 
-    /// The features of all images of `set`.
-    pub fn of_set(&self, set: &ImageSet) -> Result<Features> {
-        let indices: Vec<usize> = (0..set.len()).collect();
-        self.of_batches(set.len(), |first, count| {
+    /// The features of some images of `set`, of which `bar` counts each.
+    pub fn of_set(
+        &self,
+        set: &ImageSet,
+        images: Range<usize>,
+        bar: &ProgressBar,
+    ) -> Result<Features> {
+        let indices: Vec<usize> = images.collect();
+        self.of_batches(indices.len(), bar, |first, count| {
             set.batch(&indices[first..][..count], &self.device)
         })
     }
 
     /// The features of images `[N, C, H, W]` in [-1, 1].
     pub fn of_images(&self, images: &Tensor<4>) -> Result<Features> {
-        self.of_batches(images.dims()[0], |first, count| {
+        let count = images.dims()[0];
+        let bar = progress::bar(count, "features");
+        let features = self.of_batches(count, &bar, |first, count| {
             images.clone().narrow(0, first, count)
-        })
+        });
+        bar.finish_and_clear();
+        features
     }
 
     /// The features of `count` images, of which `batch` gives so many from one on.
     fn of_batches(
         &self,
         count: usize,
+        bar: &ProgressBar,
         batch: impl Fn(usize, usize) -> Tensor<4>,
     ) -> Result<Features> {
         let at_once = match self.network {
             Network::Classifier(_) => 250,
             Network::Inception(..) => 16,
         };
-        let bar = progress::bar(count, "features");
         let mut values: Vec<f32> = Vec::with_capacity(count * self.width());
         for first in (0..count).step_by(at_once) {
             let part = at_once.min(count - first);
@@ -130,7 +141,6 @@ impl FeatureNetwork {
             values.extend::<Vec<f32>>(features);
             bar.inc(part as u64);
         }
-        bar.finish_and_clear();
         Ok(Features::new(values, self.width())?)
     }
 

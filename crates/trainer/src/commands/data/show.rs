@@ -107,11 +107,11 @@ fn show_points(args: &DataShowArgs, splits: &Splits<Points>, out: &Path) -> Resu
         test.len(),
         train.dimensions()
     );
-    let columns = train.columns().join(", ");
+    let columns = train.normalisation().columns.join(", ");
     println!(
         "mean {} ({columns}), largest deviation {:.4}",
-        numbers(train.offset()),
-        train.scale()
+        numbers(&train.normalisation().offset),
+        train.normalisation().scale
     );
     let all = train.read(&Vec::from_iter(0..train.len()));
     let picture = panel(&all, train.dimensions(), reach(&all), LARGE)?;

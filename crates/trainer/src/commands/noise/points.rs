@@ -20,8 +20,8 @@ pub(super) fn show(forward: &Forward, points: &Points, count: usize) -> Result<(
     info!(
         "noising {drawn} of {} points; drawn: {} (moved by their mean and divided by {:.4})",
         points.len(),
-        points.columns()[..dimensions].join(" across, "),
-        points.scale()
+        points.normalisation().columns[..dimensions].join(" across, "),
+        points.normalisation().scale
     );
     let reach = reach(&values(x_0.clone())?);
 

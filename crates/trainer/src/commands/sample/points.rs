@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
+use datasets::Normalisation;
 use image::DynamicImage;
 use tracing::warn;
 
@@ -15,7 +16,6 @@ use crate::captions::captioned;
 use crate::cli::SampleArgs;
 use crate::commands::noise::evenly_spread;
 use crate::commands::opened::Opened;
-use crate::config::Normalisation;
 use crate::pictures;
 use crate::point_pictures::{LARGE, SMALL, panel, reach};
 use crate::progress;

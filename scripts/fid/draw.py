@@ -1,0 +1,81 @@
+"""Draws the scores that scripts/measure-fid has kept: FID over training time and over sampling steps.
+
+Prints both tables as README.md has them.
+"""
+
+import argparse
+import json
+import pathlib
+
+import matplotlib
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+
+MINUTES = [1, 2, 5, 10, 20, 40]
+STEPS = [5, 10, 20, 50, 100, 250, 1000]
+SAMPLERS = ["ddpm", "ddim", "dpmpp-2m"]
+
+
+class Scores:
+    """The FID of one evaluation, and that of as many test images."""
+
+    def __init__(self, path):
+        report = json.loads(path.read_text())
+        fid = next(score for score in report["scores"] if score["name"] == "FID")
+        self.fid, self.real, self.images = fid["value"], fid["real"], fid["samples"]
+
+
+def row(name, cells):
+    print(f"| {name} | " + " | ".join(cells) + " |")
+
+
+def panel(axes, xs, lines, real, title, xlabel):
+    """One plot: `lines` from a name to its scores at `xs`."""
+    for name, scores in lines.items():
+        axes.plot(xs, [score.fid for score in scores], marker="o", label=name)
+    axes.axhline(real, color="grey", linestyle=":", label="test images")
+    axes.set(title=title, xlabel=xlabel, ylabel="FID", xscale="log", yscale="log")
+    axes.set_xticks(xs, [f"{x:,}" for x in xs])
+    axes.minorticks_off()
+    axes.set_yticks([tick for tick in TICKS if axes.get_ylim()[0] <= tick <= axes.get_ylim()[1]])
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.grid(alpha=0.3)
+    axes.legend()
+
+
+TICKS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scores", type=pathlib.Path, required=True)
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    args = parser.parse_args()
+
+    by_minutes = {
+        name: [Scores(args.scores / f"minutes-{m}-guidance-{guidance}.json") for m in MINUTES]
+        for guidance, name in [(1, "no guidance"), (2, "guidance 2")]
+    }
+    by_steps = {
+        name: [Scores(args.scores / f"{name}-{steps}.json") for steps in STEPS]
+        for name in SAMPLERS
+    }
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+    for axes, xs, lines, what, xlabel in [
+        (left, MINUTES, by_minutes, "training", "minutes of training"),
+        (right, STEPS, by_steps, "sampling", "sampling steps"),
+    ]:
+        first = next(iter(lines.values()))[0]
+        title = f"FID over {what} ({first.images:,} images)"
+        panel(axes, xs, lines, first.real, title, xlabel)
+        print(f"{title}; test images: {first.real:.4f}")
+        row(xlabel, [f"{x:,}" for x in xs])
+        for name, scores in lines.items():
+            row(name, [f"{score.fid:.3f}" for score in scores])
+        print()
+    figure.savefig(args.out, dpi=90)
+
+
+if __name__ == "__main__":
+    main()
