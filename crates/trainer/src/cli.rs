@@ -265,6 +265,9 @@ pub struct EvaluateArgs {
     /// different numbers cannot be compared.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub count: usize,
+    /// Ask for no classes: their balance is then the network's own.
+    #[arg(long)]
+    pub unconditional: bool,
     /// The network whose features are scored.
     #[arg(long, value_enum, default_value_t = FeatureKind::Classifier)]
     pub features: FeatureKind,

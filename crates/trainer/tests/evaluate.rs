@@ -298,6 +298,28 @@ fn inception_weights(path: &Path) {
     fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
 }
 
+#[test]
+fn classes_that_were_not_asked_for_are_weighed_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    train(path, "run", &["--steps", "2"]);
+    let mut options = arguments(&[("--likelihood-images", "0")]);
+    options.push("--unconditional".to_owned());
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    succeed(path, &options);
+    let report = scores(path);
+    let entries = report["scores"].as_array().unwrap();
+    let named = |name: &str| entries.iter().find(|score| score["name"] == name);
+    assert!(named("class agreement").is_none());
+    let sampler = named("class imbalance").unwrap()["sampler"].as_str();
+    assert!(sampler.unwrap().ends_with("unconditional"), "{sampler:?}");
+
+    // Without classes other images are drawn.
+    let fid = named("FID").unwrap()["value"].clone();
+    evaluate(path, &[("--likelihood-images", "0")]);
+    assert_ne!(scores(path)["scores"][0]["value"], fid);
+}
+
 const INCEPTION: [(&str, &str); 4] = [
     ("--features", "inception"),
     ("--count", "4"),

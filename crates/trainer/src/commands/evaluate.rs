@@ -59,7 +59,11 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     let reference = Reference::new(&cache, network, &training, &test)?;
     let accuracy = reference.accuracy()?;
 
-    let classes = reference.classes_in_proportion(args.count, model.null_label);
+    let classes = if args.unconditional {
+        vec![None; args.count]
+    } else {
+        reference.classes_in_proportion(args.count, model.null_label)
+    };
     let steps = sampling.num_inference_steps;
     info!(
         "{} at step {}: {} images by {} in {steps} steps on {}",
@@ -87,7 +91,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     })?;
     bar.finish_and_clear();
 
-    let sampler = describe(&sampling)?;
+    let sampler = describe(&sampling, args.unconditional)?;
     let Scored {
         mut scores,
         neighbours,
@@ -238,11 +242,16 @@ fn network(
 }
 
 /// The settings of a sampler in one line, those that its figures depend on.
-fn describe(sampling: &SamplingConfig) -> Result<String> {
+fn describe(sampling: &SamplingConfig, unconditional: bool) -> Result<String> {
     let spacing = serde_json::to_value(sampling.timestep_spacing)?;
     let spacing = spacing.as_str().unwrap_or_default();
+    let classes = if unconditional {
+        "unconditional".to_owned()
+    } else {
+        format!("guidance {}", sampling.guidance_scale)
+    };
     Ok(format!(
-        "{}, {} steps, {spacing}, eta {}, guidance {}",
-        sampling.sampler, sampling.num_inference_steps, sampling.eta, sampling.guidance_scale
+        "{}, {} steps, {spacing}, eta {}, {classes}",
+        sampling.sampler, sampling.num_inference_steps, sampling.eta
     ))
 }
