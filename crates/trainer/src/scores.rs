@@ -374,3 +374,23 @@ fn sample(count: usize, images: usize, purpose: u64) -> Vec<usize> {
 fn scoring_rng(index: u64) -> ChaCha8Rng {
     Streams::new(0).at(Purpose::Scores, index)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_images_are_taken_by_chance_and_always_the_same() {
+        assert_eq!(sample(9, 5, 0), [0, 1, 2, 3, 4]);
+        let some = sample(50, 100, 0);
+        let mut distinct = some.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert_eq!(distinct.len(), 50);
+        // Were they the first ones, none would be of the second half.
+        let late = some.iter().filter(|&&index| index >= 50).count();
+        assert!((10..40).contains(&late), "{late}");
+        assert_eq!(sample(50, 100, 0), some);
+        assert_ne!(sample(50, 100, 1), some);
+    }
+}
