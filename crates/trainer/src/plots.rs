@@ -7,6 +7,7 @@ use anyhow::{Context, Result, anyhow};
 use image::{DynamicImage, GenericImage, RgbImage};
 use noising::NoiseSchedule;
 use plotters::coord::Shift;
+use plotters::coord::combinators::BindKeyPoints;
 use plotters::coord::ranged1d::AsRangedCoord;
 use plotters::prelude::*;
 use plotters::style::register_font;
@@ -135,7 +136,10 @@ pub fn draw(labels: &Labels<'_>, curves: &[Curve], scale: Scale) -> Result<Dynam
             )
         }
         Scale::Logarithmic => {
-            let ys = (ys.0 / 1.1..ys.1 * 1.1).log_scale();
+            let (least, greatest) = (ys.0 / 1.1, ys.1 * 1.1);
+            let ys = (least..greatest)
+                .log_scale()
+                .with_key_points(logarithmic_ticks(least, greatest));
             chart(area, labels, &curves, xs.0..xs.1, ys)
         }
     })
@@ -269,8 +273,36 @@ where
         .map_err(|e| failed(&e))
 }
 
+/// Where a logarithmic axis of positive values is marked: at powers of ten and, until there are four marks,
+/// at 2 and 5 times, at each multiple of, and at each tenth between them.
+fn logarithmic_ticks(least: f64, greatest: f64) -> Vec<f64> {
+    const ENOUGH: usize = 4;
+    let digits = |tenths: &[i32]| -> Vec<f64> {
+        let exponents = least.log10().floor() as i32..=greatest.log10().floor() as i32;
+        exponents
+            .flat_map(|exponent| {
+                let unit = 10_f64.powi(exponent);
+                tenths
+                    .iter()
+                    .map(move |&tenths| f64::from(tenths) * unit / 10.0)
+            })
+            .filter(|value| (least..=greatest).contains(value))
+            .collect()
+    };
+    let multiples: Vec<i32> = (10..100).step_by(10).collect();
+    let every: Vec<i32> = (10..100).collect();
+    [&[10][..], &[10, 20, 50], &multiples]
+        .into_iter()
+        .map(digits)
+        .find(|ticks| ticks.len() >= ENOUGH)
+        .unwrap_or_else(|| digits(&every))
+}
+
 /// A number at a tick, without the zeros that say nothing.
 fn tick(value: f64) -> String {
+    if value != 0.0 && value.abs() < 0.001 {
+        return format!("{value:.0e}");
+    }
     let text = format!("{value:.3}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
@@ -328,6 +360,21 @@ mod tests {
             let picture = image::open(&path).unwrap();
             assert_eq!((picture.width(), picture.height()), SIZE);
         }
+    }
+
+    #[test]
+    fn logarithmic_axes_have_marks_however_short_or_long() {
+        let ticks = |least, greatest| -> Vec<String> {
+            let ticks = logarithmic_ticks(least, greatest);
+            ticks.into_iter().map(tick).collect()
+        };
+        assert_eq!(
+            ticks(0.018, 1.1),
+            ["0.02", "0.05", "0.1", "0.2", "0.5", "1"]
+        );
+        assert_eq!(ticks(5.7, 13.7), ["6", "7", "8", "9", "10"]);
+        assert_eq!(ticks(0.155, 0.19), ["0.16", "0.17", "0.18", "0.19"]);
+        assert_eq!(ticks(2e-5, 2.0), ["1e-4", "0.001", "0.01", "0.1", "1"]);
     }
 
     #[test]
