@@ -1,9 +1,13 @@
-//! Pictures from PNG, JPEG, WebP, BMP and GIF files (the first frame), in grey or RGB.
+//! Pictures from PNG, JPEG, WebP, BMP and GIF files (the first frame), in grey, RGB or RGBA.
 //!
 //! A file is known by its content, not its name. What is read is turned upright as its EXIF tag
 //! asks, laid on a background where it is transparent (c' = α c + (1 − α) background, in the file's own
 //! colour space, as browsers do), made grey if asked (the luma of Rec. 709), then, if a size is given,
 //! cropped to the central square and resized with a Lanczos filter of three lobes.
+//!
+//! In RGBA the alpha is kept instead. Colours are weighed by it while they are resized, so that what
+//! cannot be seen does not bleed into edges, and pixels that cannot be seen at all take the background's
+//! colour, whatever the file has there.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Cursor, Seek};
@@ -11,7 +15,10 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use image::imageops::FilterType;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Rgb, RgbImage};
+use image::{
+    DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Rgb, RgbImage, Rgba32FImage,
+    RgbaImage,
+};
 
 use crate::bytes::{normalised_bytes, open, read_at_most};
 
@@ -37,6 +44,8 @@ pub enum Channels {
     Grey,
     /// Red, green, blue.
     Rgb,
+    /// Red, green, blue, and alpha: how opaque a pixel is.
+    Rgba,
 }
 
 /// A picture of 8-bit values.
@@ -133,11 +142,19 @@ pub enum ImageFileError {
 }
 
 impl Channels {
-    /// 1 or 3.
+    /// The colours of so many channels, if there are such.
+    pub fn of(count: usize) -> Option<Self> {
+        [Self::Grey, Self::Rgb, Self::Rgba]
+            .into_iter()
+            .find(|channels| channels.count() == count)
+    }
+
+    /// 1, 3 or 4.
     pub fn count(self) -> usize {
         match self {
             Self::Grey => 1,
             Self::Rgb => 3,
+            Self::Rgba => 4,
         }
     }
 }
@@ -148,7 +165,7 @@ impl Picture {
         &self.path
     }
 
-    /// 1 for grey, 3 for RGB.
+    /// 1 for grey, 3 for RGB, 4 for RGBA.
     pub fn channels(&self) -> usize {
         self.shape[0]
     }
@@ -212,14 +229,21 @@ pub fn read_image_on(
 ) -> Result<Picture, ImageFileError> {
     let size = size.map(checked_size).transpose()?;
     let image = decode(path)?;
-    let image = DynamicImage::ImageRgb8(on_background(image, background));
+    let on_background = |image| DynamicImage::ImageRgb8(on_background(image, background));
     let image = match channels {
-        Channels::Grey => DynamicImage::ImageLuma8(image.into_luma8()),
-        Channels::Rgb => image,
+        Channels::Grey => DynamicImage::ImageLuma8(on_background(image).into_luma8()),
+        Channels::Rgb => on_background(image),
+        Channels::Rgba => DynamicImage::ImageRgba32F(weighed_by_alpha(image.into_rgba32f())),
     };
     let image = match size {
         Some(size) => resize_square(&image, size),
         None => image,
+    };
+    let image = match image {
+        DynamicImage::ImageRgba32F(image) => {
+            DynamicImage::ImageRgba8(not_weighed_by_alpha(&image, background))
+        }
+        image => image,
     };
     let (width, height) = (image.width() as usize, image.height() as usize);
     let interleaved = image.into_bytes();
@@ -434,6 +458,37 @@ fn on_background(image: DynamicImage, background: [u8; 3]) -> RgbImage {
     flat
 }
 
+/// What is resized is made smaller by: the filter overshoots at edges, and what would come above 1 is cut off
+/// there, which would change the ratio of colour and alpha.
+const HEADROOM: f32 = 0.5;
+
+/// Each colour times its alpha, as it is to be added up.
+fn weighed_by_alpha(mut image: Rgba32FImage) -> Rgba32FImage {
+    for pixel in image.pixels_mut() {
+        let [red, green, blue, alpha] = pixel.0;
+        let weight = HEADROOM * alpha;
+        pixel.0 = [red * weight, green * weight, blue * weight, weight];
+    }
+    image
+}
+
+/// The colours that were weighed by alpha, as bytes; of pixels that cannot be seen, the background's.
+fn not_weighed_by_alpha(image: &Rgba32FImage, [red, green, blue]: [u8; 3]) -> RgbaImage {
+    let byte = |value: f32| (value * 255.0).round().clamp(0.0, 255.0) as u8;
+    let mut bytes = RgbaImage::new(image.width(), image.height());
+    for (to, from) in bytes.pixels_mut().zip(image.pixels()) {
+        let [.., weight] = from.0;
+        to.0 = match byte(weight / HEADROOM) {
+            0 => [red, green, blue, 0],
+            alpha => {
+                let [red, green, blue, _] = from.0.map(|value| byte(value / weight));
+                [red, green, blue, alpha]
+            }
+        };
+    }
+    bytes
+}
+
 /// The central square of an image, resized to `size` × `size`.
 fn resize_square(image: &DynamicImage, size: u32) -> DynamicImage {
     let side = image.width().min(image.height());
@@ -469,7 +524,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use burn::tensor::Device;
-    use image::{GrayImage, Luma, Rgba, RgbaImage};
+    use image::{GrayImage, Luma, Rgba};
     use proptest::prelude::*;
     use tempfile::TempDir;
 
@@ -565,6 +620,46 @@ mod tests {
         let picture = read_image_on(&path, Channels::Rgb, None, [0, 100, 200]).unwrap();
         // A fifth of white, the rest of the background.
         assert_eq!(picture.pixels(), [51, 131, 211]);
+    }
+
+    #[test]
+    fn alpha_is_kept_where_it_is_asked_for() {
+        let pixels = [[10, 20, 30, 128], [40, 50, 60, 255], [70, 80, 90, 0]];
+        let image = RgbaImage::from_fn(3, 1, |x, _| Rgba(pixels[x as usize]));
+        let (_dir, path) = file("a.png", &encoded(&image.into(), ImageFormat::Png));
+        let picture = read_image_on(&path, Channels::Rgba, None, [1, 2, 3]).unwrap();
+        assert_eq!(picture.channels(), 4);
+        // Channel by channel; of the pixel that cannot be seen, the background's colour.
+        let expected = [[10, 40, 1], [20, 50, 2], [30, 60, 3], [128, 255, 0]];
+        assert_eq!(picture.pixels(), expected.concat());
+
+        let opaque = read_bytes(
+            &encoded(&colours().into(), ImageFormat::Bmp),
+            Channels::Rgba,
+        );
+        let opaque = opaque.unwrap();
+        assert!(opaque.pixels()[3 * 240..].iter().all(|&alpha| alpha == 255));
+    }
+
+    #[test]
+    fn what_cannot_be_seen_does_not_bleed_into_edges() {
+        let image = RgbaImage::from_fn(40, 40, |x, _| {
+            Rgba(if x < 20 {
+                [200, 0, 0, 255]
+            } else {
+                [0, 255, 0, 0]
+            })
+        });
+        let (_dir, path) = file("a.png", &encoded(&image.into(), ImageFormat::Png));
+        let picture = read_image(&path, Channels::Rgba, Some(5)).unwrap();
+        let planes: Vec<&[u8]> = picture.pixels().chunks(25).collect();
+        for pixel in 0..25 {
+            let [red, green, blue, alpha] = [0, 1, 2, 3].map(|channel| planes[channel][pixel]);
+            let expected = if alpha == 0 { [255; 3] } else { [200, 0, 0] };
+            assert_eq!([red, green, blue], expected, "pixel {pixel}, alpha {alpha}");
+        }
+        // The pixel in the middle is half seen.
+        assert!((100..156).contains(&planes[3][2]), "{}", planes[3][2]);
     }
 
     #[test]

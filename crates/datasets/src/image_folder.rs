@@ -48,11 +48,12 @@ const MAX_SUBSTITUTES: usize = 100;
 /// How the images of a folder are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FolderOptions {
-    /// Grey or RGB.
+    /// Grey, RGB or RGBA.
     pub channels: Channels,
     /// Width and height that every image is brought to.
     pub size: usize,
-    /// The colour (red, green, blue) that transparent images are laid on.
+    /// The colour (red, green, blue) that transparent images are laid on; in RGBA, that of pixels that
+    /// cannot be seen.
     pub background: [u8; 3],
     /// Whether files that cannot be read are passed over, with a warning each, and do not stop all.
     pub skip_bad: bool,

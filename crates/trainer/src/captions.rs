@@ -22,7 +22,8 @@ pub fn title_width(title: &str) -> Result<u32> {
 }
 
 /// `picture` below a title and, where there are any, a line of labels in the middle of its columns.
-/// It is at least `min_width` pixels wide, and wide enough for the title. Grey stays grey.
+/// It is at least `min_width` pixels wide, and wide enough for the title. Grey stays grey, and
+/// what is transparent stays so.
 pub fn captioned(
     picture: &DynamicImage,
     title: &str,
@@ -51,6 +52,7 @@ pub fn captioned(
     })?;
     let mut whole = match picture {
         DynamicImage::ImageLuma8(_) => DynamicImage::ImageLuma8(text.to_luma8()),
+        DynamicImage::ImageRgba8(_) => DynamicImage::ImageRgba8(text.to_rgba8()),
         _ => text,
     };
     whole

@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use datasets::{CloudName, DatasetName, Normalisation};
+use datasets::{Channels, CloudName, DatasetName, Normalisation};
 use denoising::{DdpmVariance, Guidance, HeunOptions, TimestepSpacing, X0Clipping};
 use noising::{BetaSchedule, Chain, LossWeight, NoiseSchedule, PredictionType};
 use serde::{Deserialize, Serialize};
@@ -827,11 +827,11 @@ impl RunConfig {
         }
         match data.is_points() {
             true => self.check_points()?,
-            false if data.path.is_some() && ![1, 3].contains(&self.network.in_channels) => {
+            false if data.path.is_some() && Channels::of(self.network.in_channels).is_none() => {
                 return bad(
                     "network.in_channels",
                     format!(
-                        "it is {}, but images have 1 channel (grey) or 3 (RGB)",
+                        "it is {}, but images have 1 channel (grey), 3 (RGB) or 4 (RGBA)",
                         self.network.in_channels
                     ),
                 );

@@ -154,10 +154,8 @@ pub fn load_images(config: &RunConfig, data_dir: Option<&Path>) -> Result<Splits
         load_array(path, cache_bytes)?
     } else {
         let options = FolderOptions {
-            channels: match config.network.in_channels {
-                1 => Channels::Grey,
-                _ => Channels::Rgb,
-            },
+            // The configuration was checked for it.
+            channels: Channels::of(config.network.in_channels).unwrap_or(Channels::Rgb),
             size: config.network.sample_size,
             background: data.background,
             skip_bad: data.skip_bad,

@@ -1,4 +1,5 @@
-//! Images in [-1, 1] to pictures in files: grids, strips and animations. Grey stays grey.
+//! Images in [-1, 1] to pictures in files: grids, strips and animations. Grey stays grey, and what is
+//! transparent stays so.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -6,26 +7,30 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Tensor;
+use datasets::Channels;
 use image::codecs::gif::{GifEncoder, Repeat};
 use image::imageops::{self, FilterType};
-use image::{Delay, DynamicImage, Frame, GrayImage, ImageFormat, RgbImage};
+use image::{Delay, DynamicImage, Frame, GrayImage, ImageFormat, Luma, RgbImage, Rgba, RgbaImage};
 
 use crate::atomic_file;
 
 /// Pixels between the images of a grid.
 const GAP: u32 = 2;
 
+/// What is between them.
+const MIDDLE_GREY: Luma<u8> = Luma([127]);
+
 /// Images smaller than this are enlarged in grids and strips, by a whole factor, so that a person
 /// sees them.
 const COMFORTABLE_SIZE: u32 = 56;
 
-/// The images of a batch `[B, C, H, W]` in [-1, 1], C being 1 (grey) or 3 (RGB). Values outside
+/// The images of a batch `[B, C, H, W]` in [-1, 1], C being 1 (grey), 3 (RGB) or 4 (RGBA). Values outside
 /// are clipped.
 pub fn from_tensor(images: Tensor<4>) -> Result<Vec<DynamicImage>> {
     let [batch, channels, height, width] = images.dims();
     ensure!(
-        channels == 1 || channels == 3,
-        "images of {channels} channels cannot be drawn: 1 (grey) or 3 (RGB) can"
+        Channels::of(channels).is_some(),
+        "images of {channels} channels cannot be drawn: 1 (grey), 3 (RGB) or 4 (RGBA) can"
     );
     let values: Vec<f32> = images
         .permute([0, 2, 3, 1])
@@ -38,10 +43,10 @@ pub fn from_tensor(images: Tensor<4>) -> Result<Vec<DynamicImage>> {
         .take(batch)
         .map(|pixels| {
             let pixels = pixels.to_vec();
-            let picture = if channels == 1 {
-                GrayImage::from_raw(width_px, height_px, pixels).map(DynamicImage::from)
-            } else {
-                RgbImage::from_raw(width_px, height_px, pixels).map(DynamicImage::from)
+            let picture = match channels {
+                1 => GrayImage::from_raw(width_px, height_px, pixels).map(DynamicImage::from),
+                3 => RgbImage::from_raw(width_px, height_px, pixels).map(DynamicImage::from),
+                _ => RgbaImage::from_raw(width_px, height_px, pixels).map(DynamicImage::from),
             };
             picture.context("an image has no pixels")
         })
@@ -62,13 +67,17 @@ pub fn grid(pictures: &[DynamicImage], columns: usize) -> Result<DynamicImage> {
     let scale = (COMFORTABLE_SIZE / first.width().max(first.height()).max(1)).max(1);
     let (width, height) = (first.width() * scale, first.height() * scale);
 
-    let mut background = DynamicImage::new(
-        GAP + columns * (width + GAP),
-        GAP + rows * (height + GAP),
-        first.color(),
-    );
-    imageops::invert(&mut background);
-    background = background.brighten(-128);
+    let (whole_width, whole_height) = (GAP + columns * (width + GAP), GAP + rows * (height + GAP));
+    let grey = DynamicImage::from(GrayImage::from_pixel(
+        whole_width,
+        whole_height,
+        MIDDLE_GREY,
+    ));
+    let mut background = match first {
+        DynamicImage::ImageLuma8(_) => grey,
+        DynamicImage::ImageRgba8(_) => grey.into_rgba8().into(),
+        _ => grey.into_rgb8().into(),
+    };
     for (index, picture) in (0u32..).zip(pictures) {
         let (row, column) = (index / columns, index % columns);
         let enlarged = picture.resize_exact(width, height, FilterType::Nearest);
@@ -98,6 +107,13 @@ pub fn save_png(picture: &DynamicImage, path: &Path) -> Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// What is opaque: through a transparent pixel of a GIF the frame before would be seen.
+fn on_white(picture: &DynamicImage) -> RgbaImage {
+    let mut white = RgbaImage::from_pixel(picture.width(), picture.height(), Rgba([255; 4]));
+    imageops::overlay(&mut white, &picture.to_rgba8(), 0, 0);
+    white
+}
+
 /// Writes pictures as an endlessly repeated GIF that rests on its last one.
 pub fn save_gif(frames: &[DynamicImage], frame_time: Duration, path: &Path) -> Result<()> {
     const REST: Duration = Duration::from_secs(2);
@@ -108,7 +124,7 @@ pub fn save_gif(frames: &[DynamicImage], frame_time: Duration, path: &Path) -> R
         for (index, frame) in frames.iter().enumerate() {
             let last = index + 1 == frames.len();
             let delay = Delay::from_saturating_duration(if last { REST } else { frame_time });
-            encoder.encode_frame(Frame::from_parts(frame.to_rgba8(), 0, 0, delay))?;
+            encoder.encode_frame(Frame::from_parts(on_white(frame), 0, 0, delay))?;
         }
         Ok::<(), image::ImageError>(())
     };
@@ -141,6 +157,8 @@ mod tests {
         let pictures = from_tensor(images([-1.0, 1.0, 0.0], [1, 3, 1, 1])).unwrap();
         assert_eq!(pictures[0].as_bytes(), [0, 255, 128]);
         assert!(from_tensor(images([0.0, 0.0], [1, 2, 1, 1])).is_err());
+        let pictures = from_tensor(images([-1.0, 1.0, 0.0, -1.0], [1, 4, 1, 1])).unwrap();
+        assert_eq!(pictures[0].as_bytes(), [0, 255, 128, 0]);
     }
 
     #[test]
@@ -152,6 +170,15 @@ mod tests {
         assert_eq!(grid.to_luma8().get_pixel(0, 0).0, [127]);
         assert_eq!(grid.to_luma8().get_pixel(5, 5).0, [0]);
         assert_eq!(grid.to_luma8().get_pixel(100, 150).0, [127]);
+    }
+
+    #[test]
+    fn transparency_stays_in_a_grid_and_is_white_in_a_gif() {
+        let hidden = DynamicImage::ImageRgba8(RgbaImage::from_pixel(60, 60, Rgba([9, 9, 9, 0])));
+        let grid = grid(&[hidden.clone()], 1).unwrap().into_rgba8();
+        assert_eq!(grid.get_pixel(0, 0).0, [127, 127, 127, 255]);
+        assert_eq!(grid.get_pixel(30, 30).0, [9, 9, 9, 0]);
+        assert_eq!(on_white(&hidden).get_pixel(30, 30).0, [255; 4]);
     }
 
     #[test]

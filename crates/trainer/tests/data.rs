@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use image::{Rgba, RgbaImage};
+use image::{ColorType, Rgba, RgbaImage};
 use support::{checkpoint, config, fail, repository, run, succeed, tensors};
 
 /// A folder `images` of 24 images of two kinds, in mixed sizes and formats.
@@ -142,6 +142,36 @@ fn grey_images_without_classes_are_learned() {
         2,
         &["conditioning.class_labels", "have no classes"],
     );
+}
+
+#[test]
+fn transparent_images_are_learned_and_drawn_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    make_images(path);
+    let four = train_args("images", 4, &["--out", "run", "--steps", "2"]);
+    succeed(path, &as_strs(&four));
+    let sample = [
+        "sample", "run", "--count", "2", "--steps", "2", "--each", "each",
+    ];
+    let files = [
+        "--gif",
+        "way.gif",
+        "--trajectory",
+        "way.png",
+        "--out",
+        "grid.png",
+    ];
+    succeed(path, &[&sample[..], &files].concat());
+    let edit = ["edit", "run", "--from", "each/000000.png", "--steps", "2"];
+    succeed(path, &[&edit[..], &["--out", "edited.png"]].concat());
+    for file in ["grid.png", "way.png", "each/000001.png", "edited.png"] {
+        let picture = image::open(path.join(file)).unwrap();
+        assert_eq!(picture.color(), ColorType::Rgba8, "{file}");
+    }
+    // Through a GIF nothing shows.
+    let frame = image::open(path.join("way.gif")).unwrap().into_rgba8();
+    assert!(frame.pixels().all(|pixel| pixel.0[3] == 255));
 }
 
 #[test]

@@ -188,11 +188,9 @@ fn go_between(
 /// An image file at the size of the network: `[1, channels, H, W]`.
 fn read(model: &Model, path: &Path, channels: usize) -> Result<Tensor<4>> {
     let [_, size, _] = model.network.example_shape();
-    let channels = match channels {
-        1 => Channels::Grey,
-        3 => Channels::Rgb,
-        other => bail!("the network is for images of {other} channels; image files have 1 or 3"),
-    };
+    let channels = Channels::of(channels).with_context(|| {
+        format!("the network is for images of {channels} channels; image files have 1, 3 or 4")
+    })?;
     let image = read_image(path, channels, Some(size))?;
     Ok(image.to_tensor(&model.device).unsqueeze())
 }
