@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn transparency_stays_in_a_grid_and_is_white_in_a_gif() {
         let hidden = DynamicImage::ImageRgba8(RgbaImage::from_pixel(60, 60, Rgba([9, 9, 9, 0])));
-        let grid = grid(&[hidden.clone()], 1).unwrap().into_rgba8();
+        let grid = grid(std::slice::from_ref(&hidden), 1).unwrap().into_rgba8();
         assert_eq!(grid.get_pixel(0, 0).0, [127, 127, 127, 255]);
         assert_eq!(grid.get_pixel(30, 30).0, [9, 9, 9, 0]);
         assert_eq!(on_white(&hidden).get_pixel(30, 30).0, [255; 4]);
