@@ -66,10 +66,11 @@ def main():
         (left, MINUTES, by_minutes, "training", "minutes of training"),
         (right, STEPS, by_steps, "sampling", "sampling steps"),
     ]:
-        first = next(iter(lines.values()))[0]
-        title = f"FID over {what} ({first.images:,} images)"
-        panel(axes, xs, lines, first.real, title, xlabel)
-        print(f"{title}; test images: {first.real:.4f}")
+        scores = next(iter(lines.values()))[-1]
+        real, images = scores.real, scores.images
+        title = f"FID over {what} ({images:,} images)"
+        panel(axes, xs, lines, real, title, xlabel)
+        print(f"{title}; test images: {real:.4f}")
         row(xlabel, [f"{x:,}" for x in xs])
         for name, scores in lines.items():
             row(name, [f"{score.fid:.3f}" for score in scores])
