@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 
 MINUTES = [1, 2, 5, 10, 20, 40]
 STEPS = [5, 10, 20, 50, 100, 250, 1000]
+FID_TICKS = [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5]
 SAMPLERS = ["ddpm", "ddim", "dpmpp-2m"]
 
 
@@ -35,16 +36,10 @@ def panel(axes, xs, lines, real, title, xlabel):
     for name, scores in lines.items():
         axes.plot(xs, [score.fid for score in scores], marker="o", label=name)
     axes.axhline(real, color="grey", linestyle=":", label="test images")
-    axes.set(title=title, xlabel=xlabel, ylabel="FID", xscale="log", yscale="log")
+    axes.set(title=title, xlabel=xlabel, ylabel="FID", xscale="log")
     axes.set_xticks(xs, [f"{x:,}" for x in xs])
-    axes.minorticks_off()
-    axes.set_yticks([tick for tick in TICKS if axes.get_ylim()[0] <= tick <= axes.get_ylim()[1]])
-    axes.yaxis.set_major_formatter("{x:g}")
     axes.grid(alpha=0.3)
     axes.legend()
-
-
-TICKS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50]
 
 
 def main():
@@ -75,6 +70,11 @@ def main():
         for name, scores in lines.items():
             row(name, [f"{score.fid:.3f}" for score in scores])
         print()
+    left.set(yscale="log", yticks=FID_TICKS)
+    left.yaxis.set_major_formatter("{x:g}")
+    right.set_ylim(bottom=0)
+    for axes in (left, right):
+        axes.minorticks_off()
     figure.savefig(args.out, dpi=90)
 
 
