@@ -21,6 +21,8 @@
 //!
 //! Timesteps count from 0 here: t = 0 is the paper's 1, whose term is L_0.
 
+use std::ops::Range;
+
 use burn::tensor::Tensor;
 use noising::{Chain, PredictionType};
 use rand::{Rng, RngExt};
@@ -129,9 +131,9 @@ impl VariationalBound<'_> {
     }
 
     /// The bound of each example of x_0, from `timesteps` (at least two) of the chain's terms: L_0, which
-    /// alone is a good part of it, and one at random of each of as many equal stretches of the others, for all of
+    /// alone is a good part of it, and one at random of each of as many stretches of the others, for all of
     /// it. So its expectation is the bound itself; with all of the chain's timesteps it is exact but for
-    /// the noise.
+    /// the noise. Stretches grow with t, as terms become smaller.
     ///
     /// `noise` gives ε for a timestep, `predict` calls the network at (x_t, t).
     ///
@@ -156,10 +158,7 @@ impl VariationalBound<'_> {
         let decoder = term(0)?;
         let mut transitions = vec![0.0; prior.len()];
         let others = self.chain.num_train_timesteps() - 1;
-        let stretches = (timesteps - 1).max(1).min(others);
-        for stretch in 0..stretches {
-            let edge = |stretch: usize| 1 + stretch * others / stretches;
-            let stretch = edge(stretch)..edge(stretch + 1);
+        for stretch in stretches(others, timesteps - 1) {
             let length = stretch.len() as f64;
             let terms = term(rng.random_range(stretch))?;
             for (sum, term) in transitions.iter_mut().zip(terms) {
@@ -175,6 +174,19 @@ impl VariationalBound<'_> {
             })
             .collect())
     }
+}
+
+/// The timesteps from 1 to `last`, divided into `count` stretches, at least one and no more than there are
+/// timesteps. Terms fall about as 1/t: where there is room, each stretch is longer than the one before by the
+/// same factor; the first ones are single timesteps.
+fn stretches(last: usize, count: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = count.max(1).min(last);
+    let edge = move |stretch: usize| {
+        let share = stretch as f64 / count as f64;
+        let geometric = ((last + 1) as f64).powf(share).round() as usize;
+        geometric.max(stretch + 1)
+    };
+    (0..count).map(move |stretch| edge(stretch)..edge(stretch + 1))
 }
 
 fn bits(nats: f64) -> f64 {
@@ -513,6 +525,17 @@ mod tests {
         assert!((excess - 0.758).abs() < 0.1, "{excess} above {entropy}");
         for total in &totals[1..] {
             assert!((total - totals[0]).abs() < 1e-6, "{totals:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn stretches_hold_every_timestep_once(last in 0_usize..5000, count in 0_usize..6000) {
+            let stretches: Vec<Range<usize>> = stretches(last, count).collect();
+            prop_assert_eq!(stretches.len(), count.max(1).min(last));
+            prop_assert!(stretches.iter().all(|stretch| !stretch.is_empty()));
+            let all: Vec<usize> = stretches.into_iter().flatten().collect();
+            prop_assert_eq!(all, Vec::from_iter(1..=last));
         }
     }
 
