@@ -2,14 +2,12 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::image_dataset::ImageDataset;
-
 /// One image in this many is held out.
 const HELD_OUT_ONE_IN: u64 = 10;
 
-/// Both splits of a dataset: of images, or of a cloud of [`Points`](crate::Points).
+/// Both splits of a dataset: of an [`ImageDataset`](crate::ImageDataset) or of [`Points`](crate::Points).
 #[derive(Clone, Debug)]
-pub struct Splits<D = ImageDataset> {
+pub struct Splits<D> {
     /// What is learned from.
     pub train: D,
     /// What is held out.

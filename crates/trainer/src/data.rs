@@ -129,7 +129,7 @@ pub fn load_cloud(config: &RunConfig) -> Result<Splits<Points>> {
 /// # Errors
 ///
 /// As [`load`], and where the configuration names points.
-pub fn load_images(config: &RunConfig, data_dir: Option<&Path>) -> Result<Splits> {
+pub fn load_images(config: &RunConfig, data_dir: Option<&Path>) -> Result<Splits<ImageDataset>> {
     let data = &config.data;
     if data.is_points() {
         bail!(Usage(format!(

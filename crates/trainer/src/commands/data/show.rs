@@ -120,7 +120,7 @@ fn show_points(args: &DataShowArgs, splits: &Splits<Points>, out: &Path) -> Resu
     Ok(())
 }
 
-fn load(args: &DataShowArgs) -> Result<Splits> {
+fn load(args: &DataShowArgs) -> Result<Splits<ImageDataset>> {
     if let Ok(name) = args.what.parse::<DatasetName>() {
         let dir = datasets::find(name, args.data_dir.as_deref())?;
         return Ok(Splits {

@@ -13,7 +13,7 @@
 //!   and folders are passed over. Their order is that of their paths.
 //! - Symbolic links are passed over, so that nothing outside `DIR` is read and nothing is read twice;
 //!   `DIR` itself may be one.
-//! - Every image is cropped to its central square and resized to one size ([`crate::image_file`]).
+//! - Every image is cropped to its central square and resized to one size ([`super::picture`]).
 //!
 //! Images that fit into memory together are decoded once. Of a folder that is too large for that only
 //! the headers are read at first, and pixels when they are asked for.
@@ -22,18 +22,15 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::num::NonZero;
-use std::panic;
 use std::path::{Component, Path, PathBuf};
 use std::slice;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use walkdir::WalkDir;
 
-use crate::bytes::sha256;
-use crate::image_dataset::{ImageDataset, MAX_CLASSES};
-use crate::image_file::{Channels, ImageFileError, first_messages, image_size, read_image_on};
+use super::dataset::{ImageDataset, MAX_CLASSES};
+use super::picture::{ImageFileError, first_messages, image_size};
+use super::streamed::{FolderOptions, StreamedImages, in_parallel};
+use crate::files::sha256;
 use crate::splits::{Splits, order_by_hash, split_by_hash};
 
 /// How file names of images end.
@@ -41,25 +38,6 @@ const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "bmp", "gif"];
 
 /// Files that are decoded before their pixels are put together.
 const FILES_AT_ONCE: usize = 1024;
-
-/// How many files are tried in the place of one that cannot be read; when that many are bad, so is all.
-const MAX_SUBSTITUTES: usize = 100;
-
-/// How the images of a folder are read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FolderOptions {
-    /// Grey, RGB or RGBA.
-    pub channels: Channels,
-    /// Width and height that every image is brought to.
-    pub size: usize,
-    /// The colour (red, green, blue) that transparent images are laid on; in RGBA, that of pixels that
-    /// cannot be seen.
-    pub background: [u8; 3],
-    /// Whether files that cannot be read are passed over, with a warning each, and do not stop all.
-    pub skip_bad: bool,
-    /// The most bytes of pixels that are held in memory; a larger folder is streamed.
-    pub cache_bytes: u64,
-}
 
 /// Why a folder gives no dataset.
 #[derive(Debug, thiserror::Error)]
@@ -150,7 +128,10 @@ struct Listing {
 /// # Errors
 ///
 /// See [`FolderError`]; unreadable images are reported together.
-pub fn load_folder(dir: &Path, options: &FolderOptions) -> Result<Splits, FolderError> {
+pub fn load_folder(
+    dir: &Path,
+    options: &FolderOptions,
+) -> Result<Splits<ImageDataset>, FolderError> {
     let mut listing = list(dir)?;
     let image_len = options.channels.count() * options.size * options.size;
     let files = listing.train.len() + listing.test.len();
@@ -417,84 +398,6 @@ fn refuse_or_tell(
     Ok(())
 }
 
-impl FolderOptions {
-    /// The bytes of one image: each channel, row, column.
-    fn read(&self, path: &Path) -> Result<Vec<u8>, ImageFileError> {
-        read_image_on(path, self.channels, Some(self.size), self.background)
-            .map(|picture| picture.into_pixels())
-    }
-}
-
-/// Images that are decoded when they are asked for.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct StreamedImages {
-    paths: Vec<PathBuf>,
-    options: FolderOptions,
-}
-
-impl StreamedImages {
-    /// The bytes of the images of these `indices`, in this order. In the place of one that cannot be
-    /// decoded stands the next one of its class that can, if bad files are to be passed over.
-    pub(crate) fn read(
-        &self,
-        indices: &[usize],
-        labels: &[Option<u16>],
-    ) -> Result<Vec<u8>, ImageFileError> {
-        let images = in_parallel(indices.len(), |place| self.read_one(indices[place], labels));
-        images
-            .into_iter()
-            .collect::<Result<Vec<_>, _>>()
-            .map(|images| images.concat())
-    }
-
-    fn read_one(&self, index: usize, labels: &[Option<u16>]) -> Result<Vec<u8>, ImageFileError> {
-        let image = self.options.read(&self.paths[index]);
-        let (true, Err(error)) = (self.options.skip_bad, &image) else {
-            return image;
-        };
-        tracing::warn!("{}; passed over", first_messages(slice::from_ref(error)));
-        let len = self.paths.len();
-        (1..len)
-            .map(|step| (index + step) % len)
-            .filter(|&other| labels[other] == labels[index])
-            .take(MAX_SUBSTITUTES)
-            .find_map(|other| self.options.read(&self.paths[other]).ok())
-            .map_or(image, Ok)
-    }
-}
-
-/// Does `work` for each of `0..count` on all cores, in threads of its own: those of a pool may all be
-/// waiting for what is being read.
-fn in_parallel<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
-    let next = AtomicUsize::new(0);
-    let take_turns = || {
-        let mut done = Vec::new();
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            if index >= count {
-                return done;
-            }
-            done.push((index, work(index)));
-        }
-    };
-    let mut results = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads.min(count))
-            .map(|_| scope.spawn(take_turns))
-            .collect();
-        let mut results = Vec::with_capacity(count);
-        for worker in workers {
-            match worker.join() {
-                Ok(done) => results.extend(done),
-                Err(payload) => panic::resume_unwind(payload),
-            }
-        }
-        results
-    });
-    results.sort_unstable_by_key(|&(index, _)| index);
-    results.into_iter().map(|(_, result)| result).collect()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -503,6 +406,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::images::Channels;
 
     const OPTIONS: FolderOptions = FolderOptions {
         channels: Channels::Rgb,
@@ -543,7 +447,7 @@ mod tests {
         bytes.chunks(3 * 16).map(|image| image[0]).collect()
     }
 
-    fn load(dir: &TempDir, options: &FolderOptions) -> Result<Splits, FolderError> {
+    fn load(dir: &TempDir, options: &FolderOptions) -> Result<Splits<ImageDataset>, FolderError> {
         load_folder(dir.path(), options)
     }
 

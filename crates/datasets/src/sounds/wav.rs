@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Tensor, TensorData};
 use hound::{SampleFormat, WavReader, WavSpec, WavWriter};
 
-use crate::bytes::open;
+use crate::files::open;
 
 /// The most samples, all channels together (1 GiB of 32-bit floats).
 pub const MAX_SAMPLES: usize = 1 << 28;

@@ -20,7 +20,7 @@ use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
 use serde::{Deserialize, Serialize};
 
-use crate::points::Points;
+use super::points::Points;
 use crate::splits::Splits;
 
 /// Points to learn from, and points held out.

@@ -20,7 +20,7 @@ use image::{
     RgbaImage,
 };
 
-use crate::bytes::{normalised_bytes, open, read_at_most};
+use crate::files::{open, read_at_most};
 
 /// The most pixels of a picture, before and after resizing: 8192 × 8192.
 pub const MAX_PIXELS: u64 = 1 << 26;
@@ -517,6 +517,11 @@ pub(crate) fn first_messages(errors: &[ImageFileError]) -> String {
         })
         .collect();
     messages.join("; ")
+}
+
+/// b / 127.5 − 1 for each byte b, computed in f64.
+pub(super) fn normalised_bytes() -> [f32; 256] {
+    std::array::from_fn(|byte| (byte as f64 / 127.5 - 1.0) as f32)
 }
 
 #[cfg(test)]

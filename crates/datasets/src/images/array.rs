@@ -21,8 +21,8 @@ use std::path::{Path, PathBuf};
 use zip::ZipArchive;
 use zip::result::ZipError;
 
-use crate::bytes::{open, read_at_most, sha256};
-use crate::image_dataset::{ImageDataset, MAX_CLASSES};
+use super::dataset::{ImageDataset, MAX_CLASSES};
+use crate::files::{open, read_at_most, sha256};
 use crate::splits::{Splits, split_by_hash};
 
 /// How a `.npy` file starts.
@@ -171,7 +171,7 @@ pub enum ArrayError {
 /// # Errors
 ///
 /// See [`ArrayFileError`].
-pub fn load_array(path: &Path, limit: u64) -> Result<Splits, ArrayFileError> {
+pub fn load_array(path: &Path, limit: u64) -> Result<Splits<ImageDataset>, ArrayFileError> {
     let at = |array: Option<&str>| {
         let array = array.map(str::to_owned);
         move |source| ArrayFileError {
@@ -239,7 +239,7 @@ struct Images {
 }
 
 impl Images {
-    fn into_splits(self, labels: Option<Vec<u16>>) -> Result<Splits, ArrayError> {
+    fn into_splits(self, labels: Option<Vec<u16>>) -> Result<Splits<ImageDataset>, ArrayError> {
         let keys: Vec<String> = (0..self.count).map(|index| index.to_string()).collect();
         let (train, test) = split_by_hash(&keys).ok_or(ArrayError::OneImage)?;
         let classes = labels
@@ -537,7 +537,7 @@ mod tests {
         archive.finish().unwrap().into_inner()
     }
 
-    fn load(bytes: &[u8]) -> Result<Splits, ArrayFileError> {
+    fn load(bytes: &[u8]) -> Result<Splits<ImageDataset>, ArrayFileError> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("images.npz");
         fs::write(&path, bytes).unwrap();

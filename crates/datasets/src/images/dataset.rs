@@ -8,10 +8,8 @@ use std::fmt;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::bytes::normalised_bytes;
-use crate::error::PartsError;
-use crate::image_file::ImageFileError;
-use crate::image_folder::StreamedImages;
+use super::picture::{ImageFileError, normalised_bytes};
+use super::streamed::StreamedImages;
 
 /// Images of one size, some or all of them with a class.
 #[derive(Clone, PartialEq, Eq)]
@@ -22,6 +20,43 @@ pub struct ImageDataset {
     /// The class of each image, below `class_names.len()`, if it has one.
     labels: Vec<Option<u16>>,
     class_names: Vec<String>,
+}
+
+/// Why pixels, shape, labels and class names do not make a dataset.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PartsError {
+    /// There is not one image.
+    #[error("a dataset needs at least one image; there are no labels")]
+    NoImages,
+    /// There are more class names than labels can number.
+    #[error("a dataset has at most {MAX_CLASSES} classes; there are {found} class names")]
+    Classes {
+        /// The number of class names.
+        found: usize,
+    },
+    /// The number of pixel values is not what labels and shape imply.
+    #[error(
+        "{images} labels and the image shape {shape:?} (channels, height, width) do not fit \
+         {found} pixel values"
+    )]
+    Pixels {
+        /// The number of labels.
+        images: usize,
+        /// Channels, height and width.
+        shape: [usize; 3],
+        /// The number of pixel values.
+        found: usize,
+    },
+    /// A label is no class.
+    #[error("label {label} of image {index} is out of range: there are {num_classes} classes")]
+    Label {
+        /// Which image, from 0.
+        index: usize,
+        /// The label found.
+        label: u16,
+        /// Labels run from 0 to one below this.
+        num_classes: usize,
+    },
 }
 
 /// Where the images are.
@@ -78,7 +113,7 @@ impl ImageDataset {
     }
 
     /// As [`from_parts`](Self::from_parts), of parts that are known to fit.
-    pub(crate) fn held(
+    pub(super) fn held(
         pixels: Vec<u8>,
         shape: [usize; 3],
         labels: Vec<Option<u16>>,
@@ -93,7 +128,7 @@ impl ImageDataset {
     }
 
     /// A dataset of files that are decoded when they are asked for.
-    pub(crate) fn streamed(
+    pub(super) fn streamed(
         images: StreamedImages,
         shape: [usize; 3],
         labels: Vec<Option<u16>>,

@@ -8,7 +8,7 @@
 
 use std::io::{self, Read};
 
-use crate::bytes::read_at_most;
+use crate::files::read_at_most;
 
 /// Width and height of an image in pixels.
 pub const SIDE: usize = 32;

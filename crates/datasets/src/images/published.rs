@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use tar::Archive;
 
-use crate::bytes::{Sha256Writer, open_unpacked, sha256};
-use crate::catalogue::{CIFAR10_ARCHIVE, DatasetFile, DatasetName, Split};
-use crate::cifar10;
-use crate::error::DatasetError;
-use crate::idx::{self, IdxArray};
-use crate::image_dataset::ImageDataset;
+use super::cifar10;
+use super::dataset::ImageDataset;
+use super::error::DatasetError;
+use super::idx::{self, IdxArray};
+use crate::files::catalogue::{CIFAR10_ARCHIVE, DatasetFile, DatasetName, Split};
+use crate::files::{Sha256Writer, open_unpacked, sha256};
 
 /// The most bytes that the archive of CIFAR-10 may unpack to: the six batches, and some text.
 const MAX_ARCHIVE_LEN: u64 = 256 << 20;

@@ -1,13 +1,10 @@
-//! The datasets that the program knows by name: their files, checksums and classes, and where they
-//! lie on this machine.
+//! The data sets that are known by name: their files, checksums and classes.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-
-use crate::error::DatasetError;
 
 /// A dataset that the program knows by name, in kebab case everywhere: `mnist`, `fashion-mnist`,
 /// `cifar10`.
@@ -216,7 +213,7 @@ impl DatasetName {
     }
 
     /// Whether `dir` holds at least one of the dataset's files.
-    fn has_files_in(self, dir: &Path) -> bool {
+    pub(super) fn has_files_in(self, dir: &Path) -> bool {
         let has_archive = self == Self::Cifar10 && dir.join(CIFAR10_ARCHIVE).is_file();
         has_archive
             || [Split::Train, Split::Test]
@@ -265,7 +262,7 @@ impl FromStr for DatasetName {
         found.ok_or_else(|| UnknownName {
             kind: "dataset",
             found: text.to_owned(),
-            known: list(Self::ALL.map(Self::as_str)),
+            known: Self::ALL.map(Self::as_str).join(", "),
         })
     }
 }
@@ -279,65 +276,14 @@ impl FromStr for Split {
         found.ok_or_else(|| UnknownName {
             kind: "split",
             found: text.to_owned(),
-            known: list(both.map(Self::as_str)),
+            known: both.map(Self::as_str).join(", "),
         })
     }
-}
-
-/// The folder that holds the dataset's files.
-///
-/// With `data_dir` it is `data_dir/NAME`, or `data_dir` itself if the files lie there. Without, it
-/// is the first `data/NAME` with files in it, from the working folder up to the root of the file
-/// system, so the program works anywhere inside a clone.
-///
-/// # Errors
-///
-/// [`DatasetError::NotFound`], which lists every folder that was looked into.
-pub fn find(name: DatasetName, data_dir: Option<&Path>) -> Result<PathBuf, DatasetError> {
-    let candidates = match data_dir {
-        Some(dir) => vec![dir.join(name.as_str()), dir.to_owned()],
-        // A working folder that was deleted has no path; "." then says as much as can be said.
-        None => upward(
-            &std::env::current_dir().unwrap_or_else(|_| ".".into()),
-            name,
-        ),
-    };
-    first_with_files(name, candidates)
-}
-
-/// `data/NAME` in `start` and in each folder above it.
-fn upward(start: &Path, name: DatasetName) -> Vec<PathBuf> {
-    start
-        .ancestors()
-        .map(|dir| dir.join("data").join(name.as_str()))
-        .collect()
-}
-
-fn first_with_files(name: DatasetName, candidates: Vec<PathBuf>) -> Result<PathBuf, DatasetError> {
-    match candidates.iter().find(|dir| name.has_files_in(dir)) {
-        Some(dir) => Ok(dir.clone()),
-        None => Err(DatasetError::NotFound {
-            name,
-            example: name.files(Split::Train)[0].name,
-            looked_in: candidates,
-        }),
-    }
-}
-
-/// The items, separated by commas.
-pub(crate) fn list(items: impl IntoIterator<Item = impl AsRef<Path>>) -> String {
-    let items: Vec<String> = items
-        .into_iter()
-        .map(|item| item.as_ref().display().to_string())
-        .collect();
-    items.join(", ")
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-
-    use std::fs;
 
     use super::*;
 
@@ -355,41 +301,5 @@ mod tests {
         );
         assert_eq!("test".parse::<Split>().unwrap(), Split::Test);
         assert!("valid".parse::<Split>().is_err());
-    }
-
-    #[test]
-    fn the_working_folder_and_all_above_it_are_searched() {
-        let root = tempfile::tempdir().unwrap();
-        let data = root.path().join("data/mnist");
-        let nested = root.path().join("a/b/c");
-        fs::create_dir_all(&data).unwrap();
-        fs::create_dir_all(&nested).unwrap();
-        let find_from =
-            |start| first_with_files(DatasetName::Mnist, upward(start, DatasetName::Mnist));
-
-        // A folder without the files does not count, and the error lists every place.
-        let message = find_from(&nested).unwrap_err().to_string();
-        for place in [nested.join("data/mnist"), data.clone()] {
-            assert!(message.contains(&place.display().to_string()), "{message}");
-        }
-        assert!(message.contains("--data-dir"), "{message}");
-
-        fs::write(data.join("t10k-labels-idx1-ubyte.gz"), "").unwrap();
-        assert_eq!(find_from(&nested).unwrap(), data);
-        assert_eq!(find_from(root.path()).unwrap(), data);
-    }
-
-    #[test]
-    fn a_data_folder_holds_the_dataset_or_its_files() {
-        let root = tempfile::tempdir().unwrap();
-        let inner = root.path().join("cifar10");
-        fs::create_dir(&inner).unwrap();
-        let find = |dir: &Path| find(DatasetName::Cifar10, Some(dir));
-        assert!(find(root.path()).is_err());
-        fs::write(inner.join("test_batch.bin"), "").unwrap();
-        assert_eq!(find(root.path()).unwrap(), inner);
-        assert_eq!(find(&inner).unwrap(), inner);
-        fs::rename(inner.join("test_batch.bin"), inner.join(CIFAR10_ARCHIVE)).unwrap();
-        assert_eq!(find(root.path()).unwrap(), inner);
     }
 }

@@ -17,7 +17,7 @@
 use std::io::{self, Read};
 use std::path::Path;
 
-use crate::bytes::{Interrupted, open_unpacked, read_at_most, sha256};
+use crate::files::{Interrupted, open_unpacked, read_at_most, sha256};
 
 /// The most elements that a file may announce (1 GiB).
 pub const MAX_ELEMENTS: u64 = 1 << 30;

@@ -15,7 +15,7 @@ use csv::{ByteRecord, ReaderBuilder, Trim};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::bytes::{open, read_at_most};
+use crate::files::{open, read_at_most};
 use crate::splits::{Splits, split_by_hash};
 
 /// The most bytes of a CSV file.

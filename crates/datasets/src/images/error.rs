@@ -3,29 +3,13 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::catalogue::{DatasetName, list};
-use crate::cifar10::Cifar10Error;
-use crate::idx::IdxError;
-use crate::image_dataset::MAX_CLASSES;
+use super::cifar10::Cifar10Error;
+use super::idx::IdxError;
+use crate::files::DatasetName;
 
 /// Why a dataset cannot be loaded: which file, what is wrong with it and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
-    /// The dataset lies in none of the places where it is looked for.
-    #[error(
-        "no files of the dataset {name} (such as {example}) in any of: {}; \
-         `trainer data fetch {name}` brings them, --data-dir DIR names a folder that holds {name}/ \
-         or the files themselves, and data/README.md says where they come from",
-        list(looked_in)
-    )]
-    NotFound {
-        /// The dataset.
-        name: DatasetName,
-        /// One of its files.
-        example: &'static str,
-        /// The folders that were looked into, in order.
-        looked_in: Vec<PathBuf>,
-    },
     /// Some of the dataset's files are there, this one is not.
     #[error(
         "{} is missing, and so is {file}.gz beside it; put either there \
@@ -106,42 +90,5 @@ pub enum DatasetError {
         expected: &'static str,
         /// The checksum of the file.
         found: String,
-    },
-}
-
-/// Why pixels, shape, labels and class names do not make a dataset.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PartsError {
-    /// There is not one image.
-    #[error("a dataset needs at least one image; there are no labels")]
-    NoImages,
-    /// There are more class names than labels can number.
-    #[error("a dataset has at most {MAX_CLASSES} classes; there are {found} class names")]
-    Classes {
-        /// The number of class names.
-        found: usize,
-    },
-    /// The number of pixel values is not what labels and shape imply.
-    #[error(
-        "{images} labels and the image shape {shape:?} (channels, height, width) do not fit \
-         {found} pixel values"
-    )]
-    Pixels {
-        /// The number of labels.
-        images: usize,
-        /// Channels, height and width.
-        shape: [usize; 3],
-        /// The number of pixel values.
-        found: usize,
-    },
-    /// A label is no class.
-    #[error("label {label} of image {index} is out of range: there are {num_classes} classes")]
-    Label {
-        /// Which image, from 0.
-        index: usize,
-        /// The label found.
-        label: u16,
-        /// Labels run from 0 to one below this.
-        num_classes: usize,
     },
 }
