@@ -67,6 +67,9 @@ pub struct RunConfig {
     /// The grids drawn during training; also the defaults of `trainer sample`.
     #[serde(default)]
     pub sampling: SamplingConfig,
+    /// What the program found in the data.
+    #[serde(default, skip_serializing_if = "Found::is_empty")]
+    pub found: Found,
 }
 
 /// `[data]`: a published data set, or the images at a path.
@@ -90,12 +93,34 @@ pub struct DataConfig {
     pub skip_bad: bool,
     /// The most MiB of pixels that are held in memory.
     pub cache_mib: u64,
-    /// SHA-256 of the data at the path, as the program found them when the run began.
+    /// [`Found::fingerprint`] where it stood in files before there was `[found]`.
+    #[serde(skip_serializing)]
+    pub(crate) fingerprint: Option<String>,
+    /// [`Found::normalisation`] where it stood in files before there was `[found]`.
+    #[serde(skip_serializing)]
+    pub(crate) normalisation: Option<Normalisation>,
+}
+
+/// `[found]`: what the program found in the data when the run began, which it writes and nobody asks for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Found {
+    /// SHA-256 of the data at a path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
-    /// `[data.normalisation]`: how points were normalised, as the program found it when the run began.
+    /// The names of the classes, by label; empty where there are none, or where the run was begun before
+    /// they were kept.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub class_names: Vec<String>,
+    /// `[found.normalisation]`: how points were normalised.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub normalisation: Option<Normalisation>,
+}
+
+impl Found {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// `[noise]`
@@ -629,8 +654,17 @@ impl RunConfig {
             .map(|embeds| embeds - 1)
     }
 
+    /// What files from before `[found]` hold of it in `[data]`, put in its place.
+    fn with_found_moved(mut self) -> Self {
+        let (data, found) = (&mut self.data, &mut self.found);
+        let (fingerprint, normalisation) = (data.fingerprint.take(), data.normalisation.take());
+        found.fingerprint = found.fingerprint.take().or(fingerprint);
+        found.normalisation = found.normalisation.take().or(normalisation);
+        self
+    }
+
     fn with_overrides(self, overrides: &[String]) -> Result<Self, ConfigError> {
-        let mut config = self;
+        let mut config = self.with_found_moved();
         for text in overrides {
             let error = |message: String| ConfigError::Override {
                 text: text.clone(),
@@ -653,7 +687,7 @@ impl RunConfig {
                 .try_into()
                 .map_err(|e: toml::de::Error| error(explain(e.message())))?;
         }
-        Ok(config)
+        Ok(config.with_found_moved())
     }
 
     /// What makes no sense for points.
@@ -689,11 +723,11 @@ impl RunConfig {
                 });
             }
         }
-        let normalisation = self.data.normalisation.as_ref();
+        let normalisation = self.found.normalisation.as_ref();
         let dimensions = self.mlp.dimensions();
         if normalisation.is_some_and(|n| [n.offset.len(), n.columns.len()] != [dimensions; 2]) {
             return Err(BadValue {
-                key: "data.normalisation".to_owned(),
+                key: "found.normalisation".to_owned(),
                 message: format!("expected columns and offset for {dimensions} coordinates"),
             });
         }
@@ -1128,6 +1162,36 @@ mod tests {
     fn what_is_saved_reads_back_the_same() {
         let config = parse(TEXT, &["noise.schedule={kind=\"cosine\"}"]).unwrap();
         assert_eq!(parse(&config.to_toml().unwrap(), &[]).unwrap(), config);
+    }
+
+    #[test]
+    fn what_was_found_is_read_where_older_files_hold_it() {
+        let normalisation = "columns = [\"x\", \"y\"]\noffset = [1.0, 2.0]\nscale = 3.0\n";
+        let text = |found: &str, of_found: &str| {
+            format!(
+                "[data]\npath = \"a.csv\"\n{found}fingerprint = \"abc\"\n[{of_found}.normalisation]\n\
+                 {normalisation}[mlp]\ndimensions = 2\n[training]\nsteps = 10\n\
+                 [sampling.clipping]\nkind = \"none\"\n"
+            )
+        };
+        let old = parse(&text("", "data"), &[]).unwrap();
+        let new = parse(&text("[found]\n", "found"), &[]).unwrap();
+        assert_eq!(old, new);
+        assert_eq!(new.found.fingerprint.as_deref(), Some("abc"));
+        assert_eq!(new.found.normalisation.as_ref().unwrap().scale, 3.0);
+        let saved = old.to_toml().unwrap();
+        let (asked, found) = saved.split_once("[found]").unwrap();
+        assert!(
+            !asked.contains("fingerprint") && found.contains("fingerprint"),
+            "{saved}"
+        );
+        assert_eq!(parse(&saved, &[]).unwrap(), old);
+        assert_eq!(
+            old.overridden(&["data.path=b.csv".to_owned()])
+                .unwrap()
+                .found,
+            old.found
+        );
     }
 
     #[test]

@@ -5,12 +5,12 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor, TensorData};
 use datasets::{
-    Channels, FolderOptions, ImageDataset, ImageFileError, Normalisation, Points, Split, Splits,
-    load_array, load_folder, load_points,
+    Channels, FolderOptions, ImageDataset, ImageFileError, Points, Split, Splits, load_array,
+    load_folder, load_points,
 };
 
 use crate::Usage;
-use crate::config::RunConfig;
+use crate::config::{Found, RunConfig};
 use crate::streams::{Purpose, Streams};
 
 /// Examples to learn from.
@@ -169,7 +169,7 @@ pub fn load_images(config: &RunConfig, data_dir: Option<&Path>) -> Result<Splits
 
 /// Refuses data that are not those that a run began with.
 fn check_fingerprint(config: &RunConfig, found: Option<&str>) -> Result<()> {
-    if config.data.fingerprint.is_some() && config.data.fingerprint.as_deref() != found {
+    if config.found.fingerprint.is_some() && config.found.fingerprint.as_deref() != found {
         bail!(
             "the data of {} are not those that the run began with: some came, went or changed. Bring \
              them back to go on (data.path may say where), or start a new run",
@@ -190,11 +190,16 @@ pub fn load_test_images(config: &RunConfig, data_dir: Option<&Path>) -> Result<I
     }
 }
 
-/// How the points of a data set were normalised, as a configuration keeps it.
-pub fn normalisation(dataset: &Dataset) -> Option<Normalisation> {
-    match dataset {
-        Dataset::Images(_) => None,
-        Dataset::Points(points) => Some(points.normalisation().clone()),
+/// What was found in the data, as the configuration of a run keeps it.
+pub fn found(splits: &Splits<Dataset>) -> Found {
+    let (class_names, normalisation) = match &splits.train {
+        Dataset::Images(images) => (images.class_names().to_vec(), None),
+        Dataset::Points(points) => (Vec::new(), Some(points.normalisation().clone())),
+    };
+    Found {
+        fingerprint: splits.fingerprint.clone(),
+        class_names,
+        normalisation,
     }
 }
 

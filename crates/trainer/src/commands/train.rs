@@ -177,8 +177,7 @@ fn fit(mut config: RunConfig, splits: &Splits<Dataset>) -> Result<RunConfig> {
         key: key.to_owned(),
         message,
     };
-    config.data.fingerprint = splits.fingerprint.clone();
-    config.data.normalisation = data::normalisation(train_split);
+    config.found = data::found(splits);
     let [channels, height, width] = train_split.example_shape();
     if config.data.is_points() {
         if config.mlp.dimensions.is_some_and(|given| given != channels) {

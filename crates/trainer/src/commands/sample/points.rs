@@ -102,9 +102,9 @@ pub(super) fn draw(
         pictures::save_gif(&frames, FRAME_TIME, path)?;
         println!("wrote {}", path.display());
     }
-    let normalisation = opened.checkpoint.config().data.normalisation.as_ref();
+    let normalisation = opened.checkpoint.config().found.normalisation.as_ref();
     let normalisation = normalisation.context(
-        "the configuration of the run has no [data.normalisation]: it was changed by hand",
+        "the configuration of the run has no [found.normalisation]: it was changed by hand",
     )?;
     write_csv(&drawn, normalisation, &csv)?;
     println!("wrote {}", csv.display());
