@@ -16,7 +16,7 @@ use burn::nn::{GroupNorm, GroupNormConfig, Linear, LinearConfig, PaddingConfig2d
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use cpu_ops::{Plus, Sampling};
-use datasets::ImageDataset;
+use datasets::{ImageDataset, Split};
 use evaluation::Features;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -69,19 +69,55 @@ pub struct ImageSet {
 }
 
 impl ImageSet {
-    /// The first `count` images of a data set; all of them where there are no more.
+    /// All images of a data set.
     ///
     /// # Errors
     ///
     /// An image that cannot be read, where they are read file by file.
-    pub fn first(dataset: &ImageDataset, count: usize) -> Result<Self> {
-        let indices: Vec<usize> = (0..count.min(dataset.len())).collect();
+    pub fn all(dataset: &ImageDataset) -> Result<Self> {
+        Self::select(dataset, &Vec::from_iter(0..dataset.len()))
+    }
+
+    /// `count` images of a data set by chance, in their order, always the same ones of the same split; all
+    /// of them where there are no more. The first ones would not do: those of a folder are of its first
+    /// classes.
+    ///
+    /// # Errors
+    ///
+    /// As [`all`](Self::all).
+    pub fn random_subset(dataset: &ImageDataset, count: usize, split: Split) -> Result<Self> {
+        if count >= dataset.len() {
+            return Self::all(dataset);
+        }
+        let mut rng = Streams::new(SEED).at(Purpose::Reference, split as u64);
+        let mut indices = rand::seq::index::sample(&mut rng, dataset.len(), count).into_vec();
+        indices.sort_unstable();
+        Self::select(dataset, &indices)
+    }
+
+    fn select(dataset: &ImageDataset, indices: &[usize]) -> Result<Self> {
         Ok(Self {
-            pixels: dataset.read(&indices)?,
+            pixels: dataset.read(indices)?,
             shape: [dataset.channels(), dataset.height(), dataset.width()],
             labels: indices.iter().map(|&index| dataset.label(index)).collect(),
             num_classes: dataset.num_classes(),
         })
+    }
+
+    /// The images of these classes alone, where any are named.
+    pub fn of_classes(self, classes: Option<&[Option<usize>]>) -> Self {
+        let Some(classes) = classes else {
+            return self;
+        };
+        let image_len = self.shape.iter().product();
+        let images = self.pixels.chunks_exact(image_len).zip(&self.labels);
+        let (pixels, labels): (Vec<&[u8]>, Vec<Option<usize>>) =
+            images.filter(|(_, label)| classes.contains(label)).unzip();
+        Self {
+            pixels: pixels.concat(),
+            labels,
+            ..self
+        }
     }
 
     /// The number of images.
@@ -408,6 +444,28 @@ pub(crate) mod tests {
         set.labels.fill(None);
         let error = Classifier::train(&set, 2, &device).unwrap_err().to_string();
         assert!(error.contains("0 images with a class"), "{error}");
+    }
+
+    #[test]
+    fn a_subset_is_of_all_classes_and_always_the_same() {
+        // As in a folder: all of the first class, then all of the second.
+        let labels = (0..100).map(|index| Some(u16::from(index >= 50)));
+        let names = vec!["a".to_owned(), "b".to_owned()];
+        let pixels = (0..100).collect();
+        let dataset = ImageDataset::from_parts(pixels, [1, 1, 1], labels.collect(), names).unwrap();
+        let subset = |split| ImageSet::random_subset(&dataset, 40, split).unwrap();
+        let some = subset(Split::Train);
+        assert_eq!(some.len(), 40);
+        let second = some.labels().iter().filter(|label| **label == Some(1));
+        assert!((10..30).contains(&second.count()));
+        assert!(some.pixels.is_sorted());
+        assert_eq!(some.pixels, subset(Split::Train).pixels);
+        assert_ne!(some.pixels, subset(Split::Test).pixels);
+        let all = ImageSet::random_subset(&dataset, 100, Split::Train).unwrap();
+        assert_eq!(all.pixels, (0..100).collect::<Vec<u8>>());
+        let second = all.of_classes(Some(&[Some(1)]));
+        assert_eq!(second.pixels, (50..100).collect::<Vec<u8>>());
+        assert!(second.labels().iter().all(|&label| label == Some(1)));
     }
 
     #[test]

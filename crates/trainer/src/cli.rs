@@ -159,7 +159,7 @@ pub struct SampleArgs {
     /// Number of images or points [default: 10 of each class, else 64; 2000 points].
     #[arg(long, value_name = "N")]
     pub count: Option<usize>,
-    /// Classes to draw, in turn: numbers with commas between them, or `none` [default: all].
+    /// Classes to draw, in turn: names or numbers with commas between them, or `none` [default: all].
     #[arg(long, value_name = "CLASSES")]
     pub class: Option<String>,
     /// The noise to begin with, x_T: the tensor `noise` [N, C, H, W] of a safetensors file. Without
@@ -223,7 +223,7 @@ pub struct EditArgs {
     /// Images of the strip, both ends among them.
     #[arg(long, value_name = "N", default_value_t = 9)]
     pub frames: usize,
-    /// Class to draw: a number or `none`.
+    /// Class to draw: a name, a number or `none`.
     #[arg(long, default_value = "none")]
     pub class: String,
     /// The picture: the image, what --mask keeps of it, and what was made of it; or the strip [default:
@@ -266,8 +266,12 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub count: usize,
     /// Ask for no classes: their balance is then the network's own.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "class")]
     pub unconditional: bool,
+    /// Draw these classes alone, names or numbers with commas between them, and compare them with the
+    /// images of these classes [default: all].
+    #[arg(long, value_name = "CLASSES")]
+    pub class: Option<String>,
     /// The network whose features are scored.
     #[arg(long, value_enum, default_value_t = FeatureKind::Classifier)]
     pub features: FeatureKind,
@@ -287,7 +291,7 @@ pub struct EvaluateArgs {
     /// Timesteps of the chain that they are measured at; the others are estimated from these.
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub likelihood_timesteps: usize,
-    /// Take only the first N images of each split to train the classifier and to compare with.
+    /// Take only N images of each split, by chance, to train the classifier and to compare with.
     #[arg(long, value_name = "N")]
     pub reference_images: Option<usize>,
     /// Steps that the classifier is trained for, whose features are scored [default: three passes over
@@ -434,9 +438,9 @@ pub struct ExportArgs {
     /// of the lowest held-out loss.
     #[arg(long)]
     pub best: bool,
-    /// Write the network of this class alone, which is told no class: an ordinary DDPM.
-    #[arg(long, value_name = "K", conflicts_with = "unconditional")]
-    pub class: Option<usize>,
+    /// Write the network of this class (a name or a number) alone, which is told no class: an ordinary DDPM.
+    #[arg(long, value_name = "CLASS", conflicts_with = "unconditional")]
+    pub class: Option<String>,
     /// Write the network of no class alone, which is told no class: an ordinary DDPM.
     #[arg(long)]
     pub unconditional: bool,

@@ -37,8 +37,8 @@ impl Evaluator {
         else {
             return Ok(None);
         };
-        let training = ImageSet::first(training, usize::MAX)?;
-        let test = ImageSet::first(test, usize::MAX)?;
+        let training = ImageSet::all(training)?;
+        let test = ImageSet::all(test)?;
         let network = cache.classifier(&training, default_steps(training.len()), device)?;
         Ok(Some(Self {
             reference: Reference::new(cache, network, &training, &test)?,

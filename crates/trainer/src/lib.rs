@@ -9,6 +9,7 @@ pub mod atomic_file;
 pub mod batches;
 pub mod captions;
 pub mod checkpoint;
+pub mod class_names;
 pub mod classifier;
 pub mod cli;
 pub mod commands;

@@ -1,7 +1,7 @@
 //! Drawing new images: the network, a sampler of [`denoising`], guidance and the random streams put
 //! together.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use burn::tensor::{Device, Tensor};
 use denoising::{
     Ddim, DdimOptions, Ddpm, Deis, Denoising, DpmSolver2M, DpmSolver2MSde, DpmSolver2S, Guidance,
@@ -287,33 +287,6 @@ pub fn every_class(count: usize, null_label: Option<usize>) -> Vec<Option<usize>
     (0..count).map(class).collect()
 }
 
-/// Classes as they are typed: numbers with commas between them, or `none`.
-pub fn parse_classes(text: &str, null_label: Option<usize>) -> Result<Vec<Option<usize>>> {
-    text.split(',')
-        .map(str::trim)
-        .map(|class| {
-            if class == "none" {
-                return Ok(None);
-            }
-            let Some(classes) = null_label else {
-                bail!(Usage(
-                    "--class: the network of this run knows no classes \
-                     (conditioning.class_labels = false)"
-                        .to_owned()
-                ));
-            };
-            match class.parse() {
-                Ok(class) if class < classes => Ok(Some(class)),
-                _ => bail!(Usage(format!(
-                    "--class {class:?}: expected numbers from 0 to {} with commas between them, or \
-                     `none`",
-                    classes - 1
-                ))),
-            }
-        })
-        .collect()
-}
-
 fn halves(tensor: Tensor<4>) -> [Tensor<4>; 2] {
     let half = tensor.dims()[0] / 2;
     [
@@ -334,20 +307,5 @@ mod tests {
         assert_eq!(classes, [0, 0, 1, 1, 2, 2].map(Some));
         assert_eq!(every_class(2, None), [None, None]);
         assert_eq!(every_class(2, Some(3)), [0, 1].map(Some));
-    }
-
-    #[test]
-    fn classes_are_numbers_or_none() {
-        assert_eq!(parse_classes("7", Some(10)).unwrap(), [Some(7)]);
-        assert_eq!(
-            parse_classes("0, 1,none", Some(10)).unwrap(),
-            [Some(0), Some(1), None]
-        );
-        for text in ["10", "-1", "x", "", "1,,2"] {
-            let error = parse_classes(text, Some(10)).unwrap_err().to_string();
-            assert!(error.contains("0 to 9"), "{error}");
-        }
-        assert!(parse_classes("3", None).is_err());
-        assert_eq!(parse_classes("none", None).unwrap(), [None]);
     }
 }

@@ -42,6 +42,8 @@ pub enum Purpose {
     Scores = 11,
     /// The points of a cloud that is made up; one index, 0.
     Cloud = 12,
+    /// Which images of a split are scored against where not all are; the index is the split.
+    Reference = 13,
 }
 
 /// The random streams of one seed.

@@ -128,6 +128,113 @@ fn a_folder_is_learned_from_memory_and_from_its_files_alike() {
 }
 
 #[test]
+fn classes_have_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    make_images(folder);
+    succeed(
+        folder,
+        &as_strs(&train_args("images", 3, &["--out", "run", "--steps", "2"])),
+    );
+    let saved = fs::read_to_string(folder.join("run/config.toml")).unwrap();
+    let (_, found) = saved.split_once("[found]").unwrap();
+    assert!(
+        found.contains("class_names = [\"circles\", \"squares\"]"),
+        "{saved}"
+    );
+
+    let sample = ["sample", "run", "--steps", "2", "--count", "3", "--each"];
+    succeed(
+        folder,
+        &[&sample[..], &["named", "--class", "squares,circles"]].concat(),
+    );
+    succeed(
+        folder,
+        &[&sample[..], &["numbered", "--class", "1,0"]].concat(),
+    );
+    let labels = fs::read_to_string(folder.join("named/labels.csv")).unwrap();
+    let expected =
+        "file,class,name\n000000.png,1,squares\n000001.png,0,circles\n000002.png,1,squares\n";
+    assert_eq!(labels, expected);
+    for image in ["000000.png", "000001.png"] {
+        let read = |each: &str| fs::read(folder.join(each).join(image)).unwrap();
+        assert_eq!(read("named"), read("numbered"));
+    }
+    let wrong = [&sample[..], &["wrong", "--class", "sqares"]].concat();
+    let parts = [
+        "--class \"sqares\"",
+        "circles, squares",
+        "did you mean \"squares\"?",
+    ];
+    fail(folder, &wrong, 2, &parts);
+    let edit = [
+        "edit",
+        "run",
+        "--from",
+        "named/000000.png",
+        "--steps",
+        "2",
+        "--count",
+        "1",
+    ];
+    succeed(folder, &[&edit[..], &["--class", "circles"]].concat());
+    fail(
+        folder,
+        &[&edit[..], &["--class", "circles,squares"]].concat(),
+        2,
+        &["one class"],
+    );
+
+    let few = [
+        "--steps",
+        "2",
+        "--count",
+        "4",
+        "--classifier-steps",
+        "2",
+        "--likelihood-images",
+        "0",
+    ];
+    let evaluate = [
+        &["evaluate", "run", "--neighbours", "1", "--class"][..],
+        &["circles"],
+        &few,
+    ]
+    .concat();
+    let of_one = run(folder, &evaluate);
+    // Of 24 images there may be too few of a class held out.
+    let refused = of_one.stderr.contains("images of these classes");
+    assert!(of_one.code == Some(0) || refused, "{of_one:#?}");
+    fail(
+        folder,
+        &[&evaluate[..4], &["--class", "trees"]].concat(),
+        2,
+        &["circles, squares"],
+    );
+
+    succeed(folder, &["export", "run", "exported"]);
+    let index = fs::read_to_string(folder.join("exported/model_index.json")).unwrap();
+    let index: serde_json::Value = serde_json::from_str(&index).unwrap();
+    assert_eq!(
+        index["id2label"],
+        serde_json::json!({"0": "circles", "1": "squares"})
+    );
+    succeed(
+        folder,
+        &["import", "exported", "back", "--set", "data.path=images"],
+    );
+    succeed(
+        folder,
+        &[
+            "sample", "back", "--class", "squares", "--steps", "2", "--count", "1",
+        ],
+    );
+    succeed(folder, &["export", "run", "one", "--class", "squares"]);
+    let index = fs::read_to_string(folder.join("one/model_index.json")).unwrap();
+    assert!(!index.contains("id2label"), "{index}");
+}
+
+#[test]
 fn grey_images_without_classes_are_learned() {
     let folder = tempfile::tempdir().unwrap();
     make_images(folder.path());

@@ -241,6 +241,20 @@ fn scores_are_measured_during_training_and_tell_the_best_checkpoint() {
 }
 
 #[test]
+fn classes_are_scored_by_themselves() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    train(path, "run", &["--steps", "1"]);
+    evaluate(path, &[("--class", "3,7"), ("--reference-images", "200")]);
+    let scores = scores(path);
+    let sampler = scores["scores"][0]["sampler"].as_str().unwrap();
+    assert!(sampler.ends_with("of class 3,7"), "{sampler}");
+    // About a fifth of 200 by chance; of the first 200 it would be another number.
+    let compared = scores["scores"][0]["reference_samples"].as_u64().unwrap();
+    assert!((20..60).contains(&compared), "{compared}");
+}
+
+#[test]
 fn numbers_that_mean_nothing_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     train(folder.path(), "run", &["--steps", "1"]);

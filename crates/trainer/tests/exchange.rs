@@ -449,7 +449,7 @@ fn classes_that_there_are_not_are_refused() {
         place,
         &["export", run(), "out", "--class", "10"],
         2,
-        &["--class 10", "0 to 9"],
+        &["--class \"10\"", "0 to 9"],
     );
     let both = ["export", run(), "out", "--class", "1", "--unconditional"];
     fail(place, &both, 2, &["--unconditional"]);

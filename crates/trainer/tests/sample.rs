@@ -153,7 +153,8 @@ fn single_images_an_animation_and_a_strip_are_written_too() {
         ],
     );
     let labels = fs::read_to_string(folder.path().join("each/labels.csv")).unwrap();
-    let expected = "file,class\n000000.png,0\n000001.png,1\n000002.png,2\n000003.png,0\n000004.png,1\n000005.png,2\n";
+    let expected = "file,class,name\n000000.png,0,0\n000001.png,1,1\n000002.png,2,2\n000003.png,0,0\n\
+                    000004.png,1,1\n000005.png,2,2\n";
     assert_eq!(labels, expected);
     let single = image::open(folder.path().join("each/000005.png")).unwrap();
     assert_eq!(

@@ -10,12 +10,13 @@ use denoising::{Ddim, DdimInversion, DdimOptions, Denoising, Guidance, X0Clippin
 use tracing::info;
 
 use crate::Usage;
+use crate::class_names::parse_classes;
 use crate::cli::EditArgs;
 use crate::commands::opened::{Opened, at_least, open_images};
 use crate::config::SamplingConfig;
 use crate::pictures;
 use crate::progress;
-use crate::sampling::{Edit, Model, Request, parse_classes, timesteps};
+use crate::sampling::{Edit, Model, Request, timesteps};
 
 /// How far along the chain an image is noised when no strength is given: half of it, or all of it where
 /// a mask says what is kept.
@@ -28,9 +29,13 @@ const INVERSION_ITERATIONS: usize = 4;
 /// Does the edit and writes the picture.
 pub fn run(args: &EditArgs) -> Result<()> {
     let Opened {
-        model, sampling, ..
+        checkpoint,
+        model,
+        sampling,
+        ..
     } = open_images(&args.model)?;
-    let [class] = parse_classes(&args.class, model.null_label)?[..] else {
+    let names = &checkpoint.config().found.class_names;
+    let [class] = parse_classes(&args.class, model.null_label, names)?[..] else {
         bail!(Usage(format!(
             "--class {:?}: an edit has one class",
             args.class

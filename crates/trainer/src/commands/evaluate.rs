@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor};
+use datasets::Split;
 use evaluation::Neighbour;
 use image::DynamicImage;
 use inception::Resize;
@@ -10,6 +11,7 @@ use tracing::info;
 
 use crate::Usage;
 use crate::atomic_file;
+use crate::class_names::parse_classes;
 use crate::classifier::{ImageSet, default_steps};
 use crate::cli::{EvaluateArgs, FeatureKind, InceptionResize};
 use crate::commands::opened::{Opened, at_least, open_images};
@@ -50,12 +52,30 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         device_name,
     } = open_images(&args.model)?;
     let (training, test) = splits(checkpoint.config(), args)?;
+    let names = &checkpoint.config().found.class_names;
+    let asked = match &args.class {
+        Some(text) => Some(parse_classes(text, model.null_label, names)?),
+        None => None,
+    };
 
     let cache = match &args.cache {
         Some(folder) => FeatureCache::new(folder.clone()),
         None => FeatureCache::beside(&args.model.run),
     };
     let network = network(args, &cache, &training, &model.device)?;
+    // What classifies knows all classes; what is compared with are the images of those that are asked for.
+    let training = training.of_classes(asked.as_deref());
+    let test = test.of_classes(asked.as_deref());
+    for (split, set) in [("training", &training), ("held-out", &test)] {
+        if asked.is_some() && set.len() <= args.neighbours {
+            bail!(Usage(format!(
+                "--class: there are {} {split} images of these classes to compare with, and --neighbours \
+                 {} needs more",
+                set.len(),
+                args.neighbours
+            )));
+        }
+    }
     let reference = Reference::new(&cache, network, &training, &test)?;
     let accuracy = reference.accuracy()?;
 
@@ -91,7 +111,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     })?;
     bar.finish_and_clear();
 
-    let sampler = describe(&sampling, args.unconditional)?;
+    let sampler = describe(&sampling, args)?;
     let Scored {
         mut scores,
         neighbours,
@@ -200,8 +220,8 @@ fn splits(config: &RunConfig, args: &EvaluateArgs) -> Result<(ImageSet, ImageSet
         network.sample_size,
         network.sample_size,
     ];
-    let set = |dataset| -> Result<ImageSet> {
-        let set = ImageSet::first(dataset, count)?;
+    let set = |dataset, split| -> Result<ImageSet> {
+        let set = ImageSet::random_subset(dataset, count, split)?;
         if set.shape() != expected {
             bail!(
                 "the images of the data have the shape {:?} (channels, height, width), and the network \
@@ -211,7 +231,10 @@ fn splits(config: &RunConfig, args: &EvaluateArgs) -> Result<(ImageSet, ImageSet
         }
         Ok(set)
     };
-    Ok((set(&splits.train)?, set(&splits.test)?))
+    Ok((
+        set(&splits.train, Split::Train)?,
+        set(&splits.test, Split::Test)?,
+    ))
 }
 
 /// The network that is asked for; a classifier is trained where it is not kept.
@@ -242,13 +265,14 @@ fn network(
 }
 
 /// The settings of a sampler in one line, those that its figures depend on.
-fn describe(sampling: &SamplingConfig, unconditional: bool) -> Result<String> {
+fn describe(sampling: &SamplingConfig, args: &EvaluateArgs) -> Result<String> {
     let spacing = serde_json::to_value(sampling.timestep_spacing)?;
     let spacing = spacing.as_str().unwrap_or_default();
-    let classes = if unconditional {
-        "unconditional".to_owned()
-    } else {
-        format!("guidance {}", sampling.guidance_scale)
+    let guidance = sampling.guidance_scale;
+    let classes = match &args.class {
+        _ if args.unconditional => "unconditional".to_owned(),
+        Some(classes) => format!("guidance {guidance}, of class {classes}"),
+        None => format!("guidance {guidance}"),
     };
     Ok(format!(
         "{}, {} steps, {spacing}, eta {}, {classes}",

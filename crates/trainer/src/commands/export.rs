@@ -12,6 +12,7 @@ use unet::UNet;
 use crate::Usage;
 use crate::atomic_file;
 use crate::checkpoint::Checkpoint;
+use crate::class_names::parse_classes;
 use crate::cli::ExportArgs;
 use crate::config::RunConfig;
 use crate::device;
@@ -25,7 +26,7 @@ pub fn run(args: &ExportArgs) -> Result<()> {
     let device = device::select(None)?;
     let checkpoint = Checkpoint::open(&args.run, args.best)?;
     let config = checkpoint.config();
-    let class = class(args, config.null_label())?;
+    let class = class(args, config)?;
     let Network::UNet(unet) = Model::load(&checkpoint, device.device)?.network else {
         bail!(Usage(format!(
             "{} draws points by a network that diffusers does not have: only networks for images can be \
@@ -65,20 +66,23 @@ pub fn run(args: &ExportArgs) -> Result<()> {
 }
 
 /// The class embedding that is folded into the network, if one is.
-fn class(args: &ExportArgs, null_label: Option<usize>) -> Result<Option<usize>> {
-    match (args.class, args.unconditional, null_label) {
+fn class(args: &ExportArgs, config: &RunConfig) -> Result<Option<usize>> {
+    match (&args.class, args.unconditional, config.null_label()) {
         (None, false, _) => Ok(None),
         (_, _, None) => bail!(Usage(
             "--class and --unconditional: the network of this run knows no classes \
              (conditioning.class_labels = false); leave them out"
                 .to_owned()
         )),
-        (Some(class), _, Some(classes)) if class < classes => Ok(Some(class)),
-        (Some(class), _, Some(classes)) => bail!(Usage(format!(
-            "--class {class}: expected a number from 0 to {}; --unconditional is for no class",
-            classes - 1
-        ))),
-        (None, true, Some(classes)) => Ok(Some(classes)),
+        (Some(text), _, null_label) => {
+            match parse_classes(text, null_label, &config.found.class_names)?[..] {
+                [Some(class)] => Ok(Some(class)),
+                _ => bail!(Usage(format!(
+                    "--class {text:?}: expected one class; --unconditional is for no class"
+                ))),
+            }
+        }
+        (None, true, null_label) => Ok(null_label),
     }
 }
 

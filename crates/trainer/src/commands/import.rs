@@ -81,6 +81,7 @@ fn run_config(pipeline: &PipelineFolder, args: &ImportArgs) -> Result<RunConfig>
     };
     config.network = pipeline.network.clone();
     config.conditioning.class_labels = config.network.num_class_embeds.is_some();
+    config.found.class_names = pipeline.class_names.clone();
     match &pipeline.scheduler {
         Some(scheduler) => {
             config.noise = scheduler.noise.clone();

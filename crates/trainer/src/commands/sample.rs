@@ -13,12 +13,13 @@ use tracing::info;
 
 use crate::Usage;
 use crate::atomic_file;
+use crate::class_names::parse_classes;
 use crate::cli::SampleArgs;
 use crate::commands::noise::evenly_spread;
 use crate::commands::opened::{at_least, open};
 use crate::pictures;
 use crate::progress;
-use crate::sampling::{Model, Request, every_class, parse_classes};
+use crate::sampling::{Model, Request, every_class};
 use crate::tensor_file;
 
 /// Images of each class in a grid when no number is given, and images where there are no classes.
@@ -49,7 +50,8 @@ pub fn run(args: &SampleArgs) -> Result<()> {
         .as_deref()
         .map(|path| tensor_file::read(path, NOISE, &model.device))
         .transpose()?;
-    let classes = classes(args, noise.as_ref(), model.null_label, is_points)?;
+    let names = &checkpoint.config().found.class_names;
+    let classes = classes(args, noise.as_ref(), model.null_label, names, is_points)?;
     if let Some(noise) = &noise {
         check_noise(noise, classes.len(), model.network.example_shape())?;
     }
@@ -83,7 +85,7 @@ pub fn run(args: &SampleArgs) -> Result<()> {
     let drawn = if is_points {
         points::draw(&opened, args, &request, &out)?
     } else {
-        draw_images(model, args, &request, &out)?
+        draw_images(model, args, &request, names, &out)?
     };
     if let Some(path) = &args.tensors {
         let noise = match request.initial_noise {
@@ -101,6 +103,7 @@ fn draw_images(
     model: &Model,
     args: &SampleArgs,
     request: &Request,
+    names: &[String],
     out: &Path,
 ) -> Result<Tensor<4>> {
     let count = request.classes.len();
@@ -127,7 +130,7 @@ fn draw_images(
     pictures::save_png(&pictures::grid(&images, columns)?, out)?;
     println!("wrote {}", out.display());
     if let Some(folder) = &args.each {
-        write_each(&images, &request.classes, folder)?;
+        write_each(&images, &request.classes, names, folder)?;
         println!(
             "wrote {count} images and labels.csv into {}",
             folder.display()
@@ -168,12 +171,13 @@ fn classes(
     args: &SampleArgs,
     noise: Option<&Tensor<4>>,
     null_label: Option<usize>,
+    names: &[String],
     is_points: bool,
 ) -> Result<Vec<Option<usize>>> {
     let asked = args
         .class
         .as_deref()
-        .map(|text| parse_classes(text, null_label))
+        .map(|text| parse_classes(text, null_label, names))
         .transpose()?;
     let count = args.count.or(noise.map(|noise| noise.dims()[0]));
     let count = count.unwrap_or(match (&asked, null_label) {
@@ -189,17 +193,34 @@ fn classes(
     })
 }
 
-fn write_each(images: &[DynamicImage], classes: &[Option<usize>], folder: &Path) -> Result<()> {
-    let mut labels = "file,class\n".to_owned();
+/// Each image by itself, and `labels.csv` with its class by number and by name.
+fn write_each(
+    images: &[DynamicImage],
+    classes: &[Option<usize>],
+    names: &[String],
+    folder: &Path,
+) -> Result<()> {
+    let mut labels = "file,class,name\n".to_owned();
     for (index, (image, class)) in images.iter().zip(classes).enumerate() {
-        let name = format!("{index:06}.png");
-        pictures::save_png(image, &folder.join(&name))?;
+        let file = format!("{index:06}.png");
+        pictures::save_png(image, &folder.join(&file))?;
+        let name = class.and_then(|class| names.get(class));
+        let name = name.map(quoted_where_needed).unwrap_or_default();
         let class = class.map(|class| class.to_string()).unwrap_or_default();
-        writeln!(labels, "{name},{class}").context("cannot write a label")?;
+        writeln!(labels, "{file},{class},{name}").context("cannot write a label")?;
     }
     let path = folder.join("labels.csv");
     atomic_file::write(&path, labels.as_bytes())
         .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// A name as a field of a CSV file.
+fn quoted_where_needed(name: &String) -> String {
+    if name.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    } else {
+        name.clone()
+    }
 }
 
 /// The first images of a request at some moments of their denoising, gathered from all batches.

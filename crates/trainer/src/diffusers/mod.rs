@@ -34,6 +34,8 @@ pub use scheduler::Scheduler;
 const DIFFUSERS_VERSION: &str = "0.42.1";
 
 const MODEL_INDEX: &str = "model_index.json";
+/// The key of the class names in it, as in diffusers' pipelines with classes (DiT).
+const ID2LABEL: &str = "id2label";
 const UNET: &str = "unet";
 const SCHEDULER: &str = "scheduler";
 const CONTENTS: [&str; 3] = [MODEL_INDEX, UNET, SCHEDULER];
@@ -140,6 +142,8 @@ pub struct PipelineFolder {
     pub network: UNetConfig,
     /// The chain and how it is sampled; none where the folder is that of a network alone.
     pub scheduler: Option<Scheduler>,
+    /// The names of the classes, by label; empty where the folder names none.
+    pub class_names: Vec<String>,
     weights: PathBuf,
 }
 
@@ -160,6 +164,10 @@ impl PipelineFolder {
         let scheduler = place(SCHEDULER, SCHEDULER_CONFIG)
             .map(|place| scheduler::read(&Keys::read(&place.join(SCHEDULER_CONFIG))?))
             .transpose()?;
+        let class_names = place("", MODEL_INDEX)
+            .map(|place| Ok(class_names(&Keys::read(&place.join(MODEL_INDEX))?)))
+            .transpose()?
+            .unwrap_or_default();
         let (weights, pickle) = (unet.join(UNET_WEIGHTS), unet.join(UNET_PICKLE));
         if !weights.is_file() && pickle.is_file() {
             return Err(DiffusersError::Pickle { path: pickle });
@@ -167,6 +175,7 @@ impl PipelineFolder {
         Ok(Self {
             network,
             scheduler,
+            class_names,
             weights,
         })
     }
@@ -197,6 +206,16 @@ impl PipelineFolder {
     }
 }
 
+/// The class names of a pipeline, where it has one for each number from 0.
+fn class_names(index: &Keys) -> Vec<String> {
+    let Some(names) = index.values.get(ID2LABEL).and_then(Value::as_object) else {
+        return Vec::new();
+    };
+    let name = |class: usize| names.get(&class.to_string())?.as_str().map(str::to_owned);
+    let names: Option<_> = (0..names.len()).map(name).collect();
+    names.unwrap_or_default()
+}
+
 /// Whether `folder` holds what [`write()`] writes, and nothing else.
 pub fn is_pipeline(folder: &Path) -> bool {
     let is_ours = |entry: io::Result<fs::DirEntry>| {
@@ -208,12 +227,18 @@ pub fn is_pipeline(folder: &Path) -> bool {
 
 /// Writes `unet` and the chain of `config` into the new folder `folder`, every file synced.
 pub fn write(folder: &Path, unet: &UNet, config: &RunConfig) -> Result<(), DiffusersError> {
-    let index = json!({
+    let mut index = json!({
         "_class_name": "DDPMPipeline",
         "_diffusers_version": DIFFUSERS_VERSION,
         "unet": ["diffusers", network::CLASS_NAME],
         "scheduler": ["diffusers", scheduler::CLASS_NAME],
     });
+    let names = &config.found.class_names;
+    if unet.config().num_class_embeds.is_some() && !names.is_empty() {
+        let numbered = names.iter().enumerate();
+        let numbered = numbered.map(|(class, name)| (class.to_string(), json!(name)));
+        index[ID2LABEL] = Value::Object(numbered.collect());
+    }
     let (unet_folder, scheduler_folder) = (folder.join(UNET), folder.join(SCHEDULER));
     let weights = unet_folder.join(UNET_WEIGHTS);
     let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
