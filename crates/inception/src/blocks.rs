@@ -6,7 +6,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::module::{avg_pool2d, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor};
-use cpu_ops::{Plus, Sampling};
+use kernels::{Plus, Sampling};
 
 /// A convolution with bias, then ReLU.
 #[derive(Module, Debug)]
@@ -60,15 +60,15 @@ impl Conv {
             ..Plus::default()
         };
         match (self.padding, [kernel_height, kernel_width]) {
-            (_, [1, 1]) => cpu_ops::conv2d_1x1(x, weight, plus),
-            (Padding::Same, [3, 3]) => cpu_ops::conv2d_3x3(x, weight, plus, Sampling::Same),
+            (_, [1, 1]) => kernels::conv2d_1x1(x, weight, plus),
+            (Padding::Same, [3, 3]) => kernels::conv2d_3x3(x, weight, plus, Sampling::Same),
             (Padding::Same, _) => {
-                cpu_ops::conv2d(x, weight, plus, [kernel_height / 2, kernel_width / 2])
+                kernels::conv2d(x, weight, plus, [kernel_height / 2, kernel_width / 2])
             }
-            (Padding::Valid, _) => cpu_ops::conv2d(x, weight, plus, [0, 0]),
+            (Padding::Valid, _) => kernels::conv2d(x, weight, plus, [0, 0]),
             // Of odd lengths no window reaches into the padding.
             (Padding::ValidStride2, _) => {
-                cpu_ops::conv2d_3x3(x, weight, plus, Sampling::DownBelowRight)
+                kernels::conv2d_3x3(x, weight, plus, Sampling::DownBelowRight)
             }
         }
     }

@@ -15,9 +15,9 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{GroupNorm, GroupNormConfig, Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use cpu_ops::{Plus, Sampling};
 use datasets::{ImageDataset, Split};
 use evaluation::Features;
+use kernels::{Plus, Sampling};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
@@ -222,11 +222,11 @@ impl Stage {
         } else {
             Sampling::Same
         };
-        let x = cpu_ops::conv2d_3x3(x, self.conv.weight.val(), Plus::default(), sampling);
+        let x = kernels::conv2d_3x3(x, self.conv.weight.val(), Plus::default(), sampling);
         let (Some(gamma), Some(beta)) = (&self.norm.gamma, &self.norm.beta) else {
             unreachable!("every group normalisation of the network is affine");
         };
-        cpu_ops::group_norm_silu(
+        kernels::group_norm_silu(
             x,
             gamma.val(),
             beta.val(),

@@ -5,7 +5,7 @@
 //! d = min(decay, (1 + n) / (10 + n)) in step n, so that a short run can be sampled from too.
 
 use burn::tensor::Tensor;
-use cpu_ops::moving_average;
+use kernels::moving_average;
 
 /// The averaged weights as one flat vector, and how many steps they have seen.
 #[derive(Debug, Clone)]

@@ -57,7 +57,7 @@ pub struct Usage(pub String);
 /// Does what the command line asks for; returns the exit code.
 pub fn run(cli: &Cli) -> Result<u8> {
     progress::start_log(cli.verbose);
-    cpu_ops::check_level().map_err(|error| Usage(error.to_string()))?;
+    kernels::check_level().map_err(|error| Usage(error.to_string()))?;
     // On a thread of the pool that the CPU kernels run in: from outside, every kernel would be handed
     // over and waited for.
     rayon::scope(|_| match &cli.command {

@@ -6,7 +6,7 @@
 //! a checkpoint can hold under the parameters' names.
 
 use burn::tensor::Tensor;
-use cpu_ops::{AdamWState, AdamWStep, adamw, sum_of_squares};
+use kernels::{AdamWState, AdamWStep, adamw, sum_of_squares};
 
 use crate::config::{LearningRateSchedule, OptimizerConfig, TrainingConfig};
 

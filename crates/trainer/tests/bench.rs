@@ -67,11 +67,21 @@ fn what_cannot_be_measured_is_refused() {
 fn a_level_that_does_not_exist_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = command(folder.path(), &["devices"]);
-    let output = command.env("CPU_OPS_SIMD", "avx").output().unwrap();
+    let output = command.env("KERNELS_SIMD", "avx").output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(
-        said.contains("CPU_OPS_SIMD") && said.contains("avx512"),
+        said.contains("KERNELS_SIMD") && said.contains("avx512"),
         "{said}"
     );
+    let output = command_empty_level(folder.path());
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// An empty variable is as good as none, as of `KERNELS_SIMD= trainer`.
+fn command_empty_level(folder: &std::path::Path) -> std::process::Output {
+    command(folder, &["devices"])
+        .env("KERNELS_SIMD", "")
+        .output()
+        .unwrap()
 }

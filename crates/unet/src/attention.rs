@@ -10,7 +10,7 @@
 use burn::module::Module;
 use burn::nn::{GroupNorm, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
-use cpu_ops::Plus;
+use kernels::Plus;
 
 use crate::resnet::normalise;
 
@@ -53,7 +53,7 @@ impl Attention {
         };
         let [q, k, v] = [&self.to_q, &self.to_k, &self.to_v]
             .map(|linear| pixelwise(linear, normalised.clone(), None));
-        let attended = cpu_ops::attention(q, k, v, self.heads);
+        let attended = kernels::attention(q, k, v, self.heads);
         let [to_out] = &self.to_out;
         pixelwise(to_out, attended, Some(x))
     }
@@ -68,5 +68,5 @@ fn pixelwise(linear: &Linear, x: Tensor<4>, residual: Option<Tensor<4>>) -> Tens
         residual,
         ..Plus::default()
     };
-    cpu_ops::conv2d_1x1(x, weight.reshape([outputs, inputs, 1, 1]), plus)
+    kernels::conv2d_1x1(x, weight.reshape([outputs, inputs, 1, 1]), plus)
 }

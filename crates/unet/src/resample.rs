@@ -8,7 +8,7 @@
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor};
-use cpu_ops::Sampling;
+use kernels::Sampling;
 
 use crate::resnet::{conv3x3, convolve};
 

@@ -17,7 +17,7 @@ use burn::nn::{
     Dropout, DropoutConfig, GroupNorm, GroupNormConfig, Linear, LinearConfig, PaddingConfig2d,
 };
 use burn::tensor::{Device, Tensor};
-use cpu_ops::{Plus, Sampling};
+use kernels::{Plus, Sampling};
 
 use crate::config::{TimeScaleShift, UNetConfig};
 
@@ -75,19 +75,19 @@ impl ResnetBlock {
             per_example: added,
             ..bias(&self.conv1)
         };
-        let h = cpu_ops::conv2d_3x3(h, self.conv1.weight.val(), plus, Sampling::Same);
+        let h = kernels::conv2d_3x3(h, self.conv1.weight.val(), plus, Sampling::Same);
         let h = group_norm_silu(&self.norm2, h, scale_shift);
         let h = self.dropout.forward(h);
 
         let shortcut = match &self.conv_shortcut {
-            Some(conv) => cpu_ops::conv2d_1x1(x, conv.weight.val(), bias(conv)),
+            Some(conv) => kernels::conv2d_1x1(x, conv.weight.val(), bias(conv)),
             None => x,
         };
         let plus = Plus {
             residual: Some(shortcut),
             ..bias(&self.conv2)
         };
-        cpu_ops::conv2d_3x3(h, self.conv2.weight.val(), plus, Sampling::Same)
+        kernels::conv2d_3x3(h, self.conv2.weight.val(), plus, Sampling::Same)
     }
 }
 
@@ -101,7 +101,7 @@ pub(crate) fn bias(conv: &Conv2d) -> Plus {
 
 /// A 3×3 convolution made by [`conv3x3`]. Its stride and padding are those of `sampling`.
 pub(crate) fn convolve(conv: &Conv2d, x: Tensor<4>, sampling: Sampling) -> Tensor<4> {
-    cpu_ops::conv2d_3x3(x, conv.weight.val(), bias(conv), sampling)
+    kernels::conv2d_3x3(x, conv.weight.val(), bias(conv), sampling)
 }
 
 /// GroupNorm, scale and shift, then SiLU: together in one place, for they run over the same memory.
@@ -111,13 +111,13 @@ pub(crate) fn group_norm_silu(
     scale_shift: Option<Tensor<2>>,
 ) -> Tensor<4> {
     let (gamma, beta) = affine(norm);
-    cpu_ops::group_norm_silu(x, gamma, beta, scale_shift, norm.num_groups, norm.epsilon)
+    kernels::group_norm_silu(x, gamma, beta, scale_shift, norm.num_groups, norm.epsilon)
 }
 
 /// GroupNorm alone.
 pub(crate) fn normalise(norm: &GroupNorm, x: Tensor<4>) -> Tensor<4> {
     let (gamma, beta) = affine(norm);
-    cpu_ops::group_norm(x, gamma, beta, norm.num_groups, norm.epsilon)
+    kernels::group_norm(x, gamma, beta, norm.num_groups, norm.epsilon)
 }
 
 /// γ and β, which every norm made by [`group_norm`] has.

@@ -12,7 +12,7 @@ use burn::nn::conv::Conv2d;
 use burn::nn::{Embedding, EmbeddingConfig, GroupNorm};
 use burn::tensor::activation::silu;
 use burn::tensor::{Device, Int, Tensor};
-use cpu_ops::Sampling;
+use kernels::Sampling;
 
 use crate::attention::Attention;
 use crate::config::{TimeScaleShift, UNetConfig};
@@ -348,7 +348,7 @@ impl UpBlock {
             .zip(own_skips.into_iter().rev())
             .enumerate()
         {
-            x = resnet.forward(cpu_ops::concat_channels(x, skip), embedding.clone());
+            x = resnet.forward(kernels::concat_channels(x, skip), embedding.clone());
             if let Some(attention) = self.attentions.get(layer) {
                 x = attention.forward(x);
             }

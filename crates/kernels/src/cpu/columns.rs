@@ -12,10 +12,10 @@
 
 use rayon::prelude::*;
 
-use crate::gemm::{Product, product};
-use crate::memory::{Buffer, filled, pieces, with_scratch};
-use crate::simd::{Kernel, Simd, run};
-use crate::winograd::Addends;
+use crate::cpu::gemm::{Product, product};
+use crate::cpu::memory::{Buffer, filled, pieces, with_scratch};
+use crate::cpu::simd::{Kernel, Simd, run};
+use crate::cpu::winograd::Addends;
 
 /// Output pixels whose windows are unrolled at a time.
 const PIXELS: usize = 96;

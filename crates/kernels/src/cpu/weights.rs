@@ -9,9 +9,9 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use crate::host::{Host, Numbers};
-use crate::memory::Buffer;
-use crate::winograd::{Direction, transform_weights};
+use crate::cpu::host::{Host, Numbers};
+use crate::cpu::memory::Buffer;
+use crate::cpu::winograd::{Direction, transform_weights};
 
 /// Bytes of transforms that are kept at most; beyond, all are dropped.
 const KEPT: usize = 256 << 20;

@@ -12,7 +12,7 @@ use burn::tensor::activation::{silu, softmax};
 use burn::tensor::module::{conv2d, interpolate};
 use burn::tensor::ops::{ConvOptions, InterpolateMode, InterpolateOptions, PadMode};
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use cpu_ops::{Plus, Sampling, conv2d_3x3, group_norm};
+use kernels::{Plus, Sampling, conv2d_3x3, group_norm};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -518,7 +518,7 @@ fn gradients_of_a_tensor_that_is_used_again_are_added() {
                 + zero.clone().reshape([1, 16, 1, 1])
         };
         let joined = if ours {
-            cpu_ops::concat_channels(again, inner)
+            kernels::concat_channels(again, inner)
         } else {
             Tensor::cat(vec![again, inner], 1)
         };

@@ -2,7 +2,7 @@
 //! work is cut.
 
 use burn::tensor::{Device, Tensor};
-use cpu_ops::{AdamWState, AdamWStep, adamw, moving_average, sum_of_squares};
+use kernels::{AdamWState, AdamWStep, adamw, moving_average, sum_of_squares};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 

@@ -14,8 +14,8 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::tensor::FloatTensor;
 use rayon::prelude::*;
 
-use crate::host::{Host, Numbers, dims4, from_channels_last};
-use crate::memory::filled;
+use crate::cpu::host::{Host, Numbers, dims4, from_channels_last};
+use crate::cpu::memory::filled;
 
 /// Nodes that are remembered at most.
 const NODES: usize = 1 << 14;

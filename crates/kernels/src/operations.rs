@@ -1,67 +1,14 @@
-//! The few CPU kernels that training time hangs on, with hand-written gradients.
-//!
-//! Plain functions of `Tensor`. On burn's CPU backends (cargo features `flex` and `ndarray`) and for
-//! f32, forward and backward are kernels of this crate; on every other backend, and for every other
-//! type, the same function is burn's own operations.
-//!
-//! - [`conv2d_3x3`], [`conv2d_1x1`], [`conv2d`]: convolution, with what follows it folded in ([`Plus`])
-//!   and nearest-neighbour upsampling before it ([`Sampling`]). Winograd's F(4×4, 3×3) for stride 1, a
-//!   matrix product over unrolled windows else.
-//! - [`group_norm`], [`group_norm_silu`]: GroupNorm, scale and shift, SiLU, in one pass.
-//! - [`concat_channels`]: the skip connections.
-//! - [`attention`]: self-attention between pixels, whose probabilities are not kept.
-//! - [`adamw`], [`moving_average`], [`sum_of_squares`]: the optimiser, a pass each.
-//!
-//! # Memory
-//!
-//! The kernels keep images channels-last: a result has the shape `[batch, channels, height, width]`
-//! with strides in which channels lie side by side. burn's operations take such a tensor as any
-//! other; kernels that follow each other copy nothing.
-//!
-//! # Threads
-//!
-//! Kernels run in the rayon pool that they are called from. Results do not depend on its size: sums
-//! are cut into parts by shape alone and added in a fixed order.
-//!
-//! # Instructions
-//!
-//! On x86-64 the kernels use AVX-512 or AVX2 with FMA where the processor has them. The environment
-//! variable `CPU_OPS_SIMD=avx512|avx2|plain` sets the most that they may use, so that one machine
-//! tests what another runs; another value panics, for it would seem to test what it does not. It is
-//! read once, when the first kernel runs. Levels differ from each other in rounding.
+//! The operations of a network: on the CPU the kernels of this crate, elsewhere those of burn.
 
-// Kernels index several arrays in step, and fill small arrays of registers by index: with iterators
-// they read worse, and closures are not compiled for the vectors of `simd::run`.
-#![allow(clippy::needless_range_loop)]
-// burn calls its ndarray backend deprecated; it is asked for by feature.
-#![cfg_attr(feature = "ndarray", allow(deprecated))]
-
-mod accumulate;
-mod attention;
-mod columns;
-mod concat;
-mod convolution;
-mod gemm;
-mod gradients;
-mod group_norm;
-mod host;
-mod memory;
-mod optimizer;
-mod simd;
-mod weights;
-mod winograd;
-
-use burn::backend::{Dispatch, DispatchDevice};
+use burn::backend::Dispatch;
+use burn::tensor::Tensor;
 use burn::tensor::activation::{silu, softmax};
 use burn::tensor::module::{self, interpolate};
 use burn::tensor::ops::{ConvOptions, InterpolateMode, InterpolateOptions, PadMode};
-use burn::tensor::{DType, Tensor};
 
-use crate::convolution::Window;
-use crate::gradients::{CpuOps, NormOptions};
-
-pub use crate::optimizer::{AdamWState, AdamWStep, adamw, moving_average, sum_of_squares};
-pub use crate::simd::{UnknownLevel, check_level};
+use crate::cpu::convolution::Window;
+use crate::cpu::host::has_kernels;
+use crate::gradients::{NormOptions, Operations};
 
 /// The resolution of a 3×3 convolution's output beside that of its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -271,22 +218,6 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, heads: usize) -> Tens
         .matmul(split(v))
         .swap_dims(2, 3)
         .reshape(dims)
-}
-
-/// Whether the kernels of this crate take the tensor.
-fn has_kernels<const D: usize>(x: &Tensor<D>) -> bool {
-    fn is_host(device: &DispatchDevice) -> bool {
-        match device {
-            #[cfg(feature = "flex")]
-            DispatchDevice::Flex(_) => true,
-            #[cfg(feature = "ndarray")]
-            DispatchDevice::NdArray(_) => true,
-            DispatchDevice::Autodiff(device) => is_host(&device.clone().inner()),
-            #[allow(unreachable_patterns)]
-            _ => false,
-        }
-    }
-    x.dtype() == DType::F32 && is_host(x.device().as_dispatch())
 }
 
 fn convolve(x: Tensor<4>, weight: Tensor<4>, plus: Plus, window: Window) -> Tensor<4> {

@@ -8,12 +8,12 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, TensorMetadata, backend_extension};
 
 use crate::accumulate;
-use crate::attention::{self, Heads};
-use crate::columns::Shape;
-use crate::concat;
-use crate::convolution::{self, Added, Window};
-use crate::group_norm::{self, Affine, Norm};
-use crate::host::{Host, Numbers, dims4, from_channels_last, small_tensor, tensor};
+use crate::cpu::attention::{self, Heads};
+use crate::cpu::columns::Shape;
+use crate::cpu::concat;
+use crate::cpu::convolution::{self, Added, Window};
+use crate::cpu::group_norm::{self, Affine, Norm};
+use crate::cpu::host::{Host, Numbers, dims4, from_channels_last, small_tensor, tensor};
 
 /// The choices of a normalisation.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +43,7 @@ impl NormOptions {
 /// The operations. An input that is left out is a tensor without elements, for the macro knows no
 /// optional ones.
 #[backend_extension(Flex: cfg(feature = "flex"), NdArray: cfg(feature = "ndarray"), Autodiff)]
-pub(crate) trait CpuOps: Backend {
+pub(crate) trait Operations: Backend {
     /// Convolution plus addends; see [`convolution::forward`].
     fn convolution(
         x: FloatTensor<Self>,
@@ -78,7 +78,7 @@ pub(crate) trait CpuOps: Backend {
 macro_rules! host_operations {
     ($feature:literal, $backend:ident) => {
         #[cfg(feature = $feature)]
-        impl CpuOps for burn::backend::$backend {
+        impl Operations for burn::backend::$backend {
             fn convolution(
                 x: FloatTensor<Self>,
                 weight: FloatTensor<Self>,
@@ -331,7 +331,7 @@ fn given<B: Backend>(input: FloatTensor<B>) -> Option<FloatTensor<B>> {
     (input.shape().num_elements() > 0).then_some(input)
 }
 
-impl<B: Host, C: CheckpointStrategy> CpuOps for Autodiff<B, C> {
+impl<B: Host, C: CheckpointStrategy> Operations for Autodiff<B, C> {
     fn convolution(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,

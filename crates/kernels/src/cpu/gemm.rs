@@ -10,7 +10,7 @@
 //! 4.2). Each element is one sum in the order of k, whatever the block that it falls into: results
 //! do not depend on how callers cut the rows.
 
-use crate::simd::Simd;
+use crate::cpu::simd::Simd;
 
 /// Rows of a register block.
 const ROWS: usize = 6;

@@ -1,4 +1,4 @@
-"""The golden file of the crate `cpu-ops`: what PyTorch computes for each operation.
+"""The golden file of the crate `kernels`: what PyTorch computes for each operation.
 
 For each case it draws the inputs and the gradient of the output, runs PyTorch's own operation in f64
 forward and backward, and writes into OUT_DIR/pytorch.safetensors, in f32:
@@ -7,7 +7,7 @@ forward and backward, and writes into OUT_DIR/pytorch.safetensors, in f32:
 - in the metadata, under `cases`, a line a case: its name, the operation and its options.
 
     python -m venv ENV && ENV/bin/pip install -r scripts/reference/requirements.txt
-    ENV/bin/python scripts/reference/cpu_ops_golden.py crates/cpu-ops/tests/golden
+    ENV/bin/python scripts/reference/kernels_golden.py crates/kernels/tests/golden
 """
 
 import sys

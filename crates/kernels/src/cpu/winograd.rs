@@ -21,9 +21,9 @@
 
 use rayon::prelude::*;
 
-use crate::gemm::{Product, product};
-use crate::memory::{Buffer, filled, pieces, with_scratch};
-use crate::simd::{Kernel, Simd, run};
+use crate::cpu::gemm::{Product, product};
+use crate::cpu::memory::{Buffer, filled, pieces, with_scratch};
+use crate::cpu::simd::{Kernel, Simd, run};
 
 /// What channels must be multiples of: the longest vector.
 pub(crate) const CHANNELS: usize = 16;

@@ -16,9 +16,9 @@
 
 use rayon::prelude::*;
 
-use crate::gemm::{Product, product};
-use crate::memory::{Buffer, filled, with_scratch};
-use crate::simd::{Kernel, Simd, run};
+use crate::cpu::gemm::{Product, product};
+use crate::cpu::memory::{Buffer, filled, with_scratch};
+use crate::cpu::simd::{Kernel, Simd, run};
 
 /// Lengths of an attention.
 #[derive(Clone, Copy, Debug)]

@@ -20,8 +20,8 @@
 
 use rayon::prelude::*;
 
-use crate::memory::{Buffer, filled};
-use crate::simd::{Kernel, Simd, run};
+use crate::cpu::memory::{Buffer, filled};
+use crate::cpu::simd::{Kernel, Simd, run};
 
 /// Lengths and choices of a normalisation.
 #[derive(Clone, Copy, Debug)]

@@ -2,7 +2,7 @@
 //!
 //! A kernel is written once, over [`Simd`], and compiled for AVX-512, for AVX2 with FMA and for the
 //! plain instructions of the target; [`run`] picks the widest that the processor has, or a lower one
-//! where `CPU_OPS_SIMD` names it. Everything that a kernel calls must be `#[inline(always)]`, for only
+//! where `KERNELS_SIMD` names it. Everything that a kernel calls must be `#[inline(always)]`, for only
 //! then is it compiled with the instructions of the chosen level.
 
 use std::fmt;
@@ -128,7 +128,7 @@ impl Level {
         Self::Plain
     }
 
-    /// The level of a name, or the widest where there is none; never above the widest.
+    /// The level of a name, or the widest where there is none or an empty one; never above the widest.
     ///
     /// # Errors
     ///
@@ -136,7 +136,7 @@ impl Level {
     /// tested.
     fn named(name: Option<&str>) -> Result<Self, UnknownLevel> {
         let level = match name {
-            None | Some("avx512") => Self::Avx512,
+            None | Some("" | "avx512") => Self::Avx512,
             Some("avx2") => Self::Avx2,
             Some("plain") => Self::Plain,
             Some(name) => return Err(UnknownLevel(name.to_owned())),
@@ -145,7 +145,7 @@ impl Level {
     }
 }
 
-/// `CPU_OPS_SIMD` names no level.
+/// `KERNELS_SIMD` names no level.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownLevel(String);
 
@@ -154,7 +154,7 @@ impl fmt::Display for UnknownLevel {
         let Self(name) = self;
         write!(
             f,
-            "the environment variable CPU_OPS_SIMD is {name:?}, expected avx512, avx2 or plain"
+            "the environment variable KERNELS_SIMD is {name:?}, expected avx512, avx2 or plain"
         )
     }
 }
@@ -163,11 +163,11 @@ impl std::error::Error for UnknownLevel {}
 
 /// The level of every kernel. It is read once, so that all of a process computes alike.
 static LEVEL: LazyLock<Result<Level, UnknownLevel>> = LazyLock::new(|| {
-    let name = std::env::var_os("CPU_OPS_SIMD").map(|name| name.to_string_lossy().into_owned());
+    let name = std::env::var_os("KERNELS_SIMD").map(|name| name.to_string_lossy().into_owned());
     Level::named(name.as_deref())
 });
 
-/// Whether the environment variable `CPU_OPS_SIMD` can be followed, for a program to say so before the
+/// Whether the environment variable `KERNELS_SIMD` can be followed, for a program to say so before the
 /// kernels panic.
 ///
 /// # Errors
@@ -177,7 +177,7 @@ pub fn check_level() -> Result<(), UnknownLevel> {
     LEVEL.clone().map(|_| ())
 }
 
-/// Runs a kernel with the widest vectors that the processor has and `CPU_OPS_SIMD` allows.
+/// Runs a kernel with the widest vectors that the processor has and `KERNELS_SIMD` allows.
 pub(crate) fn run<K: Kernel>(kernel: K) -> K::Output {
     match &*LEVEL {
         Ok(level) => run_at(*level, kernel),
@@ -513,6 +513,7 @@ mod tests {
     #[test]
     fn a_name_lowers_the_level_and_never_raises_it() {
         assert_eq!(Level::named(None), Ok(Level::widest()));
+        assert_eq!(Level::named(Some("")), Ok(Level::widest()));
         assert_eq!(Level::named(Some("avx512")), Ok(Level::widest()));
         for (name, lanes) in [("plain", 4), ("avx2", 8), ("avx512", 16)] {
             let widest = run_at(Level::widest(), Lanes);

@@ -4,7 +4,7 @@
 
 use rayon::prelude::*;
 
-use crate::memory::{Buffer, filled};
+use crate::cpu::memory::{Buffer, filled};
 
 /// Pixels that a task copies.
 const PIXELS: usize = 512;

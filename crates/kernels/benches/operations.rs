@@ -10,8 +10,8 @@
 //! there is one.
 
 use burn::tensor::{Device, Tensor};
-use cpu_ops::Plus;
 use divan::Bencher;
+use kernels::Plus;
 
 fn main() {
     divan::main();
@@ -106,31 +106,31 @@ macro_rules! benches {
     };
 }
 
-fn convolution_3x3(level: Level, sampling: cpu_ops::Sampling) -> impl Fn() -> Tensor<4> {
+fn convolution_3x3(level: Level, sampling: kernels::Sampling) -> impl Fn() -> Tensor<4> {
     let (x, weight, bias) = (level.channels_last(), level.weight(3), level.per_channel());
     move || {
         let plus = Plus {
             bias: Some(bias.clone()),
             ..Plus::default()
         };
-        cpu_ops::conv2d_3x3(x.clone(), weight.clone(), plus, sampling)
+        kernels::conv2d_3x3(x.clone(), weight.clone(), plus, sampling)
     }
 }
 
 fn same(level: Level) -> impl Fn() -> Tensor<4> {
-    convolution_3x3(level, cpu_ops::Sampling::Same)
+    convolution_3x3(level, kernels::Sampling::Same)
 }
 
 fn down(level: Level) -> impl Fn() -> Tensor<4> {
-    convolution_3x3(level, cpu_ops::Sampling::Down)
+    convolution_3x3(level, kernels::Sampling::Down)
 }
 
 fn down_below_right(level: Level) -> impl Fn() -> Tensor<4> {
-    convolution_3x3(level, cpu_ops::Sampling::DownBelowRight)
+    convolution_3x3(level, kernels::Sampling::DownBelowRight)
 }
 
 fn up(level: Level) -> impl Fn() -> Tensor<4> {
-    convolution_3x3(level, cpu_ops::Sampling::Up)
+    convolution_3x3(level, kernels::Sampling::Up)
 }
 
 fn same_of_burn(level: Level) -> impl Fn() -> Tensor<4> {
@@ -144,7 +144,7 @@ fn same_of_burn(level: Level) -> impl Fn() -> Tensor<4> {
 
 fn one_by_one(level: Level) -> impl Fn() -> Tensor<4> {
     let (x, weight) = (level.channels_last(), level.weight(1));
-    move || cpu_ops::conv2d_1x1(x.clone(), weight.clone(), Plus::default())
+    move || kernels::conv2d_1x1(x.clone(), weight.clone(), Plus::default())
 }
 
 fn norm(level: Level) -> impl Fn() -> Tensor<4> {
@@ -153,7 +153,7 @@ fn norm(level: Level) -> impl Fn() -> Tensor<4> {
         level.per_channel(),
         level.per_channel(),
     );
-    move || cpu_ops::group_norm(x.clone(), gamma.clone(), beta.clone(), GROUPS, EPSILON)
+    move || kernels::group_norm(x.clone(), gamma.clone(), beta.clone(), GROUPS, EPSILON)
 }
 
 fn norm_and_silu(level: Level) -> impl Fn() -> Tensor<4> {
@@ -164,7 +164,7 @@ fn norm_and_silu(level: Level) -> impl Fn() -> Tensor<4> {
     );
     move || {
         let (gamma, beta) = (gamma.clone(), beta.clone());
-        cpu_ops::group_norm_silu(x.clone(), gamma, beta, None, GROUPS, EPSILON)
+        kernels::group_norm_silu(x.clone(), gamma, beta, None, GROUPS, EPSILON)
     }
 }
 
@@ -183,12 +183,12 @@ fn norm_and_silu_of_burn(level: Level) -> impl Fn() -> Tensor<4> {
 
 fn concatenation(level: Level) -> impl Fn() -> Tensor<4> {
     let (first, second) = (level.channels_last(), level.channels_last());
-    move || cpu_ops::concat_channels(first.clone(), second.clone())
+    move || kernels::concat_channels(first.clone(), second.clone())
 }
 
 fn attention(level: Level) -> impl Fn() -> Tensor<4> {
     let [q, k, v] = [(); 3].map(|()| level.channels_last());
-    move || cpu_ops::attention(q.clone(), k.clone(), v.clone(), 1)
+    move || kernels::attention(q.clone(), k.clone(), v.clone(), 1)
 }
 
 benches!(conv2d_3x3, LEVELS, same);

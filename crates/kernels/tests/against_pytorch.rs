@@ -1,5 +1,5 @@
 //! Every operation against PyTorch, in f64 of the same inputs: values and all gradients. The numbers
-//! are those of `scripts/reference/cpu_ops_golden.py`.
+//! are those of `scripts/reference/kernels_golden.py`.
 
 #![allow(clippy::unwrap_used)]
 
@@ -7,7 +7,7 @@ mod case;
 mod levels;
 
 use burn::tensor::Device;
-use cpu_ops::Sampling;
+use kernels::Sampling;
 use safetensors::SafeTensors;
 
 use crate::case::{Case, Input, Operation, largest_error};

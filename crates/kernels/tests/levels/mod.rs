@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 fn tests_but(this: &str, level: &str) -> Output {
     Command::new(std::env::current_exe().unwrap())
         .args(["--skip", this])
-        .env("CPU_OPS_SIMD", level)
+        .env("KERNELS_SIMD", level)
         .env("RUST_BACKTRACE", "0")
         .output()
         .unwrap()

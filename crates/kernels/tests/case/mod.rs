@@ -1,7 +1,7 @@
 //! An operation at given inputs: its value, and the gradients of all of them.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use cpu_ops::{
+use kernels::{
     Plus, Sampling, attention, concat_channels, conv2d, conv2d_1x1, conv2d_3x3, group_norm,
     group_norm_silu,
 };

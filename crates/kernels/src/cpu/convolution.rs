@@ -2,10 +2,10 @@
 
 use burn::backend::tensor::FloatTensor;
 
-use crate::columns::{self, Shape};
-use crate::host::{Host, Numbers, dims4, from_channels_last, small_tensor, tensor};
-use crate::weights::kept_transform;
-use crate::winograd::{self, Addends, CHANNELS, Direction, Images};
+use crate::cpu::columns::{self, Shape};
+use crate::cpu::host::{Host, Numbers, dims4, from_channels_last, small_tensor, tensor};
+use crate::cpu::weights::kept_transform;
+use crate::cpu::winograd::{self, Addends, CHANNELS, Direction, Images};
 
 /// Tiles for which the transform of the weights counts for much.
 const FEW_TILES: usize = 1024;

@@ -1,0 +1,51 @@
+//! The few CPU kernels that training time hangs on, with hand-written gradients.
+//!
+//! Plain functions of `Tensor`. On burn's CPU backends (cargo features `flex` and `ndarray`) and for
+//! f32, forward and backward are kernels of this crate; on every other backend, and for every other
+//! type, the same function is burn's own operations.
+//!
+//! - [`conv2d_3x3`], [`conv2d_1x1`], [`conv2d`]: convolution, with what follows it folded in ([`Plus`])
+//!   and nearest-neighbour upsampling before it ([`Sampling`]). Winograd's F(4×4, 3×3) for stride 1, a
+//!   matrix product over unrolled windows else.
+//! - [`group_norm`], [`group_norm_silu`]: GroupNorm, scale and shift, SiLU, in one pass.
+//! - [`concat_channels`]: the skip connections.
+//! - [`attention`]: self-attention between pixels, whose probabilities are not kept.
+//! - [`adamw`], [`moving_average`], [`sum_of_squares`]: the optimiser, a pass each.
+//!
+//! # Memory
+//!
+//! The kernels keep images channels-last: a result has the shape `[batch, channels, height, width]`
+//! with strides in which channels lie side by side. burn's operations take such a tensor as any
+//! other; kernels that follow each other copy nothing.
+//!
+//! # Threads
+//!
+//! Kernels run in the rayon pool that they are called from. Results do not depend on its size: sums
+//! are cut into parts by shape alone and added in a fixed order.
+//!
+//! # Instructions
+//!
+//! On x86-64 the kernels use AVX-512 or AVX2 with FMA where the processor has them. The environment
+//! variable `KERNELS_SIMD=avx512|avx2|plain` sets the most that they may use, so that one machine
+//! tests what another runs; empty, it is as if it were unset, and another value panics, for it would
+//! seem to test what it does not. It is read once, when the first kernel runs. Levels differ from each
+//! other in rounding.
+
+// Kernels index several arrays in step, and fill small arrays of registers by index: with iterators
+// they read worse, and closures are not compiled for the vectors of `cpu::simd::run`.
+#![allow(clippy::needless_range_loop)]
+// burn calls its ndarray backend deprecated; it is asked for by feature.
+#![cfg_attr(feature = "ndarray", allow(deprecated))]
+
+mod accumulate;
+mod cpu;
+mod gradients;
+mod operations;
+mod optimizer;
+
+pub use crate::cpu::simd::{UnknownLevel, check_level};
+pub use crate::operations::{
+    Plus, Sampling, attention, concat_channels, conv2d, conv2d_1x1, conv2d_3x3, group_norm,
+    group_norm_silu,
+};
+pub use crate::optimizer::{AdamWState, AdamWStep, adamw, moving_average, sum_of_squares};
