@@ -40,12 +40,14 @@
 //! ```
 
 mod chain;
+mod config;
 mod loss_weight;
 mod parameterization;
 mod posterior;
 mod schedule;
 
 pub use chain::Chain;
+pub use config::NoiseConfig;
 pub use loss_weight::{LossWeight, LossWeightError};
 pub use parameterization::{Marginal, PredictionType};
 pub use posterior::Posterior;

@@ -11,8 +11,8 @@ use rand::RngExt;
 
 use crate::config::RunConfig;
 use crate::data::Dataset;
-use crate::data_order::DataOrder;
-use crate::streams::{Purpose, Streams};
+use training::DataOrder;
+use training::{Purpose, Streams};
 
 /// Batches that may wait, decoded, for the step that needs them.
 const BATCHES_AHEAD: usize = 4;

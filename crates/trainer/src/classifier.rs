@@ -23,13 +23,13 @@ use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 use tracing::info;
 
-use crate::config::{LearningRateSchedule, OptimizerConfig, TrainingConfig};
-use crate::data_order::DataOrder;
 use crate::objective::labels_tensor;
-use crate::optimizer::{AdamW, clip_by_global_norm, learning_rate};
-use crate::parameters::{flatten, flatten_gradients, unflatten};
 use crate::progress;
-use crate::streams::{self, Purpose, Streams};
+use training::DataOrder;
+use training::{AdamW, clip_by_global_norm};
+use training::{LearningRateSchedule, OptimizerConfig, TrainingConfig};
+use training::{Purpose, Streams, streams};
+use training::{flatten, flatten_gradients, unflatten};
 
 /// Names the network and its training: to be changed with either, since trained ones are kept.
 pub const VERSION: &str = "classifier 1";
@@ -316,7 +316,7 @@ impl Classifier {
             let loss = classifier.cross_entropy(images, labels_tensor(&labels, &device));
             let gradient = flatten_gradients(&classifier, &mut loss.backward());
             let (scale, _) = clip_by_global_norm(gradient.clone(), training.max_grad_norm);
-            let rate = learning_rate(&training, step as u64, step as f64 / steps as f64);
+            let rate = training.learning_rate_at(step as u64, step as f64 / steps as f64);
             parameters = optimizer.step(parameters, gradient, scale, rate);
             classifier = unflatten(classifier, parameters.clone());
             bar.inc(1);

@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use datasets::DatasetName;
 use serde::Serialize;
 
-use crate::config::SamplerKind;
+use crate::sampling::SamplerKind;
 
 /// Trains a denoising diffusion model and samples from it.
 #[derive(Debug, Parser)]

@@ -1,17 +1,125 @@
 //! The data that a configuration names: images or points.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor, TensorData};
 use datasets::{
-    Channels, FolderOptions, ImageDataset, ImageFileError, Points, Split, Splits, load_array,
-    load_folder, load_points,
+    Channels, CloudName, DatasetName, FolderOptions, ImageDataset, ImageFileError, Normalisation,
+    Points, Split, Splits, load_array, load_folder, load_points,
 };
 
+use serde::{Deserialize, Serialize};
+use training::InvalidValue;
+
 use crate::Usage;
-use crate::config::{Found, RunConfig};
-use crate::streams::{Purpose, Streams};
+use crate::config::RunConfig;
+use training::{Purpose, Streams};
+
+/// `[data]`: a published data set, or the images at a path.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataConfig {
+    /// The published data set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<DatasetName>,
+    /// A folder of images, a NumPy array of them in a `.npy` or `.npz` file, or a `.csv` of points.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// Points that the program makes up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cloud: Option<CloudName>,
+    /// Whether half of the training images, by chance, are mirrored left to right.
+    pub flip: bool,
+    /// The colour that transparent images of a folder are laid on: red, green, blue.
+    pub background: [u8; 3],
+    /// Whether images of a folder that cannot be read are passed over.
+    pub skip_bad: bool,
+    /// The most MiB of pixels that are held in memory.
+    pub cache_mib: u64,
+    /// [`Found::fingerprint`] where it stood in files before there was `[found]`.
+    #[serde(skip_serializing)]
+    pub(crate) fingerprint: Option<String>,
+    /// [`Found::normalisation`] where it stood in files before there was `[found]`.
+    #[serde(skip_serializing)]
+    pub(crate) normalisation: Option<Normalisation>,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            dataset: None,
+            path: None,
+            cloud: None,
+            flip: false,
+            background: datasets::WHITE,
+            skip_bad: false,
+            cache_mib: 4096,
+            fingerprint: None,
+            normalisation: None,
+        }
+    }
+}
+
+impl DataConfig {
+    /// # Errors
+    ///
+    /// Where not exactly one source of data is named; it is of no single key.
+    pub fn check(&self) -> Result<(), InvalidValue> {
+        let sources = [
+            self.dataset.is_some(),
+            self.path.is_some(),
+            self.cloud.is_some(),
+        ];
+        let message = match sources.into_iter().filter(|&given| given).count() {
+            0 => {
+                "no data: give dataset (a name), path (a folder of images, a .npy or .npz file, or \
+                 a .csv of points) or cloud (the name of a cloud of points)"
+            }
+            1 => return Ok(()),
+            _ => "give dataset, path or cloud, not more than one",
+        };
+        Err(InvalidValue::new("", message))
+    }
+
+    /// What the data is called in messages: the name of the data set, or the path.
+    pub fn name(&self) -> String {
+        match (&self.dataset, &self.path, &self.cloud) {
+            (Some(dataset), ..) => dataset.to_string(),
+            (None, Some(path), _) => path.display().to_string(),
+            (None, None, Some(cloud)) => cloud.to_string(),
+            (None, None, None) => "no data".to_owned(),
+        }
+    }
+
+    /// Whether the data are points, not images.
+    pub fn is_points(&self) -> bool {
+        self.cloud.is_some() || self.path.as_deref().is_some_and(is_csv)
+    }
+}
+
+/// `[found]`: what the program found in the data when the run began, which it writes and nobody asks for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Found {
+    /// SHA-256 of the data at a path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+    /// The names of the classes, by label; empty where there are none, or where the run was begun before
+    /// they were kept.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub class_names: Vec<String>,
+    /// `[found.normalisation]`: how points were normalised.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub normalisation: Option<Normalisation>,
+}
+
+impl Found {
+    /// Whether nothing was found, or nothing yet.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
 
 /// Examples to learn from.
 #[derive(Debug, Clone)]

@@ -4,13 +4,45 @@
 use anyhow::Result;
 use burn::tensor::Device;
 use datasets::Splits;
+use serde::{Deserialize, Serialize};
+use training::InvalidValue;
 
 use crate::classifier::{ImageSet, default_steps};
-use crate::config::{EvaluationConfig, RunConfig};
+use crate::config::RunConfig;
 use crate::data::Dataset;
 use crate::feature_cache::FeatureCache;
 use crate::sampling::{Model, Request};
 use crate::scores::Reference;
+
+/// `[evaluation]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvaluationConfig {
+    /// Steps of training between two scores; none are measured where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every: Option<u64>,
+    /// Images that are drawn and scored.
+    pub count: usize,
+}
+
+impl Default for EvaluationConfig {
+    fn default() -> Self {
+        Self {
+            every: None,
+            count: 500,
+        }
+    }
+}
+
+impl EvaluationConfig {
+    /// # Errors
+    ///
+    /// The first value that makes no sense.
+    pub fn check(&self) -> Result<(), InvalidValue> {
+        InvalidValue::at_least("every", self.every.unwrap_or(1), 1)?;
+        InvalidValue::at_least("count", self.count as u64, 2)
+    }
+}
 
 /// Measures the FID of a network that learns, on the features of the program's own classifier.
 #[derive(Debug)]

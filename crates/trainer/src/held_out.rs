@@ -3,12 +3,53 @@
 
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+use training::InvalidValue;
 
 use crate::config::RunConfig;
 use crate::data::Dataset;
 use crate::network::Network;
 use crate::objective::{Example, Objective};
-use crate::streams::{self, Purpose, Streams};
+
+/// `[held_out]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HeldOutConfig {
+    /// Test examples the loss is measured on.
+    pub examples: usize,
+    /// Ranges of timesteps for which it is given separately.
+    pub buckets: usize,
+}
+
+impl Default for HeldOutConfig {
+    fn default() -> Self {
+        Self {
+            examples: 500,
+            buckets: 10,
+        }
+    }
+}
+
+impl HeldOutConfig {
+    /// # Errors
+    ///
+    /// The first value that makes no sense.
+    pub fn check(&self) -> Result<(), InvalidValue> {
+        InvalidValue::at_least("examples", self.examples as u64, 1)?;
+        InvalidValue::at_least("buckets", self.buckets as u64, 1)?;
+        if self.buckets > self.examples {
+            return Err(InvalidValue::new(
+                "buckets",
+                format!(
+                    "{} ranges cannot be filled by {} examples",
+                    self.buckets, self.examples
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+use training::{Purpose, Streams, streams};
 
 /// The mean squared error of a network on the test split.
 #[derive(Debug, Clone)]

@@ -4,13 +4,14 @@ use anyhow::{Context, Result};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use crate::config::{RunConfig, TrainingConfig};
-use crate::ema::Ema;
+use crate::config::RunConfig;
 use crate::network::Network;
 use crate::objective::{Example, Objective};
-use crate::optimizer::{AdamW, clip_by_global_norm};
-use crate::parameters::{flatten, flatten_gradients, unflatten};
-use crate::streams::{Purpose, Streams};
+use training::Ema;
+use training::TrainingConfig;
+use training::{AdamW, clip_by_global_norm};
+use training::{Purpose, Streams};
+use training::{flatten, flatten_gradients, unflatten};
 
 /// A network in training.
 #[derive(Debug, Clone)]
@@ -60,7 +61,7 @@ impl Learner {
     ) -> Result<Self> {
         let TrainingConfig { max_grad_norm, .. } = config.training;
         Ok(Self {
-            objective: Objective::new(config.chain()?, config),
+            objective: Objective::new(config.noise.chain()?, &config.objective),
             parameters: flatten(&network),
             network,
             optimizer,

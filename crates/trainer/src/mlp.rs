@@ -165,8 +165,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::parameters::{flatten, flatten_gradients, unflatten};
-    use crate::streams::{self, Purpose, Streams};
+    use training::{Purpose, Streams, streams};
+    use training::{flatten, flatten_gradients, unflatten};
 
     #[test]
     fn a_gradient_reaches_every_weight_and_time_matters() {

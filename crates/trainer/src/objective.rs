@@ -3,9 +3,72 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use noising::{Chain, LossWeight, PredictionType};
+use serde::{Deserialize, Serialize};
+use training::InvalidValue;
 
-use crate::config::RunConfig;
 use crate::network::Network;
+
+/// `[conditioning]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConditioningConfig {
+    /// Whether the network is told the class of each example.
+    pub class_labels: bool,
+    /// Share of labels replaced by "no class", so that the network also learns to do without.
+    pub label_dropout: f64,
+}
+
+impl Default for ConditioningConfig {
+    fn default() -> Self {
+        Self {
+            class_labels: false,
+            label_dropout: 0.1,
+        }
+    }
+}
+
+impl ConditioningConfig {
+    /// # Errors
+    ///
+    /// A share outside [0, 1].
+    pub fn check(&self) -> Result<(), InvalidValue> {
+        InvalidValue::share("label_dropout", self.label_dropout)
+    }
+}
+
+/// `[objective]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ObjectiveConfig {
+    /// What the network predicts.
+    pub prediction_type: PredictionType,
+    /// How the squared error is weighted over timesteps.
+    pub loss_weight: LossWeight,
+    /// How much noise is added that is the same for all pixels of a channel, relative to the other.
+    pub offset_noise: f64,
+}
+
+impl ObjectiveConfig {
+    /// # Errors
+    ///
+    /// The first value that makes no sense, over this chain.
+    pub fn check(&self, chain: &Chain) -> Result<(), InvalidValue> {
+        InvalidValue::zero_or_above("offset_noise", self.offset_noise)?;
+        self.loss_weight
+            .validate()
+            .map_err(|error| InvalidValue::new("loss_weight", error.to_string()))?;
+        if chain.schedule().has_zero_terminal_snr()
+            && self.prediction_type == PredictionType::Epsilon
+        {
+            return Err(InvalidValue::new(
+                "prediction_type",
+                "where the chain ends without any signal, the noise says nothing of x_0: use \
+                 \"v-prediction\" or \"sample\", or noise.rescale_zero_terminal_snr = false",
+            ));
+        }
+        Ok(())
+    }
+}
 
 /// The training objective of a run.
 #[derive(Debug, Clone)]
@@ -30,11 +93,11 @@ pub struct Example {
 
 impl Objective {
     /// The objective that `config` describes, over `chain`.
-    pub fn new(chain: Chain, config: &RunConfig) -> Self {
+    pub fn new(chain: Chain, config: &ObjectiveConfig) -> Self {
         Self {
             chain,
-            prediction_type: config.objective.prediction_type,
-            loss_weight: config.objective.loss_weight,
+            prediction_type: config.prediction_type,
+            loss_weight: config.loss_weight,
         }
     }
 

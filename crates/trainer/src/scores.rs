@@ -18,7 +18,7 @@ use crate::classifier::ImageSet;
 use crate::feature_cache::FeatureCache;
 use crate::feature_network::FeatureNetwork;
 use crate::sampling::Model;
-use crate::streams::{self, Purpose, Streams};
+use training::{Purpose, Streams, streams};
 
 /// The split that the model learnt from, as scores name it.
 const TRAINING: &str = "training split";

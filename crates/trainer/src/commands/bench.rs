@@ -13,7 +13,7 @@ use crate::config::{self, RunConfig};
 use crate::device;
 use crate::learner::Learner;
 use crate::objective::{Example, labels_tensor};
-use crate::streams::{self, Purpose, Streams};
+use training::{Purpose, Streams, streams};
 
 /// Repetitions that are not counted: memory and caches are filled by them.
 const WARM_UP: usize = 2;

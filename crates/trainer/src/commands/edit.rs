@@ -13,9 +13,9 @@ use crate::Usage;
 use crate::class_names::parse_classes;
 use crate::cli::EditArgs;
 use crate::commands::opened::{Opened, at_least, open_images};
-use crate::config::SamplingConfig;
 use crate::pictures;
 use crate::progress;
+use crate::sampling::SamplingConfig;
 use crate::sampling::{Edit, Model, Request, timesteps};
 
 /// How far along the chain an image is noised when no strength is given: half of it, or all of it where

@@ -15,13 +15,14 @@ use crate::class_names::parse_classes;
 use crate::classifier::{ImageSet, default_steps};
 use crate::cli::{EvaluateArgs, FeatureKind, InceptionResize};
 use crate::commands::opened::{Opened, at_least, open_images};
-use crate::config::{RunConfig, SamplingConfig};
+use crate::config::RunConfig;
 use crate::data;
 use crate::feature_cache::FeatureCache;
 use crate::feature_network::{FeatureNetwork, find_inception};
 use crate::pictures;
 use crate::progress;
 use crate::sampling::Request;
+use crate::sampling::SamplingConfig;
 use crate::scores::{LikelihoodOptions, Reference, Score, Scored, likelihood, table};
 
 /// Pairs of a generated image and the training image nearest to it that are drawn.

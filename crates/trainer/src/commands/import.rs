@@ -14,12 +14,12 @@ use crate::cli::ImportArgs;
 use crate::config::RunConfig;
 use crate::device;
 use crate::diffusers::PipelineFolder;
-use crate::ema::Ema;
 use crate::network::Network;
-use crate::optimizer::AdamW;
-use crate::parameters::flatten;
 use crate::run_folder::RunFolder;
-use crate::streams::{Purpose, Streams};
+use training::AdamW;
+use training::Ema;
+use training::flatten;
+use training::{Purpose, Streams};
 
 /// Makes the run.
 pub fn run(args: &ImportArgs) -> Result<()> {

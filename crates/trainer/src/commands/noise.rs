@@ -42,7 +42,8 @@ use crate::device;
 use crate::pictures;
 use crate::plots;
 use crate::progress;
-use crate::streams::{Purpose, Streams, per_image_noise};
+use training::streams::per_image_noise;
+use training::{Purpose, Streams};
 
 /// Images and points that are noised when no number is given.
 const IMAGES: usize = 10;
@@ -270,7 +271,7 @@ struct Strips {
 
 impl Forward {
     fn new(config: &RunConfig, args: &NoiseArgs, device: Device) -> Result<Self> {
-        let chain = config.chain()?;
+        let chain = config.noise.chain()?;
         let num_train_timesteps = chain.num_train_timesteps();
         Ok(Self {
             streams: Streams::new(args.seed),
@@ -494,7 +495,7 @@ mod tests {
         // Far from N(0, I): all values are 1.
         let x_0 = Tensor::<2>::ones([1, COUNT], &device);
         let mut rng = Streams::new(0).at(Purpose::Forward, 0);
-        let mut noise = || crate::streams::noise([1, COUNT], &mut rng, &device);
+        let mut noise = || training::streams::noise([1, COUNT], &mut rng, &device);
         let closed_form = chain.q_sample(x_0.clone(), noise(), &[999]);
         let (_, step_by_step) = chain.trajectory(x_0, |_| noise()).last().unwrap();
         for x in [closed_form, step_by_step] {

@@ -5,8 +5,8 @@ use anyhow::{Result, bail};
 use crate::Usage;
 use crate::checkpoint::Checkpoint;
 use crate::cli::ModelArgs;
-use crate::config::SamplingConfig;
 use crate::device;
+use crate::sampling::SamplingConfig;
 use crate::sampling::{Model, settings};
 
 /// A trained network that is ready to be drawn from as the command line says.

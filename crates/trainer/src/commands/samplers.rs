@@ -13,11 +13,11 @@ use tracing::info;
 
 use crate::cli::SamplersArgs;
 use crate::commands::opened::{Opened, at_least, open_images};
-use crate::config::{SamplerKind, SamplingConfig};
 use crate::pictures;
 use crate::progress;
 use crate::sampling::{Model, Request, every_class};
-use crate::streams::{self, Purpose, Streams};
+use crate::sampling::{SamplerKind, SamplingConfig};
+use training::{Purpose, Streams, streams};
 
 /// Random directions along which sets of images are compared.
 const DIRECTIONS: usize = 512;

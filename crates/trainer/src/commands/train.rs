@@ -12,11 +12,11 @@ use crate::Usage;
 use crate::atomic_file;
 use crate::checkpoint::Checkpoint;
 use crate::cli::{BudgetArgs, TrainArgs};
-use crate::config::{self, ConfigError, DataConfig, RunConfig};
-use crate::data::{self, Dataset};
+use crate::config::{self, ConfigError, RunConfig};
+use crate::data::{self, DataConfig, Dataset};
 use crate::device;
 use crate::run_folder::RunFolder;
-use crate::training::{Ending, Training};
+use crate::training_loop::{Ending, Training};
 
 /// Exit code of a run that was interrupted and saved, as shells give it to Ctrl-C.
 const INTERRUPTED: u8 = 130;

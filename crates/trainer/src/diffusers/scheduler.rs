@@ -6,7 +6,8 @@ use noising::{BetaSchedule, MAX_TRAIN_TIMESTEPS, NoiseSchedule, PredictionType};
 use serde_json::{Value, json};
 
 use super::{DIFFUSERS_VERSION, DiffusersError, Keys};
-use crate::config::{NoiseConfig, RunConfig};
+use crate::config::RunConfig;
+use noising::NoiseConfig;
 
 pub(super) const CLASS_NAME: &str = "DDPMScheduler";
 
@@ -352,7 +353,7 @@ mod tests {
         ] {
             let (config, json, scheduler) = exchanged(&[schedule]);
             assert_eq!(json["trained_betas"].as_array().unwrap().len(), 1000);
-            let chain = config.chain().unwrap();
+            let chain = config.noise.chain().unwrap();
             let betas = chain.schedule().betas().to_vec();
             assert_eq!(scheduler.noise.schedule, BetaSchedule::Given { betas });
         }

@@ -12,12 +12,12 @@ use datasets::{
 use crate::Usage;
 use crate::cli::DataShowArgs;
 use crate::commands::noise::one_of_each_class_first;
-use crate::config::DataConfig;
+use crate::data::DataConfig;
 use crate::data::{is_array, is_csv};
 use crate::device;
 use crate::pictures;
 use crate::point_pictures::{LARGE, panel, reach};
-use crate::streams::{Purpose, Streams};
+use training::{Purpose, Streams};
 
 /// Images whose pixels are summed at a time.
 const IMAGES_AT_ONCE: usize = 1024;

@@ -8,7 +8,7 @@ use tracing::info;
 
 use super::{Forward, Strips, values};
 use crate::point_pictures::{LARGE, SMALL, panel, reach};
-use crate::streams;
+use training::streams;
 
 /// Shows at most `count` points on their way. The noise of each dimension is independent of the
 /// others', so only those that are drawn, the first two, are noised.

@@ -16,7 +16,7 @@ use crate::captions::captioned;
 use crate::pictures;
 use crate::plots::{Area, COLOURS, FONT, canvas};
 use crate::progress;
-use crate::streams;
+use training::streams;
 
 /// The width of a waveform in pixels, and the height of that of one channel.
 const WIDTH: u32 = 900;

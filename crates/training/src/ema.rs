@@ -6,6 +6,32 @@
 
 use burn::tensor::Tensor;
 use kernels::moving_average;
+use serde::{Deserialize, Serialize};
+
+use crate::error::InvalidValue;
+
+/// `[ema]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EmaConfig {
+    /// Decay of the moving average once it has warmed up.
+    pub decay: f64,
+}
+
+impl Default for EmaConfig {
+    fn default() -> Self {
+        Self { decay: 0.999 }
+    }
+}
+
+impl EmaConfig {
+    /// # Errors
+    ///
+    /// A decay outside [0, 1).
+    pub fn check(&self) -> Result<(), InvalidValue> {
+        InvalidValue::share_below_one("decay", self.decay)
+    }
+}
 
 /// The averaged weights as one flat vector, and how many steps they have seen.
 #[derive(Debug, Clone)]

@@ -1,5 +1,5 @@
 //! AdamW (Loshchilov and Hutter 2019, algorithm 2) over the flat vector of all parameters, with the
-//! gradient clipped by its global norm first, and the course of the learning rate.
+//! gradient clipped by its global norm first.
 //!
 //! burn's own optimisers clip tensor by tensor and keep their state by the identity of a parameter
 //! in this process; here the norm is that of the whole gradient, and the state is two vectors that
@@ -7,8 +7,46 @@
 
 use burn::tensor::Tensor;
 use kernels::{AdamWState, AdamWStep, adamw, sum_of_squares};
+use serde::{Deserialize, Serialize};
 
-use crate::config::{LearningRateSchedule, OptimizerConfig, TrainingConfig};
+use crate::error::InvalidValue;
+
+/// `[optimizer]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OptimizerConfig {
+    /// Decay of the first moment.
+    pub beta_1: f64,
+    /// Decay of the second moment.
+    pub beta_2: f64,
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+}
+
+impl Default for OptimizerConfig {
+    fn default() -> Self {
+        Self {
+            beta_1: 0.9,
+            beta_2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+        }
+    }
+}
+
+impl OptimizerConfig {
+    /// # Errors
+    ///
+    /// The first value that makes no sense.
+    pub fn check(&self) -> Result<(), InvalidValue> {
+        InvalidValue::above_zero("epsilon", self.epsilon)?;
+        InvalidValue::share_below_one("beta_1", self.beta_1)?;
+        InvalidValue::share_below_one("beta_2", self.beta_2)?;
+        InvalidValue::zero_or_above("weight_decay", self.weight_decay)
+    }
+}
 
 /// AdamW and its state.
 #[derive(Debug, Clone)]
@@ -93,22 +131,6 @@ pub fn clip_by_global_norm(gradient: Tensor<1>, max_norm: f64) -> (Tensor<1>, Te
     (scale.clamp_max(1.0), norm)
 }
 
-/// The learning rate of a step: a linear rise over the warm-up, then the configured course.
-///
-/// `step` counts from 0, `progress` is the share of the budget that is used up, in [0, 1].
-pub fn learning_rate(config: &TrainingConfig, step: u64, progress: f64) -> f64 {
-    if step < config.warmup_steps {
-        return config.learning_rate * (step + 1) as f64 / (config.warmup_steps + 1) as f64;
-    }
-    match config.learning_rate_schedule {
-        LearningRateSchedule::Constant => config.learning_rate,
-        LearningRateSchedule::Cosine => {
-            let progress = progress.clamp(0.0, 1.0);
-            config.learning_rate * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -169,20 +191,5 @@ mod tests {
 
         let (scale, _) = clip_by_global_norm(vector(&[0.3, 0.4]), 1.0);
         assert_eq!(values(scale), [1.0]);
-    }
-
-    #[test]
-    fn the_learning_rate_rises_then_falls() {
-        let config = TrainingConfig {
-            learning_rate: 1.0,
-            warmup_steps: 3,
-            learning_rate_schedule: LearningRateSchedule::Cosine,
-            ..TrainingConfig::default()
-        };
-        assert_eq!(learning_rate(&config, 0, 0.0), 0.25);
-        assert_eq!(learning_rate(&config, 2, 0.0), 0.75);
-        assert_eq!(learning_rate(&config, 3, 0.0), 1.0);
-        assert!((learning_rate(&config, 50, 0.5) - 0.5).abs() < 1e-12);
-        assert!(learning_rate(&config, 99, 1.0).abs() < 1e-12);
     }
 }

@@ -23,14 +23,13 @@ use crate::held_out::held_out_loss;
 use crate::learner::Learner;
 use crate::metrics::{Metrics, Record};
 use crate::objective::Example;
-use crate::optimizer::learning_rate;
 use crate::pictures;
 use crate::plots;
 use crate::point_pictures::{LARGE, panel, reach};
 use crate::progress::TrainingProgress;
 use crate::run_folder::RunFolder;
 use crate::sampling::{Model, Request, every_class};
-use crate::streams::{self, Purpose, Streams};
+use training::{Purpose, Streams, streams};
 
 /// A run in training: what changes from step to step, and what it works on.
 pub struct Training<'a> {
@@ -162,8 +161,10 @@ impl<'a> Training<'a> {
             let batches = (0..accumulation)
                 .map(|_| self.next_example())
                 .collect::<Result<_>>()?;
-            let learning_rate =
-                learning_rate(&self.config.training, self.counters.step, self.progress());
+            let learning_rate = self
+                .config
+                .training
+                .learning_rate_at(self.counters.step, self.progress());
             let seen = self.learner.step(batches, learning_rate)?;
 
             // Once per tick: log, draw, save.
@@ -274,17 +275,8 @@ impl<'a> Training<'a> {
 
     /// The share of the budget that is used up: the largest, where there are several budgets.
     fn progress(&self) -> f64 {
-        let training = &self.config.training;
-        let shares = [
-            training
-                .steps
-                .map(|steps| self.counters.step as f64 / steps as f64),
-            training.epochs.map(|epochs| self.epoch() / epochs),
-            training
-                .minutes
-                .map(|minutes| self.seconds() / (60.0 * minutes)),
-        ];
-        shares.into_iter().flatten().fold(0.0, f64::max)
+        let (step, epoch) = (self.counters.step, self.epoch());
+        self.config.training.progress(step, epoch, self.seconds())
     }
 
     fn log(&mut self, tick: &Tick, learning_rate: f64) -> Result<Record> {

@@ -1,0 +1,360 @@
+//! From a file and the overrides of the command line to a checked configuration, and back to a file.
+
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use super::RunConfig;
+use super::check::{BadValue, check};
+use super::diagnostics::{ConfigError, DEFAULT_CONFIG, explain, line_of_key, position};
+
+/// The configuration file that was named, or else `configs/mnist.toml` in the working folder or one
+/// above it.
+pub fn path_or_default(named: Option<&Path>) -> Result<PathBuf, ConfigError> {
+    if let Some(path) = named {
+        return Ok(path.to_owned());
+    }
+    // A working folder that was deleted has no path; "." then says as much as can be said.
+    let start = std::env::current_dir().unwrap_or_else(|_| ".".into());
+    start
+        .ancestors()
+        .map(|folder| folder.join(DEFAULT_CONFIG))
+        .find(|path| path.is_file())
+        .ok_or_else(|| ConfigError::NoDefault {
+            start: start.clone(),
+        })
+}
+
+impl RunConfig {
+    /// Reads the file at `path`, applies the overrides (`key.key=value` each) in order and checks
+    /// every value.
+    pub fn load(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(&text, path, overrides)
+    }
+
+    /// As [`RunConfig::load`], from text; `path` only serves the messages.
+    pub fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let (line, column) = position(text, error.span().map_or(0, |span| span.start));
+            ConfigError::Parse {
+                path: path.to_owned(),
+                line,
+                column,
+                message: explain(error.message()),
+            }
+        })?;
+        let config = config.with_overrides(overrides)?;
+        check(&config).map_err(|BadValue { key, message }| {
+            let overridden = overrides.iter().any(|text| text.starts_with(&key));
+            let (path, line) = if overridden {
+                (None, None)
+            } else {
+                (Some(path.to_owned()), line_of_key(text, &key))
+            };
+            ConfigError::Value {
+                path,
+                line,
+                key,
+                message,
+            }
+        })?;
+        Ok(config)
+    }
+
+    /// This configuration with overrides (`key.key=value` each) applied in order, and checked.
+    pub fn overridden(&self, overrides: &[String]) -> Result<Self, ConfigError> {
+        let config = self.clone().with_overrides(overrides)?;
+        check(&config).map_err(|BadValue { key, message }| ConfigError::Value {
+            path: None,
+            line: None,
+            key,
+            message,
+        })?;
+        Ok(config)
+    }
+
+    /// The configuration as TOML, every key in it that means something for its data.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        let text = toml::to_string(self)?;
+        // Left out of the text and not of a `Table`, which would forget the order of the keys.
+        let unused = if self.data.is_points() {
+            "[network]"
+        } else {
+            "[mlp]"
+        };
+        let mut is_used = true;
+        let lines = text.split_inclusive('\n').filter(|line| {
+            if line.starts_with('[') {
+                is_used = line.trim_end() != unused;
+            }
+            is_used
+        });
+        Ok(lines.collect())
+    }
+
+    /// What files from before `[found]` hold of it in `[data]`, put in its place.
+    fn with_found_moved(mut self) -> Self {
+        let (data, found) = (&mut self.data, &mut self.found);
+        let (fingerprint, normalisation) = (data.fingerprint.take(), data.normalisation.take());
+        found.fingerprint = found.fingerprint.take().or(fingerprint);
+        found.normalisation = found.normalisation.take().or(normalisation);
+        self
+    }
+
+    fn with_overrides(self, overrides: &[String]) -> Result<Self, ConfigError> {
+        let mut config = self.with_found_moved();
+        for text in overrides {
+            let error = |message: String| ConfigError::Override {
+                text: text.clone(),
+                message,
+            };
+            let (key, value) = text
+                .split_once('=')
+                .ok_or_else(|| error("expected key=value, as in training.batch_size=64".into()))?;
+            // What is not a TOML value is taken as a string, so that quotes can be left out.
+            let table: Table = toml::from_str(&format!("{key} = {value}"))
+                .or_else(|_| {
+                    let quoted = Value::String(value.trim().to_owned());
+                    toml::from_str(&format!("{key} = {quoted}"))
+                })
+                .map_err(|e| error(e.message().to_owned()))?;
+            let mut merged = Table::try_from(&config).map_err(|e| error(e.to_string()))?;
+            choose_data(&mut merged, &table);
+            merge(&mut merged, table);
+            config = merged
+                .try_into()
+                .map_err(|e: toml::de::Error| error(explain(e.message())))?;
+        }
+        Ok(config.with_found_moved())
+    }
+}
+
+/// A data set, a path and a cloud are a choice: where `new` says one of them, the others go from `old`.
+fn choose_data(old: &mut Table, new: &Table) {
+    let Some(Value::Table(new)) = new.get("data") else {
+        return;
+    };
+    if let Some(Value::Table(old)) = old.get_mut("data") {
+        let sources = ["dataset", "path", "cloud"];
+        if sources.iter().any(|source| new.contains_key(*source)) {
+            for source in sources {
+                old.remove(source);
+            }
+        }
+    }
+}
+
+/// Puts `new` into `old`, table by table. A table with a `kind` is a choice of its own and
+/// replaces what was there.
+fn merge(old: &mut Table, new: Table) {
+    for (key, value) in new {
+        match (old.get_mut(&key), value) {
+            (Some(Value::Table(old)), Value::Table(new)) if !new.contains_key("kind") => {
+                merge(old, new);
+            }
+            (_, value) => {
+                old.insert(key, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use datasets::DatasetName;
+    use noising::BetaSchedule;
+    use training::OptimizerConfig;
+
+    use super::*;
+
+    const TEXT: &str =
+        "seed = 3\n[data]\ndataset = \"mnist\"\n[training]\nsteps = 10\nbatch_size = 8\n";
+
+    fn parse(text: &str, overrides: &[&str]) -> Result<RunConfig, String> {
+        let overrides: Vec<String> = overrides.iter().map(|text| (*text).to_owned()).collect();
+        RunConfig::parse(text, Path::new("run.toml"), &overrides).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn keys_left_out_take_their_defaults() {
+        let config = parse(TEXT, &[]).unwrap();
+        assert_eq!(config.seed, 3);
+        assert_eq!(config.training.batch_size, 8);
+        assert_eq!(config.optimizer, OptimizerConfig::default());
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_one() {
+        let error = parse(&TEXT.replace("batch_size", "batchsize"), &[]).unwrap_err();
+        assert!(
+            error.starts_with("run.toml:6:1: unknown key `batchsize`"),
+            "{error}"
+        );
+        assert!(error.ends_with("did you mean `batch_size`?"), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_choice_is_named_with_the_known_ones() {
+        let error = parse(&TEXT.replace("mnist", "mnits"), &[]).unwrap_err();
+        assert!(error.starts_with("run.toml:3:"), "{error}");
+        assert!(error.contains("mnist"), "{error}");
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_kind_is_named_with_its_line() {
+        let error = parse(
+            &TEXT.replace("batch_size = 8", "batch_size = \"many\""),
+            &[],
+        );
+        let error = error.unwrap_err();
+        assert!(error.starts_with("run.toml:6:"), "{error}");
+    }
+
+    #[test]
+    fn values_that_make_no_sense_are_named_with_their_line() {
+        for (from, to, start) in [
+            ("steps = 10", "steps = 0", "run.toml:5: training.steps"),
+            (
+                "steps = 10",
+                "minutes = -1.0",
+                "run.toml:5: training.minutes",
+            ),
+            (
+                "steps = 10",
+                "learning_rate = nan",
+                "run.toml:5: training.learning_rate",
+            ),
+            ("steps = 10", "", "run.toml:4: training: no budget"),
+        ] {
+            let error = parse(&TEXT.replace(from, to), &[]).unwrap_err();
+            assert!(error.starts_with(start), "{error}");
+        }
+    }
+
+    #[test]
+    fn networks_that_cannot_be_built_are_refused() {
+        for set in [
+            "network.norm_num_groups=7",
+            "network.block_out_channels=[]",
+            "network.sample_size=27",
+        ] {
+            let error = parse(TEXT, &[set]).unwrap_err();
+            assert!(error.starts_with("network."), "{error}");
+        }
+    }
+
+    #[test]
+    fn overrides_reach_any_key() {
+        let config = parse(
+            TEXT,
+            &[
+                "training.batch_size=64",
+                "data.dataset=cifar10",
+                "noise.schedule={kind=\"cosine\"}",
+                "ema.decay = 0.5",
+            ],
+        )
+        .unwrap();
+        assert_eq!(config.training.batch_size, 64);
+        assert_eq!(config.data.dataset, Some(DatasetName::Cifar10));
+        assert!(matches!(config.noise.schedule, BetaSchedule::Cosine { .. }));
+        assert_eq!(config.ema.decay, 0.5);
+        assert_eq!(config.training.steps, Some(10));
+    }
+
+    #[test]
+    fn data_is_a_name_or_a_path() {
+        let config = parse(TEXT, &["data.path=pictures/cats"]).unwrap();
+        assert_eq!(config.data.path, Some("pictures/cats".into()));
+        assert_eq!(config.data.dataset, None);
+        assert_eq!(config.data.name(), "pictures/cats");
+        let back = parse(TEXT, &["data.path=cats", "data.dataset=cifar10"]).unwrap();
+        assert_eq!(back.data.name(), "cifar10");
+
+        let both = TEXT.replace("[data]", "[data]\npath = \"cats\"");
+        let error = parse(&both, &[]).unwrap_err();
+        assert!(
+            error.starts_with("run.toml:2: data: give dataset, path or cloud"),
+            "{error}"
+        );
+        let none = TEXT.replace("dataset = \"mnist\"", "");
+        let error = parse(&none, &[]).unwrap_err();
+        assert!(error.starts_with("run.toml:2: data: no data"), "{error}");
+        let sets = ["data.path=cats", "network.in_channels=2"];
+        let error = parse(TEXT, &sets).unwrap_err();
+        assert!(error.starts_with("network.in_channels"), "{error}");
+    }
+
+    #[test]
+    fn an_override_that_does_not_fit_is_named() {
+        let error = parse(TEXT, &["training.batchsize=64"]).unwrap_err();
+        assert!(
+            error.starts_with("--set training.batchsize=64: unknown key"),
+            "{error}"
+        );
+        assert!(error.ends_with("did you mean `batch_size`?"), "{error}");
+        let error = parse(TEXT, &["training.batch_size"]).unwrap_err();
+        assert!(error.contains("expected key=value"), "{error}");
+        let error = parse(TEXT, &["training.batch_size=0"]).unwrap_err();
+        assert!(
+            error.starts_with("training.batch_size: 0 makes no sense"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_is_saved_reads_back_the_same() {
+        let config = parse(TEXT, &["noise.schedule={kind=\"cosine\"}"]).unwrap();
+        assert_eq!(parse(&config.to_toml().unwrap(), &[]).unwrap(), config);
+    }
+
+    #[test]
+    fn what_was_found_is_read_where_older_files_hold_it() {
+        let normalisation = "columns = [\"x\", \"y\"]\noffset = [1.0, 2.0]\nscale = 3.0\n";
+        let text = |found: &str, of_found: &str| {
+            format!(
+                "[data]\npath = \"a.csv\"\n{found}fingerprint = \"abc\"\n[{of_found}.normalisation]\n\
+                 {normalisation}[mlp]\ndimensions = 2\n[training]\nsteps = 10\n\
+                 [sampling.clipping]\nkind = \"none\"\n"
+            )
+        };
+        let old = parse(&text("", "data"), &[]).unwrap();
+        let new = parse(&text("[found]\n", "found"), &[]).unwrap();
+        assert_eq!(old, new);
+        assert_eq!(new.found.fingerprint.as_deref(), Some("abc"));
+        assert_eq!(new.found.normalisation.as_ref().unwrap().scale, 3.0);
+        let saved = old.to_toml().unwrap();
+        let (asked, found) = saved.split_once("[found]").unwrap();
+        assert!(
+            !asked.contains("fingerprint") && found.contains("fingerprint"),
+            "{saved}"
+        );
+        assert_eq!(parse(&saved, &[]).unwrap(), old);
+        assert_eq!(
+            old.overridden(&["data.path=b.csv".to_owned()])
+                .unwrap()
+                .found,
+            old.found
+        );
+    }
+
+    #[test]
+    fn no_text_makes_it_panic() {
+        for text in [
+            "",
+            "=",
+            "[",
+            "[data]\ndataset = 3",
+            "\u{1F600} = 1",
+            "a.b.c = {",
+        ] {
+            assert!(parse(text, &[]).is_err());
+        }
+    }
+}

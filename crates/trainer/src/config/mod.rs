@@ -1,0 +1,88 @@
+//! The configuration of a run: a TOML file, overridden key by key on the command line, checked
+//! whole before anything else happens, and saved with the run.
+//!
+//! It composes: what a section holds, and what its values must be, is said where they are used. The keys
+//! are documented where a person reads them, in the files of `configs/`.
+
+mod check;
+mod diagnostics;
+mod load;
+
+use noising::NoiseConfig;
+use serde::{Deserialize, Serialize};
+use training::{EmaConfig, OptimizerConfig, TrainingConfig};
+use unet::UNetConfig;
+
+pub use self::diagnostics::ConfigError;
+pub use self::load::path_or_default;
+use crate::checkpoint::CheckpointConfig;
+use crate::data::{DataConfig, Found};
+use crate::evaluator::EvaluationConfig;
+use crate::held_out::HeldOutConfig;
+use crate::metrics::LogConfig;
+use crate::mlp::MlpConfig;
+use crate::objective::{ConditioningConfig, ObjectiveConfig};
+use crate::sampling::SamplingConfig;
+
+/// Everything that decides what a run computes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// Seed of every random number of the run.
+    #[serde(default)]
+    pub seed: u64,
+    /// What is learned.
+    pub data: DataConfig,
+    /// The forward Markov chain.
+    #[serde(default)]
+    pub noise: NoiseConfig,
+    /// The network that predicts, of images.
+    #[serde(default)]
+    pub network: UNetConfig,
+    /// The network that predicts, of points.
+    #[serde(default)]
+    pub mlp: MlpConfig,
+    /// Whether the network is told the class.
+    #[serde(default)]
+    pub conditioning: ConditioningConfig,
+    /// What the network predicts, and how its error is weighted.
+    #[serde(default)]
+    pub objective: ObjectiveConfig,
+    /// Batches, budget and learning rate.
+    #[serde(default)]
+    pub training: TrainingConfig,
+    /// AdamW.
+    #[serde(default)]
+    pub optimizer: OptimizerConfig,
+    /// The moving average of the weights, from which samples are drawn.
+    #[serde(default)]
+    pub ema: EmaConfig,
+    /// How often the loss is written.
+    #[serde(default)]
+    pub log: LogConfig,
+    /// How often checkpoints are written, and how many are kept.
+    #[serde(default)]
+    pub checkpoint: CheckpointConfig,
+    /// The loss on the test split, measured with each checkpoint.
+    #[serde(default)]
+    pub held_out: HeldOutConfig,
+    /// The FID of images drawn during training.
+    #[serde(default)]
+    pub evaluation: EvaluationConfig,
+    /// The grids drawn during training; also the defaults of `trainer sample`.
+    #[serde(default)]
+    pub sampling: SamplingConfig,
+    /// What the program found in the data.
+    #[serde(default, skip_serializing_if = "Found::is_empty")]
+    pub found: Found,
+}
+
+impl RunConfig {
+    /// The label that means "no class", where the network is conditional: the last embedding.
+    pub fn null_label(&self) -> Option<usize> {
+        let embeds = self.network.num_class_embeds;
+        embeds
+            .filter(|_| !self.data.is_points())
+            .map(|embeds| embeds - 1)
+    }
+}
