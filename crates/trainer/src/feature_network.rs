@@ -14,7 +14,7 @@ use indicatif::ProgressBar;
 use sha2::{Digest, Sha256};
 
 use crate::classifier::{self, Classifier, ImageSet};
-use crate::pictures::to_byte;
+use crate::drawing::pictures::to_byte;
 use crate::progress;
 
 /// The file of Inception-v3's weights, in `data/inception`, as `scripts/fetch-data inception` makes it.

@@ -16,16 +16,16 @@ use crate::atomic_file;
 use crate::batches::Batches;
 use crate::checkpoint::{self, Checkpoint, Counters, Snapshot};
 use crate::config::RunConfig;
+use crate::curves;
 use crate::data::Dataset;
+use crate::drawing::scatter::{LARGE, panel, reach};
+use crate::drawing::{grid, pictures};
 use crate::evaluator::Evaluator;
 use crate::feature_cache::FeatureCache;
 use crate::held_out::held_out_loss;
 use crate::learner::Learner;
 use crate::metrics::{Metrics, Record};
 use crate::objective::Example;
-use crate::pictures;
-use crate::plots;
-use crate::point_pictures::{LARGE, panel, reach};
 use crate::progress::TrainingProgress;
 use crate::run_folder::RunFolder;
 use crate::sampling::{Model, Request, every_class};
@@ -365,11 +365,11 @@ impl<'a> Training<'a> {
                 .map_or(String::new(), |fid| format!(", FID {fid:.4}")),
             folder.display()
         );
-        if let Err(error) = plots::loss_curve(self.metrics.records(), &self.folder.loss_curve()) {
+        if let Err(error) = curves::loss_curve(self.metrics.records(), &self.folder.loss_curve()) {
             warn!("no loss curve: {error:#}");
         }
         if self.counters.fid.is_some()
-            && let Err(error) = plots::fid_curve(self.metrics.records(), &self.folder.fid_curve())
+            && let Err(error) = curves::fid_curve(self.metrics.records(), &self.folder.fid_curve())
         {
             warn!("no curve of the FID: {error:#}");
         }
@@ -396,9 +396,9 @@ impl<'a> Training<'a> {
                 .context("cannot read the points back from the device")?;
             panel(&drawn, dimensions, reach(&drawn), LARGE)?
         } else {
-            pictures::grid(
+            grid::grid(
                 &pictures::from_tensor(drawn)?,
-                pictures::columns(count, model.null_label),
+                grid::columns(count, model.null_label),
             )?
         };
         let path = self.folder.grid(self.counters.step);

@@ -13,7 +13,7 @@ use crate::Usage;
 use crate::class_names::parse_classes;
 use crate::cli::EditArgs;
 use crate::commands::opened::{Opened, at_least, open_images};
-use crate::pictures;
+use crate::drawing::{grid, pictures};
 use crate::progress;
 use crate::sampling::SamplingConfig;
 use crate::sampling::{Edit, Model, Request, timesteps};
@@ -50,7 +50,7 @@ pub fn run(args: &EditArgs) -> Result<()> {
     };
 
     let columns = if args.from.is_some() {
-        pictures::columns(cells.dims()[0], None)
+        grid::columns(cells.dims()[0], None)
     } else {
         cells.dims()[0]
     };
@@ -58,7 +58,7 @@ pub fn run(args: &EditArgs) -> Result<()> {
         .out
         .clone()
         .unwrap_or_else(|| args.model.run.join("edited.png"));
-    let picture = pictures::grid(&pictures::from_tensor(cells)?, columns)?;
+    let picture = grid::grid(&pictures::from_tensor(cells)?, columns)?;
     pictures::save_png(&picture, &out)?;
     println!("wrote {}", out.display());
     Ok(())

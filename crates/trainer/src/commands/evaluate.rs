@@ -17,9 +17,9 @@ use crate::cli::{EvaluateArgs, FeatureKind, InceptionResize};
 use crate::commands::opened::{Opened, at_least, open_images};
 use crate::config::RunConfig;
 use crate::data;
+use crate::drawing::{grid, pictures};
 use crate::feature_cache::FeatureCache;
 use crate::feature_network::{FeatureNetwork, find_inception};
-use crate::pictures;
 use crate::progress;
 use crate::sampling::Request;
 use crate::sampling::SamplingConfig;
@@ -179,7 +179,7 @@ fn nearest_pairs(
     let generated = images.select(0, Tensor::from_data(rows.as_slice(), &device));
     let nearest: Vec<usize> = order.iter().map(|&index| neighbours[index].index).collect();
     let both = Tensor::cat(vec![generated, training.batch(&nearest, &device)], 0);
-    pictures::grid(&pictures::from_tensor(both)?, order.len())
+    grid::grid(&pictures::from_tensor(both)?, order.len())
 }
 
 /// Numbers of the command line that mean nothing.

@@ -34,13 +34,13 @@ use rand_chacha::ChaCha8Rng;
 use tracing::info;
 
 use crate::Usage;
-use crate::captions::{captioned, title_width};
 use crate::cli::NoiseArgs;
 use crate::config::{self, RunConfig};
 use crate::data;
 use crate::device;
-use crate::pictures;
-use crate::plots;
+use crate::drawing::captions::{captioned, title_width};
+use crate::drawing::plots;
+use crate::drawing::{grid, pictures};
 use crate::progress;
 use training::streams::per_image_noise;
 use training::{Purpose, Streams};
@@ -309,7 +309,7 @@ impl Forward {
             x_0,
             || per_image_noise(shape, &mut rngs, &self.device),
             pictures::from_tensor,
-            |images| pictures::grid(&pictures::from_tensor(images)?, frame_columns(count)),
+            |images| grid::grid(&pictures::from_tensor(images)?, frame_columns(count)),
             strips,
         )
     }
@@ -368,7 +368,7 @@ impl Forward {
         let labels: Vec<String> = std::iter::once("x₀".to_owned())
             .chain(self.columns.iter().map(|t| format!("t = {t}")))
             .collect();
-        captioned(&pictures::grid(&cells, columns.len())?, title, &labels, 0)
+        captioned(&grid::grid(&cells, columns.len())?, title, &labels, 0)
     }
 
     /// Writes frames, x_0 first, each with its timestep above it.

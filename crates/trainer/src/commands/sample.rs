@@ -17,7 +17,7 @@ use crate::class_names::parse_classes;
 use crate::cli::SampleArgs;
 use crate::commands::noise::evenly_spread;
 use crate::commands::opened::{at_least, open};
-use crate::pictures;
+use crate::drawing::{grid, pictures};
 use crate::progress;
 use crate::sampling::{Model, Request, every_class};
 use crate::tensor_file;
@@ -126,8 +126,8 @@ fn draw_images(
     bar.finish_and_clear();
 
     let images = pictures::from_tensor(drawn.clone())?;
-    let columns = pictures::columns(count, model.null_label.filter(|_| args.class.is_none()));
-    pictures::save_png(&pictures::grid(&images, columns)?, out)?;
+    let columns = grid::columns(count, model.null_label.filter(|_| args.class.is_none()));
+    pictures::save_png(&grid::grid(&images, columns)?, out)?;
     println!("wrote {}", out.display());
     if let Some(folder) = &args.each {
         write_each(&images, &request.classes, names, folder)?;
@@ -140,7 +140,7 @@ fn draw_images(
         let frames: Vec<DynamicImage> = motion
             .frames
             .iter()
-            .map(|frame| pictures::grid(frame, columns))
+            .map(|frame| grid::grid(frame, columns))
             .collect::<Result<_>>()?;
         pictures::save_gif(&frames, FRAME_TIME, path)?;
         println!("wrote {}", path.display());
@@ -273,7 +273,7 @@ fn trajectory(
             cells.extend(frames.iter().map(|frame| frame[image].clone()));
         }
     }
-    pictures::grid(&cells, x.len())
+    grid::grid(&cells, x.len())
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use tracing::info;
 
 use crate::cli::SamplersArgs;
 use crate::commands::opened::{Opened, at_least, open_images};
-use crate::pictures;
+use crate::drawing::{grid, pictures};
 use crate::progress;
 use crate::sampling::{Model, Request, every_class};
 use crate::sampling::{SamplerKind, SamplingConfig};
@@ -57,7 +57,7 @@ fn draw(model: &Model, args: &SamplersArgs, sampling: &SamplingConfig) -> Result
         .out
         .clone()
         .unwrap_or_else(|| args.model.run.join("samplers.png"));
-    pictures::save_png(&pictures::grid(&cells, args.count)?, &out)?;
+    pictures::save_png(&grid::grid(&cells, args.count)?, &out)?;
     println!("wrote {}", out.display());
     Ok(())
 }

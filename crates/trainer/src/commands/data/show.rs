@@ -15,8 +15,8 @@ use crate::commands::noise::one_of_each_class_first;
 use crate::data::DataConfig;
 use crate::data::{is_array, is_csv};
 use crate::device;
-use crate::pictures;
-use crate::point_pictures::{LARGE, panel, reach};
+use crate::drawing::scatter::{LARGE, panel, reach};
+use crate::drawing::{grid, pictures};
 use training::{Purpose, Streams};
 
 /// Images whose pixels are summed at a time.
@@ -89,10 +89,7 @@ pub(super) fn run(args: &DataShowArgs) -> Result<()> {
         _ => indices.len().isqrt(),
     };
     let images = train.batch(&indices, &device::select(None)?.device)?;
-    pictures::save_png(
-        &pictures::grid(&pictures::from_tensor(images)?, columns)?,
-        &out,
-    )?;
+    pictures::save_png(&grid::grid(&pictures::from_tensor(images)?, columns)?, &out)?;
     println!("wrote {}", out.display());
     Ok(())
 }

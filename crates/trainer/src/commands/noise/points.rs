@@ -7,7 +7,7 @@ use rand::seq::index;
 use tracing::info;
 
 use super::{Forward, Strips, values};
-use crate::point_pictures::{LARGE, SMALL, panel, reach};
+use crate::drawing::scatter::{LARGE, SMALL, panel, reach};
 use training::streams;
 
 /// Shows at most `count` points on their way. The noise of each dimension is independent of the

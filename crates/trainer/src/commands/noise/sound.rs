@@ -12,9 +12,9 @@ use tracing::info;
 
 use super::{Forward, mean_square, values};
 use crate::atomic_file;
-use crate::captions::captioned;
-use crate::pictures;
-use crate::plots::{Area, COLOURS, FONT, canvas};
+use crate::drawing::canvas::{Area, COLOURS, FONT, canvas};
+use crate::drawing::captions::captioned;
+use crate::drawing::grid;
 use crate::progress;
 use training::streams;
 
@@ -80,7 +80,7 @@ pub(super) fn show(forward: &Forward, audio: &Audio) -> Result<()> {
     let title = format!(
         "Waveforms{channels}: xₜ = √ᾱₜ x₀ + √(1 − ᾱₜ) ε (light: all samples, dark: how loud)"
     );
-    let waveforms = captioned(&pictures::grid(&panels, 1)?, &title, &[], 0)?;
+    let waveforms = captioned(&grid::grid(&panels, 1)?, &title, &[], 0)?;
     forward.save(&waveforms, "waveforms.png")?;
 
     let mut frames = vec![panel(audio.samples(), "")?];

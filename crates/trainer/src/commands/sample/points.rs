@@ -12,12 +12,12 @@ use tracing::warn;
 use super::{FRAME_TIME, MAX_FRAMES, TRAJECTORY_MOMENTS};
 use crate::Usage;
 use crate::atomic_file;
-use crate::captions::captioned;
 use crate::cli::SampleArgs;
 use crate::commands::noise::evenly_spread;
 use crate::commands::opened::Opened;
-use crate::pictures;
-use crate::point_pictures::{LARGE, SMALL, panel, reach};
+use crate::drawing::captions::captioned;
+use crate::drawing::scatter::{LARGE, SMALL, panel, reach};
+use crate::drawing::{grid, pictures};
 use crate::progress;
 use crate::sampling::Request;
 
@@ -88,7 +88,7 @@ pub(super) fn draw(
         "{count} points by {} in {steps} steps (orange: N(0, I), pure noise)",
         request.sampling.sampler
     );
-    let picture = captioned(&pictures::grid(&cells, cells.len())?, &title, &labels, 0)?;
+    let picture = captioned(&grid::grid(&cells, cells.len())?, &title, &labels, 0)?;
     pictures::save_png(&picture, out)?;
     println!("wrote {}", out.display());
     if dimensions > 2 {

@@ -6,7 +6,7 @@ use plotters::element::Text;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{IntoFont, TextStyle};
 
-use crate::plots::{FONT, canvas, text_width};
+use super::canvas::{FONT, canvas, text_width};
 
 /// The height of letters in pixels.
 const TITLE_SIZE: u32 = 15;

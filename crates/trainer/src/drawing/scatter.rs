@@ -6,7 +6,7 @@ use plotters::element::{Circle, PathElement, Rectangle};
 use plotters::prelude::ChartBuilder;
 use plotters::style::{Color, ShapeStyle};
 
-use crate::plots::{COLOURS, canvas};
+use super::canvas::{COLOURS, canvas};
 
 /// The side of a panel in pixels, in a strip and in an animation.
 pub const SMALL: u32 = 180;

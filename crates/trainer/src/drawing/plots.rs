@@ -1,31 +1,19 @@
-//! Curves: loss and FID of a run, and the schedule of a chain.
+//! Curves, among them the schedule of a chain.
 
 use std::path::Path;
-use std::sync::OnceLock;
 
 use anyhow::{Context, Result, anyhow};
-use image::{DynamicImage, GenericImage, RgbImage};
+use image::{DynamicImage, GenericImage};
 use noising::NoiseSchedule;
-use plotters::coord::Shift;
 use plotters::coord::combinators::BindKeyPoints;
 use plotters::coord::ranged1d::AsRangedCoord;
 use plotters::prelude::*;
-use plotters::style::register_font;
 
-use crate::metrics::{Record, Smoothed};
-use crate::pictures;
+use super::canvas::{Area, COLOURS, FONT, canvas};
+use super::pictures;
 
 /// The size of a plot in pixels.
 const SIZE: (u32, u32) = (800, 500);
-
-/// The font of all labels; it comes with the program.
-pub(crate) const FONT: &str = "sans-serif";
-/// The colours of curves, in order.
-pub(crate) const COLOURS: [RGBColor; 3] = [
-    RGBColor(31, 119, 180),
-    RGBColor(214, 90, 30),
-    RGBColor(44, 140, 60),
-];
 
 /// A named line of a plot.
 #[derive(Debug, Clone)]
@@ -49,57 +37,6 @@ pub struct Labels<'a> {
     pub y: &'a str,
 }
 
-/// Draws the training loss, smoothed, and the held-out loss of a run over its steps, as PNG.
-pub fn loss_curve(records: &[Record], path: &Path) -> Result<()> {
-    let mut smoothed = Smoothed::default();
-    let training = records
-        .iter()
-        .filter_map(|record| Some((record.step as f64, smoothed.push(record.loss?))))
-        .collect();
-    let held_out = records
-        .iter()
-        .filter_map(|record| Some((record.step as f64, record.held_out_loss?)))
-        .collect();
-    let curves = [
-        Curve {
-            name: "training (smoothed)".to_owned(),
-            points: training,
-            marked: false,
-        },
-        Curve {
-            name: "test split, averaged weights".to_owned(),
-            points: held_out,
-            marked: true,
-        },
-    ];
-    let labels = Labels {
-        title: "Loss",
-        x: "step",
-        y: "mean squared error",
-    };
-    let picture = draw(&labels, &curves, Scale::Logarithmic)?;
-    pictures::save_png(&picture, path)
-}
-
-/// Draws the FID of a run over the minutes that it has trained for, as PNG.
-pub fn fid_curve(records: &[Record], path: &Path) -> Result<()> {
-    let points = records
-        .iter()
-        .filter_map(|record| Some((record.seconds / 60.0, record.fid?)))
-        .collect();
-    let curve = Curve {
-        name: "drawn by the averaged weights".to_owned(),
-        points,
-        marked: true,
-    };
-    let labels = Labels {
-        title: "FID on the features of the classifier",
-        x: "minutes of training",
-        y: "FID",
-    };
-    pictures::save_png(&draw(&labels, &[curve], Scale::Logarithmic)?, path)
-}
-
 /// How values are spread along the vertical axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scale {
@@ -111,7 +48,6 @@ pub enum Scale {
 
 /// Draws up to three curves into one plot.
 pub fn draw(labels: &Labels<'_>, curves: &[Curve], scale: Scale) -> Result<DynamicImage> {
-    register_fonts()?;
     let is_drawn = |&(_, y): &(f64, f64)| y.is_finite() && (scale == Scale::Linear || y > 0.0);
     let curves: Vec<Curve> = curves
         .iter()
@@ -191,32 +127,6 @@ pub fn schedule(schedule: &NoiseSchedule, path: &Path) -> Result<()> {
         .and_then(|()| both.copy_from(&log_snr, 0, SIZE.1))
         .context("cannot draw a plot")?;
     pictures::save_png(&both, path)
-}
-
-/// What is drawn on.
-pub(crate) type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
-
-/// A white picture of `size` pixels with what `paint` draws on it.
-pub(crate) fn canvas(
-    size: (u32, u32),
-    paint: impl FnOnce(&Area<'_>) -> Result<()>,
-) -> Result<DynamicImage> {
-    register_fonts()?;
-    let mut pixels = vec![255; size.0 as usize * size.1 as usize * 3];
-    {
-        let area = BitMapBackend::with_buffer(&mut pixels, size).into_drawing_area();
-        paint(&area).context("cannot draw a plot")?;
-    }
-    RgbImage::from_raw(size.0, size.1, pixels)
-        .map(DynamicImage::from)
-        .context("cannot draw a plot")
-}
-
-/// The width in pixels of `text` in letters of height `size`.
-pub(crate) fn text_width(text: &str, size: u32) -> Result<u32> {
-    register_fonts()?;
-    let (width, _) = (FONT, size).into_font().box_size(text)?;
-    Ok(width)
 }
 
 fn chart<Y>(
@@ -322,42 +232,26 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     (least, greatest)
 }
 
-/// Fonts come with the program: a machine without any still gets labels.
-fn register_fonts() -> Result<()> {
-    static REGISTERED: OnceLock<bool> = OnceLock::new();
-    let registered = REGISTERED
-        .get_or_init(|| register_font(FONT, FontStyle::Normal, dejavu::sans::regular()).is_ok());
-    anyhow::ensure!(registered, "the built-in font cannot be read");
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
 
-    fn record(step: u64, loss: f64) -> Record {
-        Record {
-            step,
-            loss: Some(loss),
-            held_out_loss: Some(loss * 1.1),
-            ..Record::default()
-        }
-    }
-
     #[test]
-    fn runs_of_any_length_have_a_curve() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("loss.png");
-        for records in [
-            vec![],
-            vec![record(1, 0.5)],
-            vec![record(1, f64::NAN)],
-            vec![record(1, 0.5), record(2, 0.25)],
-        ] {
-            loss_curve(&records, &path).unwrap();
-            let picture = image::open(&path).unwrap();
+    fn any_number_of_points_makes_a_curve() {
+        let labels = Labels {
+            title: "",
+            x: "",
+            y: "",
+        };
+        for points in [vec![], vec![(1.0, 0.5)], vec![(1.0, f64::NAN)]] {
+            let curve = Curve {
+                name: "curve".to_owned(),
+                points,
+                marked: true,
+            };
+            let picture = draw(&labels, &[curve], Scale::Logarithmic).unwrap();
             assert_eq!((picture.width(), picture.height()), SIZE);
         }
     }

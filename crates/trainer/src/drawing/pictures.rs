@@ -1,5 +1,4 @@
-//! Images in [-1, 1] to pictures in files: grids, strips and animations. Grey stays grey, and what is
-//! transparent stays so.
+//! Images in [-1, 1] to pictures, and pictures to files. Grey stays grey, and what is transparent stays so.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -9,20 +8,10 @@ use anyhow::{Context, Result, ensure};
 use burn::tensor::Tensor;
 use datasets::Channels;
 use image::codecs::gif::{GifEncoder, Repeat};
-use image::imageops::{self, FilterType};
-use image::{Delay, DynamicImage, Frame, GrayImage, ImageFormat, Luma, RgbImage, Rgba, RgbaImage};
+use image::imageops;
+use image::{Delay, DynamicImage, Frame, GrayImage, ImageFormat, RgbImage, Rgba, RgbaImage};
 
 use crate::atomic_file;
-
-/// Pixels between the images of a grid.
-const GAP: u32 = 2;
-
-/// What is between them.
-const MIDDLE_GREY: Luma<u8> = Luma([127]);
-
-/// Images smaller than this are enlarged in grids and strips, by a whole factor, so that a person
-/// sees them.
-const COMFORTABLE_SIZE: u32 = 56;
 
 /// The images of a batch `[B, C, H, W]` in [-1, 1], C being 1 (grey), 3 (RGB) or 4 (RGBA). Values outside
 /// are clipped.
@@ -56,45 +45,6 @@ pub fn from_tensor(images: Tensor<4>) -> Result<Vec<DynamicImage>> {
 /// The byte of a pixel in [-1, 1]; values outside are clipped.
 pub fn to_byte(value: f32) -> u8 {
     ((value + 1.0) * 127.5).round().clamp(0.0, 255.0) as u8
-}
-
-/// The pictures in rows of `columns`, on a background of middle grey. All are of the size and kind
-/// of the first; small ones are enlarged.
-pub fn grid(pictures: &[DynamicImage], columns: usize) -> Result<DynamicImage> {
-    let first = pictures.first().context("there is no image to draw")?;
-    let columns = u32::try_from(columns.clamp(1, pictures.len()))?;
-    let rows = u32::try_from(pictures.len())?.div_ceil(columns);
-    let scale = (COMFORTABLE_SIZE / first.width().max(first.height()).max(1)).max(1);
-    let (width, height) = (first.width() * scale, first.height() * scale);
-
-    let (whole_width, whole_height) = (GAP + columns * (width + GAP), GAP + rows * (height + GAP));
-    let grey = DynamicImage::from(GrayImage::from_pixel(
-        whole_width,
-        whole_height,
-        MIDDLE_GREY,
-    ));
-    let mut background = match first {
-        DynamicImage::ImageLuma8(_) => grey,
-        DynamicImage::ImageRgba8(_) => grey.into_rgba8().into(),
-        _ => grey.into_rgb8().into(),
-    };
-    for (index, picture) in (0u32..).zip(pictures) {
-        let (row, column) = (index / columns, index % columns);
-        let enlarged = picture.resize_exact(width, height, FilterType::Nearest);
-        let x = GAP + column * (width + GAP);
-        let y = GAP + row * (height + GAP);
-        imageops::replace(&mut background, &enlarged, i64::from(x), i64::from(y));
-    }
-    Ok(background)
-}
-
-/// Columns of a grid of `count` images: a row a class where every class has the same number of them
-/// (`null_label` being the number of classes), else as square as can be.
-pub fn columns(count: usize, null_label: Option<usize>) -> usize {
-    match null_label {
-        Some(classes) if count.is_multiple_of(classes) => count / classes,
-        _ => count.isqrt().max(1),
-    }
 }
 
 /// Writes a picture as PNG.
@@ -162,22 +112,8 @@ mod tests {
     }
 
     #[test]
-    fn a_grid_has_room_for_every_picture() {
-        let picture = DynamicImage::new_luma8(28, 28);
-        let grid = grid(&vec![picture; 7], 3).unwrap();
-        assert_eq!((grid.width(), grid.height()), (2 + 3 * 58, 2 + 3 * 58));
-        // The background, a picture, and the place of the eighth picture, which is not there.
-        assert_eq!(grid.to_luma8().get_pixel(0, 0).0, [127]);
-        assert_eq!(grid.to_luma8().get_pixel(5, 5).0, [0]);
-        assert_eq!(grid.to_luma8().get_pixel(100, 150).0, [127]);
-    }
-
-    #[test]
-    fn transparency_stays_in_a_grid_and_is_white_in_a_gif() {
+    fn what_is_transparent_is_white_in_a_gif() {
         let hidden = DynamicImage::ImageRgba8(RgbaImage::from_pixel(60, 60, Rgba([9, 9, 9, 0])));
-        let grid = grid(std::slice::from_ref(&hidden), 1).unwrap().into_rgba8();
-        assert_eq!(grid.get_pixel(0, 0).0, [127, 127, 127, 255]);
-        assert_eq!(grid.get_pixel(30, 30).0, [9, 9, 9, 0]);
         assert_eq!(on_white(&hidden).get_pixel(30, 30).0, [255; 4]);
     }
 

@@ -1,0 +1,8 @@
+//! Pictures: of numbers, curves and points, side by side, with titles. Nothing here knows of a run.
+
+pub(crate) mod canvas;
+pub mod captions;
+pub mod grid;
+pub mod pictures;
+pub mod plots;
+pub mod scatter;
