@@ -7,7 +7,7 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::SamplerError;
+use crate::error::SamplerError;
 
 /// What is done to the predicted x_0 at every step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -104,9 +104,9 @@ fn magnitude_quantile<const D: usize>(x: Tensor<D>, ratio: f64) -> Tensor<1> {
     let batch = x.dims()[0];
     let count = x.shape().num_elements() / batch;
     let sorted = x.abs().reshape([batch, count]).sort(1);
-    let place = ratio * (count - 1) as f64;
-    let below = place.floor() as usize;
+    let rank = ratio * (count - 1) as f64;
+    let below = rank.floor() as usize;
     let above = (below + 1).min(count - 1);
     let at = |index| sorted.clone().narrow(1, index, 1).reshape([batch]);
-    at(below) + (at(above) - at(below)).mul_scalar(place.fract())
+    at(below) + (at(above) - at(below)).mul_scalar(rank.fract())
 }

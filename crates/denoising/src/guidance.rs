@@ -6,6 +6,8 @@
 
 use burn::tensor::Tensor;
 
+use crate::error::SamplerError;
+
 /// How a conditional prediction is guided.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Guidance {
@@ -32,6 +34,34 @@ impl Default for Guidance {
 }
 
 impl Guidance {
+    /// Whether the numbers make sense.
+    ///
+    /// # Errors
+    ///
+    /// If one is not finite, if the interval ends before it starts, or if φ is not in [0, 1].
+    pub fn check(&self) -> Result<(), SamplerError> {
+        if !self.scale.is_finite() {
+            return Err(SamplerError::Parameter {
+                parameter: "guidance_scale",
+                value: self.scale,
+                expected: "a finite number",
+            });
+        }
+        if !(0.0..=1.0).contains(&self.rescale) {
+            return Err(SamplerError::Parameter {
+                parameter: "guidance_rescale",
+                value: self.rescale,
+                expected: "in [0, 1]",
+            });
+        }
+        match self.interval {
+            Some([first, last]) if !(first.is_finite() && last.is_finite() && first <= last) => {
+                Err(SamplerError::Interval { first, last })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the prediction without the condition is needed at this timestep.
     pub fn applies_at(&self, timestep: f64) -> bool {
         let within = |[first, last]: [f64; 2]| (first..=last).contains(&timestep);

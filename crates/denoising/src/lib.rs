@@ -39,38 +39,29 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod clipping;
-mod ddim;
-mod ddpm;
-mod deis;
-mod dpm_solver;
-mod dpm_solver_2m;
-mod dpm_solver_2m_sde;
-mod dpm_solver_2s;
-mod euler;
+mod editing;
+mod error;
 mod guidance;
-mod heun;
-mod inpainting;
-mod interpolation;
-mod inversion;
+mod kind;
+mod options;
 mod sampler;
+mod samplers;
 mod spacing;
-mod uni_pc;
+mod steps;
 
 pub use clipping::X0Clipping;
-pub use ddim::{Ddim, DdimOptions};
-pub use ddpm::{Ddpm, DdpmVariance};
-pub use deis::Deis;
-pub use dpm_solver::MultistepOptions;
-pub use dpm_solver_2m::DpmSolver2M;
-pub use dpm_solver_2m_sde::DpmSolver2MSde;
-pub use dpm_solver_2s::DpmSolver2S;
-pub use euler::{euler, euler_ancestral};
+pub use editing::{DdimInversion, Inpainting, slerp};
+pub use error::{SamplerError, UnknownName};
 pub use guidance::Guidance;
-pub use heun::{Heun, HeunOptions};
-pub use inpainting::Inpainting;
-pub use interpolation::slerp;
-pub use inversion::DdimInversion;
-pub use sampler::{Denoising, Sampler, SamplerError, State};
+pub use kind::{SamplerKind, SamplerOptions};
+pub use options::{OptionError, SamplingOptions};
+pub use sampler::{Denoising, Sampler, State};
+pub use samplers::{
+    Ddim, DdimOptions, Ddpm, DdpmVariance, Deis, DpmSolver2M, DpmSolver2MSde, DpmSolver2S, Heun,
+    HeunOptions, MultistepOptions, UniPc, euler, euler_ancestral,
+};
 pub use spacing::{SpacingError, TimestepSpacing};
-pub use uni_pc::UniPc;
+pub use steps::{History, NoiseLevel, Prediction, Step, Steps, add_noise, noise_levels};

@@ -5,9 +5,14 @@
 //! space the noise rather than the time: they choose values of ρ = √(1 − ᾱ) / √ᾱ, and visit the times,
 //! between two steps of training as a rule, at which the chain has them.
 
+use std::fmt;
+use std::str::FromStr;
+
 use noising::NoiseSchedule;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use crate::error::UnknownName;
 
 /// The ρ of Karras et al. 2022, section 3: the power in which ρ is spaced evenly.
 const KARRAS_EXPONENT: f64 = 7.0;
@@ -15,6 +20,7 @@ const KARRAS_EXPONENT: f64 = 7.0;
 /// How n timesteps are spread over 0 … T − 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum TimestepSpacing {
     /// i ⌊T/n⌋ for i = n − 1 … 0. Ends at 0 but never visits T − 1, unless n = T: not for schedules
     /// that end close to zero SNR.
@@ -34,6 +40,7 @@ pub enum TimestepSpacing {
 
 /// Timesteps that the chain does not have.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum SpacingError {
     /// The number of inference steps does not fit the chain.
     #[error(
@@ -55,6 +62,37 @@ pub enum SpacingError {
 }
 
 impl TimestepSpacing {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::Leading,
+        Self::Trailing,
+        Self::Linspace,
+        Self::Karras,
+        Self::LogLinear,
+    ];
+
+    /// Its name in configurations and on command lines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Leading => "leading",
+            Self::Trailing => "trailing",
+            Self::Linspace => "linspace",
+            Self::Karras => "karras",
+            Self::LogLinear => "log-linear",
+        }
+    }
+
+    /// What it is, in a sentence.
+    pub fn summary(self) -> &'static str {
+        match self {
+            Self::Leading => "Evenly from 0 up: never the noisiest timestep",
+            Self::Trailing => "Evenly from the noisiest timestep down",
+            Self::Linspace => "Evenly, both ends among them",
+            Self::Karras => "More of them where there is little noise (Karras et al. 2022)",
+            Self::LogLinear => "Evenly in ln SNR (Lu et al. 2022)",
+        }
+    }
+
     /// n = `num_inference_steps` timesteps of a chain of T steps, in falling order, within 0 … T − 1.
     ///
     /// # Errors
@@ -103,6 +141,23 @@ impl TimestepSpacing {
             )?,
             Self::LogLinear => spaced_in(schedule, num_inference_steps, |x| x, |x| x)?,
         })
+    }
+}
+
+impl fmt::Display for TimestepSpacing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for TimestepSpacing {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        let known = || Self::ALL.iter().copied();
+        known()
+            .find(|spacing| spacing.name() == text)
+            .ok_or_else(|| UnknownName::new("timestep spacing", text, known().map(Self::name)))
     }
 }
 

@@ -10,15 +10,17 @@
 use burn::tensor::Tensor;
 use noising::{NoiseSchedule, PredictionType};
 
-use crate::X0Clipping;
-use crate::dpm_solver::{extrapolated_change, lambda_way, mean_x_0};
-use crate::sampler::{History, Place, Sampler, SamplerError, State, Steps, add_noise};
+use super::exponential::{extrapolated_change, lambda_difference, mean_x_0};
+use crate::clipping::X0Clipping;
+use crate::error::SamplerError;
+use crate::sampler::{Sampler, State};
+use crate::steps::{History, NoiseLevel, Steps, add_noise};
 
 /// The sampler SDE-DPM-Solver++(2M). The last step adds no noise.
 #[derive(Debug, Clone)]
 pub struct DpmSolver2MSde<const D: usize> {
     steps: Steps,
-    history: History<(Place, Tensor<D>)>,
+    history: History<(NoiseLevel, Tensor<D>)>,
 }
 
 impl<const D: usize> DpmSolver2MSde<D> {
@@ -58,13 +60,13 @@ impl<const D: usize> Sampler<D> for DpmSolver2MSde<D> {
             .steps
             .predict(step.from, x_t.clone(), model)
             .predicted_x_0;
-        let before = self.history.get(index.checked_sub(1));
+        let before = self.history.before(index);
         self.history
             .record(index, (step.from, predicted_x_0.clone()));
         let change = extrapolated_change(step, &predicted_x_0, before);
         let mean_x_0 = mean_x_0(&predicted_x_0, change.as_ref());
 
-        let h = lambda_way(step.from, step.to);
+        let h = lambda_difference(step.from, step.to);
         // 1 − e^{−2h}, the share of the variance that is drawn anew.
         let fresh = -(-2.0 * h).exp_m1();
         let mean = x_t.mul_scalar(step.to.sigma() / step.from.sigma() * (-h).exp())

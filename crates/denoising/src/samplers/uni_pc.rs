@@ -2,7 +2,7 @@
 //! algorithms 5 to 8).
 //!
 //! A step from t first corrects the x_t that the step before has led to, by the x_0 that the network now
-//! foresees there, and goes on from the corrected one as [`DpmSolver2M`](crate::DpmSolver2M) does. The
+//! predicts there, and goes on from the corrected one as [`DpmSolver2M`](crate::DpmSolver2M) does. The
 //! network is not asked again, so a step costs one call. The correction of x_t, reached from q with
 //! h = λ_t − λ_q, is
 //!
@@ -17,11 +17,11 @@
 use burn::tensor::Tensor;
 use noising::{NoiseSchedule, PredictionType};
 
-use crate::X0Clipping;
-use crate::dpm_solver::{
-    MultistepOptions, exponential_step, extrapolated_change, lambda_way, mean_x_0,
-};
-use crate::sampler::{History, Place, Sampler, SamplerError, State, Steps};
+use super::exponential::{MultistepOptions, extrapolated_change, lambda_difference, mean_x_0};
+use crate::clipping::X0Clipping;
+use crate::error::SamplerError;
+use crate::sampler::{Sampler, State};
+use crate::steps::{History, NoiseLevel, Steps};
 
 /// The sampler UniPC-2.
 #[derive(Debug, Clone)]
@@ -34,19 +34,19 @@ pub struct UniPc<const D: usize> {
 /// A step that was taken.
 #[derive(Debug, Clone)]
 struct Taken<const D: usize> {
-    from: Place,
+    from: NoiseLevel,
     /// The corrected x that it began with.
     x: Tensor<D>,
-    /// The x_0 that the network foresaw there.
+    /// The x_0 that the network predicted there.
     x_0: Tensor<D>,
     /// The change of x_0 that it extrapolated and the r of [`extrapolated_change`], if it did.
     change: Option<(Tensor<D>, f64)>,
 }
 
 impl<const D: usize> Taken<D> {
-    /// The corrected x at `to`, where this step has led to `x` and the network then foresaw `x_0`.
-    fn correct(self, to: Place, x: Tensor<D>, x_0: &Tensor<D>) -> Tensor<D> {
-        let h = lambda_way(self.from, to);
+    /// The corrected x at `to`, where this step has led to `x` and the network then predicted `x_0`.
+    fn correct(self, to: NoiseLevel, x: Tensor<D>, x_0: &Tensor<D>) -> Tensor<D> {
+        let h = lambda_difference(self.from, to);
         if !h.is_finite() {
             return x;
         }
@@ -63,7 +63,8 @@ impl<const D: usize> Taken<D> {
                 change.mul_scalar(c_1) + difference.mul_scalar(b_1 - c_1)
             }
         };
-        exponential_step(self.from, to, self.x, self.x_0 + correction)
+        self.from
+            .first_order_step(to, self.x, self.x_0 + correction)
     }
 }
 
@@ -110,7 +111,7 @@ impl<const D: usize> Sampler<D> for UniPc<D> {
             .steps
             .predict(step.from, x_t.clone(), model)
             .predicted_x_0;
-        let taken = self.history.get(index.checked_sub(1));
+        let taken = self.history.before(index);
         let before = taken.as_ref().map(|taken| (taken.from, taken.x_0.clone()));
         let x_t = match taken {
             Some(taken) => taken.correct(step.from, x_t, &predicted_x_0),
@@ -132,7 +133,7 @@ impl<const D: usize> Sampler<D> for UniPc<D> {
         State {
             index,
             timestep: step.from.timestep,
-            x: exponential_step(step.from, step.to, x_t, mean_x_0),
+            x: step.from.first_order_step(step.to, x_t, mean_x_0),
             predicted_x_0,
         }
     }

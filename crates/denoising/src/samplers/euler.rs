@@ -12,7 +12,9 @@
 
 use noising::{NoiseSchedule, PredictionType};
 
-use crate::{Ddim, DdimOptions, SamplerError, X0Clipping};
+use super::ddim::{Ddim, DdimOptions};
+use crate::clipping::X0Clipping;
+use crate::error::SamplerError;
 
 /// Euler's method: DDIM with η = 0, ε derived from the clipped x_0.
 ///
@@ -29,7 +31,7 @@ pub fn euler(
     Ddim::new(schedule, timesteps, prediction_type, clipping, options)
 }
 
-/// Euler's method with fresh noise in every step but the last: DDIM with η = 1, which has the law of
+/// Euler's method with fresh noise in every step but the last: DDIM with η = 1, which has the distribution of
 /// DDPM with the small variance.
 ///
 /// # Errors
@@ -41,9 +43,6 @@ pub fn euler_ancestral(
     prediction_type: PredictionType,
     clipping: X0Clipping,
 ) -> Result<Ddim, SamplerError> {
-    let options = DdimOptions {
-        eta: 1.0,
-        ..DdimOptions::default()
-    };
+    let options = DdimOptions::with_eta(1.0);
     Ddim::new(schedule, timesteps, prediction_type, clipping, options)
 }

@@ -12,16 +12,18 @@
 use burn::tensor::Tensor;
 use noising::{NoiseSchedule, PredictionType};
 
-use crate::X0Clipping;
-use crate::dpm_solver::{MultistepOptions, exponential_step, extrapolated_change, mean_x_0};
-use crate::sampler::{History, Place, Sampler, SamplerError, State, Steps};
+use super::exponential::{MultistepOptions, extrapolated_change, mean_x_0};
+use crate::clipping::X0Clipping;
+use crate::error::SamplerError;
+use crate::sampler::{Sampler, State};
+use crate::steps::{History, NoiseLevel, Steps};
 
 /// The sampler DPM-Solver++(2M).
 #[derive(Debug, Clone)]
 pub struct DpmSolver2M<const D: usize> {
     steps: Steps,
     lower_order_final: bool,
-    history: History<(Place, Tensor<D>)>,
+    history: History<(NoiseLevel, Tensor<D>)>,
 }
 
 impl<const D: usize> DpmSolver2M<D> {
@@ -67,7 +69,7 @@ impl<const D: usize> Sampler<D> for DpmSolver2M<D> {
             .steps
             .predict(step.from, x_t.clone(), model)
             .predicted_x_0;
-        let before = self.history.get(index.checked_sub(1));
+        let before = self.history.before(index);
         self.history
             .record(index, (step.from, predicted_x_0.clone()));
         let before = before.filter(|_| !(step.is_last && self.lower_order_final));
@@ -76,7 +78,7 @@ impl<const D: usize> Sampler<D> for DpmSolver2M<D> {
         State {
             index,
             timestep: step.from.timestep,
-            x: exponential_step(step.from, step.to, x_t, mean_x_0),
+            x: step.from.first_order_step(step.to, x_t, mean_x_0),
             predicted_x_0,
         }
     }

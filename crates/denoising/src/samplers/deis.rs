@@ -15,14 +15,16 @@
 use burn::tensor::Tensor;
 use noising::{NoiseSchedule, PredictionType};
 
-use crate::X0Clipping;
-use crate::sampler::{History, Place, Sampler, SamplerError, State, Steps};
+use crate::clipping::X0Clipping;
+use crate::error::SamplerError;
+use crate::sampler::{Sampler, State};
+use crate::steps::{History, NoiseLevel, Steps};
 
 /// The sampler DEIS-2.
 #[derive(Debug, Clone)]
 pub struct Deis<const D: usize> {
     steps: Steps,
-    history: History<(Place, Tensor<D>)>,
+    history: History<(NoiseLevel, Tensor<D>)>,
 }
 
 impl<const D: usize> Deis<D> {
@@ -59,16 +61,16 @@ impl<const D: usize> Sampler<D> for Deis<D> {
     ) -> State<D> {
         let step = self.steps.get(index);
         let [predicted_x_0, epsilon] = self.steps.predict_x_0_and_epsilon(step.from, x_t, model);
-        let before = self.history.get(index.checked_sub(1));
+        let before = self.history.before(index);
         self.history.record(index, (step.from, epsilon.clone()));
 
         // x̂_s = x_0 + ρ_s ε̄, where ε̄ is ε and what its change adds over the step.
         let first_order = predicted_x_0.clone().mul_scalar(step.to.alpha())
             + epsilon.clone().mul_scalar(step.to.sigma());
-        let before = before.filter(|(place, _)| !step.is_last && place.rho().is_finite());
+        let before = before.filter(|(level, _)| !step.is_last && level.rho().is_finite());
         let x = match before {
-            Some((place, epsilon_before)) => {
-                let coefficient = change_coefficient(place, step.from, step.to);
+            Some((level, epsilon_before)) => {
+                let coefficient = change_coefficient(level, step.from, step.to);
                 first_order + (epsilon - epsilon_before).mul_scalar(step.to.alpha() * coefficient)
             }
             None => first_order,
@@ -83,7 +85,7 @@ impl<const D: usize> Sampler<D> for Deis<D> {
 }
 
 /// ∫ (ln ρ − ln ρ_t) / (ln ρ_t − ln ρ_q) dρ from ρ_t to ρ_s: c_t = (ρ_s − ρ_t) + this, c_q = −this.
-fn change_coefficient(q: Place, t: Place, s: Place) -> f64 {
+fn change_coefficient(q: NoiseLevel, t: NoiseLevel, s: NoiseLevel) -> f64 {
     let [rho_q, rho_t, rho_s] = [q.rho(), t.rho(), s.rho()];
     let integral = rho_s * (rho_s / rho_t).ln() - (rho_s - rho_t);
     integral / (rho_t / rho_q).ln()

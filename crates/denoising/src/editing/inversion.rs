@@ -15,8 +15,10 @@
 use burn::tensor::Tensor;
 use noising::{NoiseSchedule, PredictionType};
 
-use crate::X0Clipping;
-use crate::sampler::{Place, Sampler, SamplerError, State, Steps};
+use crate::clipping::X0Clipping;
+use crate::error::SamplerError;
+use crate::sampler::{Sampler, State};
+use crate::steps::{NoiseLevel, Steps};
 
 /// DDIM with η = 0 run backwards. As a sampler it leads from x_0 to x_t at the first of its timesteps.
 #[derive(Debug, Clone)]
@@ -47,7 +49,7 @@ impl DdimInversion {
             });
         }
         let steps = Steps::new(schedule, timesteps, prediction_type, X0Clipping::None)?;
-        let Place {
+        let NoiseLevel {
             timestep,
             alpha_cumprod,
         } = steps.get(0).from;

@@ -1,18 +1,13 @@
 //! What the DPM-Solver++ samplers share (Lu et al. 2022, "DPM-Solver++").
 //!
 //! With α = √ᾱ, σ = √(1 − ᾱ), λ = ln(α / σ) and h = λ_s − λ_t > 0 the flow's linear part is solved
-//! exactly, and only x_0 as a function of λ is approximated (their equation 9):
-//!
-//! ```text
-//! x_s = σ_s / σ_t x_t  +  α_s (1 − e^{−h}) x_0
-//! ```
-//!
-//! is the step of first order, which is DDIM's. Those of second order put a better mean of x_0 along the
-//! step in its place.
+//! exactly, and only x_0 as a function of λ is approximated (their equation 9). The step of first order
+//! is [`NoiseLevel::first_order_step`]; those of second order put a better mean of x_0 along the step in
+//! its place.
 
 use burn::tensor::Tensor;
 
-use crate::sampler::{Place, Step};
+use crate::steps::{NoiseLevel, Step};
 
 /// How the last step of a multistep method is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,38 +30,27 @@ impl Default for MultistepOptions {
 }
 
 /// h = λ_s − λ_t; ∞ to data and from zero SNR.
-pub(crate) fn lambda_way(from: Place, to: Place) -> f64 {
+pub(super) fn lambda_difference(from: NoiseLevel, to: NoiseLevel) -> f64 {
     to.lambda() - from.lambda()
 }
 
-/// x_s from x_t and the mean x_0 of the way between.
-pub(crate) fn exponential_step<const D: usize>(
-    from: Place,
-    to: Place,
-    x_t: Tensor<D>,
-    x_0: Tensor<D>,
-) -> Tensor<D> {
-    let h = lambda_way(from, to);
-    x_t.mul_scalar(to.sigma() / from.sigma()) + x_0.mul_scalar(to.alpha() * -(-h).exp_m1())
-}
-
-/// How x_0 would change over the step if it went on as since the step before, which began at place q
-/// and foresaw x_0(q): (x_0(t) − x_0(q)) / r, and r = (λ_t − λ_q) / h.
+/// How x_0 would change over the step if it went on as since the step before, which began at level q
+/// and predicted x_0(q): (x_0(t) − x_0(q)) / r, and r = (λ_t − λ_q) / h.
 ///
 /// `None` for the first step, and where one of the two leads to data or comes from zero SNR: λ is
 /// infinite there.
-pub(crate) fn extrapolated_change<const D: usize>(
+pub(super) fn extrapolated_change<const D: usize>(
     step: Step,
     x_0: &Tensor<D>,
-    before: Option<(Place, Tensor<D>)>,
+    before: Option<(NoiseLevel, Tensor<D>)>,
 ) -> Option<(Tensor<D>, f64)> {
-    let (place, x_0_before) = before?;
-    let r = lambda_way(place, step.from) / lambda_way(step.from, step.to);
+    let (level, x_0_before) = before?;
+    let r = lambda_difference(level, step.from) / lambda_difference(step.from, step.to);
     (r.is_finite() && r > 0.0).then(|| ((x_0.clone() - x_0_before).div_scalar(r), r))
 }
 
 /// The mean of x_0 over the step if it changes by `change`: x_0 half the way.
-pub(crate) fn mean_x_0<const D: usize>(
+pub(super) fn mean_x_0<const D: usize>(
     x_0: &Tensor<D>,
     change: Option<&(Tensor<D>, f64)>,
 ) -> Tensor<D> {

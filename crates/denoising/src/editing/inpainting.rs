@@ -13,13 +13,15 @@
 use burn::tensor::Tensor;
 use noising::NoiseSchedule;
 
-use crate::sampler::{Place, Sampler, SamplerError, State, add_noise, places};
+use crate::error::SamplerError;
+use crate::sampler::{Sampler, State};
+use crate::steps::{NoiseLevel, add_noise, noise_levels};
 
 /// A sampler that keeps a known region of x_0.
 #[derive(Debug, Clone)]
 pub struct Inpainting<const D: usize, S> {
     sampler: S,
-    places: Vec<Place>,
+    levels: Vec<NoiseLevel>,
     known: Tensor<D>,
     mask: Tensor<D>,
     resamplings: usize,
@@ -55,7 +57,7 @@ impl<const D: usize, S: Sampler<D>> Inpainting<D, S> {
         }
         Ok(Self {
             sampler,
-            places: places(schedule, timesteps)?,
+            levels: noise_levels(schedule, timesteps)?,
             known,
             mask,
             resamplings,
@@ -96,9 +98,9 @@ impl<const D: usize, S: Sampler<D>> Sampler<D> for Inpainting<D, S> {
         model: &mut dyn FnMut(Tensor<D>, f64) -> Tensor<D>,
         noise: &mut dyn FnMut() -> Tensor<D>,
     ) -> State<D> {
-        let from = self.places[index];
-        let next = self.places.get(index + 1);
-        let to = next.map_or(1.0, |place| place.alpha_cumprod);
+        let from = self.levels[index];
+        let next = self.levels.get(index + 1);
+        let to = next.map_or(1.0, |level| level.alpha_cumprod);
         let times = next.map_or(1, |_| self.resamplings);
         for _ in 1..times {
             let x_s = self.step_and_restore(index, to, x_t, model, noise).x;

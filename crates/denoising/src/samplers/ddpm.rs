@@ -14,8 +14,10 @@ use burn::tensor::Tensor;
 use noising::{NoiseSchedule, Posterior, PredictionType};
 use serde::{Deserialize, Serialize};
 
-use crate::X0Clipping;
-use crate::sampler::{Sampler, SamplerError, State, Steps, add_noise};
+use crate::clipping::X0Clipping;
+use crate::error::SamplerError;
+use crate::sampler::{Sampler, State};
+use crate::steps::{Steps, add_noise};
 
 /// The variance σ² of each ancestral step (Ho et al. 2020, section 3.2).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

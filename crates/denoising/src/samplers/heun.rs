@@ -15,8 +15,10 @@ use burn::tensor::Tensor;
 use noising::{NoiseSchedule, PredictionType};
 use serde::{Deserialize, Serialize};
 
-use crate::X0Clipping;
-use crate::sampler::{Place, Sampler, SamplerError, State, Steps, add_noise};
+use crate::clipping::X0Clipping;
+use crate::error::SamplerError;
+use crate::sampler::{Sampler, State};
+use crate::steps::{NoiseLevel, Steps, add_noise};
 
 /// Churn: how much noise is added before each step. None unless chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -44,6 +46,53 @@ impl Default for HeunOptions {
     }
 }
 
+impl HeunOptions {
+    /// Whether the numbers make sense.
+    ///
+    /// # Errors
+    ///
+    /// The number that is out of its range.
+    pub fn check(&self) -> Result<(), SamplerError> {
+        let Self {
+            s_churn,
+            s_tmin,
+            s_tmax,
+            s_noise,
+        } = *self;
+        let finite = |value: f64, fits: bool| value.is_finite() && fits;
+        for (parameter, value, fits, expected) in [
+            (
+                "s_churn",
+                s_churn,
+                finite(s_churn, s_churn >= 0.0),
+                "finite, 0 or more",
+            ),
+            (
+                "s_tmin",
+                s_tmin,
+                finite(s_tmin, s_tmin >= 0.0),
+                "finite, 0 or more",
+            ),
+            ("s_tmax", s_tmax, s_tmax >= s_tmin, "s_tmin or more"),
+            (
+                "s_noise",
+                s_noise,
+                finite(s_noise, s_noise > 0.0),
+                "finite, above 0",
+            ),
+        ] {
+            if !fits {
+                return Err(SamplerError::Parameter {
+                    parameter,
+                    value,
+                    expected,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Heun's sampler, of second order.
 #[derive(Debug, Clone)]
 pub struct Heun {
@@ -66,31 +115,7 @@ impl Heun {
         clipping: X0Clipping,
         options: HeunOptions,
     ) -> Result<Self, SamplerError> {
-        let HeunOptions {
-            s_churn,
-            s_tmin,
-            s_tmax,
-            s_noise,
-        } = options;
-        for (parameter, value, fits, expected) in [
-            ("s_churn", s_churn, s_churn >= 0.0, "0 or more"),
-            ("s_tmin", s_tmin, s_tmin >= 0.0, "0 or more"),
-            ("s_tmax", s_tmax, s_tmax >= s_tmin, "s_tmin or more"),
-            (
-                "s_noise",
-                s_noise,
-                s_noise > 0.0 && s_noise.is_finite(),
-                "above 0",
-            ),
-        ] {
-            if !fits {
-                return Err(SamplerError::Parameter {
-                    parameter,
-                    value,
-                    expected,
-                });
-            }
-        }
+        options.check()?;
         Ok(Self {
             steps: Steps::new(schedule, timesteps, prediction_type, clipping)?,
             options,
@@ -98,14 +123,14 @@ impl Heun {
         })
     }
 
-    /// x at a noisier place than `from`, and that place; both as they are where nothing is churned.
+    /// x at a noisier level than `from`, and that level; both as they are where nothing is churned.
     /// The chain ends where it ends: ρ̂ goes no further.
     fn churn<const D: usize>(
         &self,
-        from: Place,
+        from: NoiseLevel,
         x_t: Tensor<D>,
         noise: &mut dyn FnMut() -> Tensor<D>,
-    ) -> (Place, Tensor<D>) {
+    ) -> (NoiseLevel, Tensor<D>) {
         let HeunOptions {
             s_churn,
             s_tmin,
@@ -122,7 +147,7 @@ impl Heun {
         if timestep <= from.timestep {
             return (from, x_t);
         }
-        let churned = Place::at(&self.schedule, timestep);
+        let churned = NoiseLevel::at(&self.schedule, timestep);
         // In x: scaled down by √(ᾱ̂ / ᾱ), noise fills what is missing of the variance.
         let keep = churned.alpha_cumprod / from.alpha_cumprod;
         let x = x_t.mul_scalar(keep.sqrt());

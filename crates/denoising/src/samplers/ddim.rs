@@ -6,13 +6,15 @@
 //! ```
 //!
 //! where s is the next timestep of the list. η = 0 is deterministic: an Euler step of the probability
-//! flow. η = 1 has the law of DDPM's ancestral step with the small variance.
+//! flow. η = 1 has the distribution of DDPM's ancestral step with the small variance.
 
 use burn::tensor::Tensor;
 use noising::{NoiseSchedule, Posterior, PredictionType};
 
-use crate::X0Clipping;
-use crate::sampler::{Prediction, Sampler, SamplerError, State, Steps, add_noise};
+use crate::clipping::X0Clipping;
+use crate::error::SamplerError;
+use crate::sampler::{Sampler, State};
+use crate::steps::{Prediction, Steps, add_noise};
 
 /// What may be chosen about DDIM.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -20,7 +22,7 @@ pub struct DdimOptions {
     /// η in [0, 1]: how much of DDPM's noise each step adds. 0 unless chosen.
     pub eta: f64,
     /// Whether ε is derived again from x_t and the clipped x_0. True unless chosen: the two then still
-    /// make up x_t, and η = 1 keeps the law of DDPM, which has no ε but x_0's. With false, clipped x_0
+    /// make up x_t, and η = 1 keeps the distribution of DDPM, which has no ε but x_0's. With false, clipped x_0
     /// meets the ε that belonged to the unclipped one; diffusers does so by default
     /// (`use_clipped_model_output = False`), and samples differ.
     pub rederive_epsilon: bool,
@@ -36,6 +38,32 @@ impl Default for DdimOptions {
             rederive_epsilon: true,
             set_alpha_to_one: true,
         }
+    }
+}
+
+impl DdimOptions {
+    /// η, and the rest as it is unless chosen.
+    pub fn with_eta(eta: f64) -> Self {
+        Self {
+            eta,
+            ..Self::default()
+        }
+    }
+
+    /// Whether the numbers make sense.
+    ///
+    /// # Errors
+    ///
+    /// If η lies outside [0, 1].
+    pub fn check(&self) -> Result<(), SamplerError> {
+        if (0.0..=1.0).contains(&self.eta) {
+            return Ok(());
+        }
+        Err(SamplerError::Parameter {
+            parameter: "eta",
+            value: self.eta,
+            expected: "in [0, 1]",
+        })
     }
 }
 
@@ -61,18 +89,12 @@ impl Ddim {
         clipping: X0Clipping,
         options: DdimOptions,
     ) -> Result<Self, SamplerError> {
+        options.check()?;
         let DdimOptions {
             eta,
             rederive_epsilon,
             set_alpha_to_one,
         } = options;
-        if !(0.0..=1.0).contains(&eta) {
-            return Err(SamplerError::Parameter {
-                parameter: "eta",
-                value: eta,
-                expected: "in [0, 1]",
-            });
-        }
         let mut steps = Steps::new(schedule, timesteps, prediction_type, clipping)?;
         if !set_alpha_to_one {
             steps = steps.ending_on_the_chain(schedule);
@@ -106,7 +128,7 @@ impl<const D: usize> Sampler<D> for Ddim {
         let epsilon = if self.rederive_epsilon {
             marginal.epsilon_from_x_0(x_t, predicted_x_0.clone())
         } else {
-            marginal.predicted_epsilon(self.steps.prediction_type, x_t, prediction)
+            marginal.predicted_epsilon(self.steps.prediction_type(), x_t, prediction)
         };
 
         let posterior = Posterior::between(step.from.alpha_cumprod, step.to.alpha_cumprod);

@@ -1,7 +1,7 @@
 //! DPM-Solver++(2S), the singlestep method of second order (Lu et al. 2022, "DPM-Solver++", algorithm 1
 //! with r = ½).
 //!
-//! A step of first order leads half the way in λ; the x_0 foreseen there serves for the whole step:
+//! A step of first order leads half the way in λ; the x_0 predicted there serves for the whole step:
 //!
 //! ```text
 //! u   = σ_m / σ_t x_t  +  α_m (1 − e^{−h/2}) x_0(x_t, t),   λ_m = (λ_t + λ_s) / 2
@@ -14,9 +14,10 @@
 use burn::tensor::Tensor;
 use noising::{NoiseSchedule, PredictionType};
 
-use crate::X0Clipping;
-use crate::dpm_solver::exponential_step;
-use crate::sampler::{Place, Sampler, SamplerError, State, Steps};
+use crate::clipping::X0Clipping;
+use crate::error::SamplerError;
+use crate::sampler::{Sampler, State};
+use crate::steps::{NoiseLevel, Steps};
 
 /// The sampler DPM-Solver++(2S).
 #[derive(Debug, Clone)]
@@ -65,8 +66,10 @@ impl<const D: usize> Sampler<D> for DpmSolver2S {
             .predicted_x_0;
         let log_snr = step.from.lambda() + step.to.lambda();
         let mean_x_0 = if log_snr.is_finite() {
-            let middle = Place::at(&self.schedule, self.schedule.timestep_at_log_snr(log_snr));
-            let u = exponential_step(step.from, middle, x_t.clone(), predicted_x_0.clone());
+            let middle = NoiseLevel::at(&self.schedule, self.schedule.timestep_at_log_snr(log_snr));
+            let u = step
+                .from
+                .first_order_step(middle, x_t.clone(), predicted_x_0.clone());
             self.steps.predict(middle, u, model).predicted_x_0
         } else {
             predicted_x_0.clone()
@@ -74,7 +77,7 @@ impl<const D: usize> Sampler<D> for DpmSolver2S {
         State {
             index,
             timestep: step.from.timestep,
-            x: exponential_step(step.from, step.to, x_t, mean_x_0),
+            x: step.from.first_order_step(step.to, x_t, mean_x_0),
             predicted_x_0,
         }
     }
