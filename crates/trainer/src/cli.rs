@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use datasets::DatasetName;
+use denoising::{SamplerKind, TimestepSpacing};
 use serde::Serialize;
-
-use crate::sampling::SamplerKind;
 
 /// Trains a denoising diffusion model and samples from it.
 #[derive(Debug, Parser)]
@@ -108,23 +108,40 @@ pub struct BudgetArgs {
 #[derive(Debug, Args)]
 pub struct SamplerArgs {
     /// How noise is turned into an image.
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = samplers())]
     pub sampler: Option<SamplerKind>,
     /// Denoising steps [default: for ddpm all of the chain's, else as in the run's configuration].
     #[arg(long, value_name = "N")]
     pub steps: Option<usize>,
-    /// Which timesteps they visit: leading, trailing, linspace, karras or log-linear.
-    #[arg(long)]
-    pub spacing: Option<String>,
+    /// Which timesteps they visit.
+    #[arg(long, value_parser = spacings())]
+    pub spacing: Option<TimestepSpacing>,
     /// Share of fresh noise in DDIM's steps, from 0 to 1.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub eta: Option<f64>,
     /// Strength of guidance towards the class, 1 being none.
-    #[arg(long, value_name = "SCALE")]
+    #[arg(long, value_name = "SCALE", allow_negative_numbers = true)]
     pub guidance: Option<f64>,
     /// Override a key of the run's `[sampling]` table, as in sampling.clipping.kind=none. May be given again.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+/// The names of the samplers; those that other programs have for them are read too.
+fn samplers() -> impl TypedValueParser<Value = SamplerKind> {
+    let value = |kind: &SamplerKind| {
+        PossibleValue::new(kind.name())
+            .aliases(kind.aliases())
+            .help(kind.summary())
+    };
+    PossibleValuesParser::new(SamplerKind::ALL.iter().map(value)).try_map(|name| name.parse())
+}
+
+/// The names of the timestep spacings.
+fn spacings() -> impl TypedValueParser<Value = TimestepSpacing> {
+    let value =
+        |spacing: &TimestepSpacing| PossibleValue::new(spacing.name()).help(spacing.summary());
+    PossibleValuesParser::new(TimestepSpacing::ALL.iter().map(value)).try_map(|name| name.parse())
 }
 
 /// A trained network, and how it is drawn from.

@@ -91,7 +91,7 @@ impl Evaluator {
             classes: self
                 .reference
                 .classes_in_proportion(self.config.count, model.null_label),
-            sampling: config.sampling.clone(),
+            sampling: config.sampling.options.clone(),
             seed: config.seed,
             batch_size: config.training.batch_size,
             initial_noise: None,

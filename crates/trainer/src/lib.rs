@@ -31,6 +31,7 @@ pub mod objective;
 pub mod progress;
 pub mod run_folder;
 pub mod sampling;
+pub mod sampling_config;
 pub mod scores;
 pub mod tensor_file;
 pub mod training_loop;

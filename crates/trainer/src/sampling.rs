@@ -1,20 +1,11 @@
 //! Drawing new images: the network, a sampler of [`denoising`], guidance and the random streams put
 //! together.
 
-use std::fmt;
-
 use anyhow::{Result, ensure};
 use burn::tensor::{Device, Tensor};
-use clap::ValueEnum;
-use denoising::{
-    Ddim, DdimOptions, Ddpm, DdpmVariance, Deis, Denoising, DpmSolver2M, DpmSolver2MSde,
-    DpmSolver2S, Guidance, Heun, HeunOptions, Inpainting, MultistepOptions, Sampler, State,
-    TimestepSpacing, UniPc, X0Clipping, euler, euler_ancestral,
-};
-use noising::{Chain, Marginal, NoiseSchedule, PredictionType};
+use denoising::{Denoising, Guidance, Inpainting, Sampler, SamplerKind, SamplingOptions, State};
+use noising::{Chain, Marginal};
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
-use training::InvalidValue;
 
 use crate::Usage;
 use crate::checkpoint::Checkpoint;
@@ -24,153 +15,6 @@ use crate::learner::initial_network;
 use crate::network::Network;
 use crate::objective::{ObjectiveConfig, labels_tensor};
 use training::{Purpose, Streams, streams};
-
-/// `[sampling]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SamplingConfig {
-    /// Steps of training between two grids.
-    pub every: u64,
-    /// Images of a grid drawn during training.
-    pub count: usize,
-    /// How noise is turned into an image.
-    pub sampler: SamplerKind,
-    /// Denoising steps of a sample.
-    pub num_inference_steps: usize,
-    /// Which timesteps they visit.
-    pub timestep_spacing: TimestepSpacing,
-    /// What is done to the predicted x_0 at every step.
-    pub clipping: X0Clipping,
-    /// Share of fresh noise in DDIM's steps: 0 is deterministic, 1 is as much as DDPM.
-    pub eta: f64,
-    /// The variance of DDPM's steps.
-    pub ddpm_variance: DdpmVariance,
-    /// The noise that Heun's sampler adds before each step.
-    pub heun: HeunOptions,
-    /// Strength of classifier-free guidance: 1 is none.
-    pub guidance_scale: f64,
-    /// The first and the last timestep that are guided; all of them where it is left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub guidance_interval: Option<[f64; 2]>,
-    /// How much of the contrast that guidance adds is taken back, from 0 to 1.
-    pub guidance_rescale: f64,
-}
-
-impl Default for SamplingConfig {
-    fn default() -> Self {
-        Self {
-            every: 500,
-            count: 50,
-            sampler: SamplerKind::Ddim,
-            num_inference_steps: 50,
-            timestep_spacing: TimestepSpacing::Trailing,
-            clipping: X0Clipping::default(),
-            eta: 0.0,
-            ddpm_variance: DdpmVariance::default(),
-            heun: HeunOptions::default(),
-            guidance_scale: 1.0,
-            guidance_interval: None,
-            guidance_rescale: 0.0,
-        }
-    }
-}
-
-impl SamplingConfig {
-    /// # Errors
-    ///
-    /// The first value that makes no sense for a network of `prediction_type` over this schedule; the key
-    /// is empty where a sampler refuses several values together.
-    pub fn check(
-        &self,
-        schedule: &NoiseSchedule,
-        prediction_type: PredictionType,
-    ) -> Result<(), InvalidValue> {
-        InvalidValue::at_least("every", self.every, 1)?;
-        InvalidValue::at_least("count", self.count as u64, 1)?;
-        let steps = self.num_inference_steps;
-        InvalidValue::at_least("num_inference_steps", steps as u64, 1)?;
-        InvalidValue::share("eta", self.eta)?;
-        InvalidValue::share("guidance_rescale", self.guidance_rescale)?;
-        if !self.guidance_scale.is_finite() {
-            return Err(InvalidValue::new(
-                "guidance_scale",
-                "it must be a finite number",
-            ));
-        }
-        if let Some([first, last]) = self.guidance_interval
-            && (first.is_nan() || last.is_nan() || first > last)
-        {
-            return Err(InvalidValue::new(
-                "guidance_interval",
-                format!("[{first}, {last}] makes no sense here: expected [first, last] timesteps"),
-            ));
-        }
-        if steps > schedule.num_train_timesteps() {
-            return Err(InvalidValue::new(
-                "num_inference_steps",
-                format!(
-                    "{steps} steps of denoising cannot be taken from a chain of {}",
-                    schedule.num_train_timesteps()
-                ),
-            ));
-        }
-        // Whatever a sampler may refuse.
-        timesteps(self, schedule)
-            .and_then(|t| sampler::<4>(self, schedule, &t, prediction_type))
-            .map_err(|error| InvalidValue::new("", format!("{error:#}")))?;
-        Ok(())
-    }
-
-    /// How predictions are guided.
-    pub fn guidance(&self) -> Guidance {
-        Guidance {
-            scale: self.guidance_scale,
-            interval: self.guidance_interval,
-            rescale: self.guidance_rescale,
-        }
-    }
-}
-
-/// The samplers that the program offers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum SamplerKind {
-    /// Ancestral sampling (Ho et al. 2020).
-    Ddpm,
-    /// Denoising diffusion implicit models (Song et al. 2021).
-    Ddim,
-    /// Euler's method.
-    Euler,
-    /// Euler's method with fresh noise.
-    EulerAncestral,
-    /// Heun's method, with churn if wanted (Karras et al. 2022): two network calls a step.
-    Heun,
-    /// DPM-Solver++(2M) (Lu et al. 2022).
-    #[serde(rename = "dpmpp-2m")]
-    #[value(name = "dpmpp-2m")]
-    DpmSolver2M,
-    /// DPM-Solver++(2S) (Lu et al. 2022): two network calls a step.
-    #[serde(rename = "dpmpp-2s")]
-    #[value(name = "dpmpp-2s")]
-    DpmSolver2S,
-    /// SDE-DPM-Solver++(2M) (Lu et al. 2022).
-    #[serde(rename = "dpmpp-2m-sde")]
-    #[value(name = "dpmpp-2m-sde")]
-    DpmSolver2MSde,
-    /// UniPC of order two (Zhao et al. 2023).
-    #[serde(rename = "unipc")]
-    #[value(name = "unipc")]
-    UniPc,
-    /// DEIS of order two (Zhang and Chen 2023).
-    Deis,
-}
-
-impl fmt::Display for SamplerKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value = self.to_possible_value();
-        f.write_str(value.as_ref().map_or("", |value| value.get_name()))
-    }
-}
 
 /// A network that is ready to be sampled from, and how its predictions are read.
 #[derive(Debug)]
@@ -193,7 +37,7 @@ pub struct Request {
     /// The class of each image; `None` for no class.
     pub classes: Vec<Option<usize>>,
     /// The sampler and its settings.
-    pub sampling: SamplingConfig,
+    pub sampling: SamplingOptions,
     /// Seed of the noise. An image depends on it and on its own place in `classes`, on nothing
     /// else: not on the batch size, nor on the images beside it.
     pub seed: u64,
@@ -241,7 +85,7 @@ impl Model {
     /// the last.
     pub fn timesteps(&self, request: &Request) -> Result<Vec<f64>> {
         let schedule = self.chain.schedule();
-        let mut timesteps = timesteps(&request.sampling, schedule)?;
+        let mut timesteps = request.sampling.timesteps(schedule)?;
         if let Some(edit) = &request.edit {
             let end = edit.strength * schedule.num_train_timesteps() as f64;
             let beyond = timesteps.partition_point(|&t| t >= end);
@@ -303,7 +147,9 @@ impl Model {
     fn sampler(&self, request: &Request, timesteps: &[f64]) -> Result<Box<dyn Sampler<4>>> {
         let schedule = self.chain.schedule();
         let prediction_type = self.objective.prediction_type;
-        let sampler = sampler(&request.sampling, schedule, timesteps, prediction_type)?;
+        let sampler = request
+            .sampling
+            .sampler(schedule, timesteps, prediction_type)?;
         Ok(match &request.edit {
             Some(Edit {
                 image,
@@ -359,48 +205,8 @@ impl Model {
     }
 }
 
-/// The timesteps that the settings visit.
-pub fn timesteps(sampling: &SamplingConfig, schedule: &NoiseSchedule) -> Result<Vec<f64>> {
-    let steps = sampling.num_inference_steps;
-    Ok(sampling.timestep_spacing.timesteps(schedule, steps)?)
-}
-
-/// The sampler of the settings.
-pub fn sampler<const D: usize>(
-    sampling: &SamplingConfig,
-    schedule: &NoiseSchedule,
-    timesteps: &[f64],
-    prediction_type: PredictionType,
-) -> Result<Box<dyn Sampler<D>>> {
-    let clipping = sampling.clipping;
-    let multistep = MultistepOptions::default();
-    macro_rules! boxed {
-        ($new:path $(, $options:expr)?) => {
-            Box::new($new(schedule, timesteps, prediction_type, clipping $(, $options)?)?)
-        };
-    }
-    Ok(match sampling.sampler {
-        SamplerKind::Ddpm => boxed!(Ddpm::new, sampling.ddpm_variance),
-        SamplerKind::Ddim => boxed!(
-            Ddim::new,
-            DdimOptions {
-                eta: sampling.eta,
-                ..DdimOptions::default()
-            }
-        ),
-        SamplerKind::Euler => boxed!(euler),
-        SamplerKind::EulerAncestral => boxed!(euler_ancestral),
-        SamplerKind::Heun => boxed!(Heun::new, sampling.heun),
-        SamplerKind::DpmSolver2M => boxed!(DpmSolver2M::new, multistep),
-        SamplerKind::DpmSolver2S => boxed!(DpmSolver2S::new),
-        SamplerKind::DpmSolver2MSde => boxed!(DpmSolver2MSde::new),
-        SamplerKind::UniPc => boxed!(UniPc::new, multistep),
-        SamplerKind::Deis => boxed!(Deis::new),
-    })
-}
-
 /// A run's settings for sampling, with what the command line says in their place.
-pub fn settings(config: &RunConfig, args: &SamplerArgs) -> Result<SamplingConfig> {
+pub fn settings(config: &RunConfig, args: &SamplerArgs) -> Result<SamplingOptions> {
     let mut overrides = Vec::new();
     overrides.extend(args.sampler.map(|kind| format!("sampling.sampler={kind}")));
     let steps = match (args.steps, args.sampler) {
@@ -429,7 +235,7 @@ pub fn settings(config: &RunConfig, args: &SamplerArgs) -> Result<SamplingConfig
         }
         overrides.push(text.clone());
     }
-    Ok(config.overridden(&overrides)?.sampling)
+    Ok(config.overridden(&overrides)?.sampling.options)
 }
 
 /// The classes of a grid of `count` images when none are asked for: all of them in turn, an equal

@@ -382,7 +382,7 @@ impl<'a> Training<'a> {
         let count = self.config.sampling.count;
         let request = Request {
             classes: every_class(count, model.null_label),
-            sampling: self.config.sampling.clone(),
+            sampling: self.config.sampling.options.clone(),
             seed: self.config.seed,
             batch_size: self.config.training.batch_size,
             initial_noise: None,

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Tensor;
 use datasets::{Channels, read_image};
-use denoising::{Ddim, DdimInversion, DdimOptions, Denoising, Guidance, X0Clipping, slerp};
+use denoising::{
+    Ddim, DdimInversion, DdimOptions, Denoising, Guidance, SamplingOptions, X0Clipping, slerp,
+};
 use tracing::info;
 
 use crate::Usage;
@@ -15,8 +17,7 @@ use crate::cli::EditArgs;
 use crate::commands::opened::{Opened, at_least, open_images};
 use crate::drawing::{grid, pictures};
 use crate::progress;
-use crate::sampling::SamplingConfig;
-use crate::sampling::{Edit, Model, Request, timesteps};
+use crate::sampling::{Edit, Model, Request};
 
 /// How far along the chain an image is noised when no strength is given: half of it, or all of it where
 /// a mask says what is kept.
@@ -68,7 +69,7 @@ pub fn run(args: &EditArgs) -> Result<()> {
 fn draw_over(
     model: &Model,
     args: &EditArgs,
-    sampling: SamplingConfig,
+    sampling: SamplingOptions,
     from: &Path,
     class: Option<usize>,
 ) -> Result<Tensor<4>> {
@@ -133,7 +134,7 @@ fn draw_over(
 fn go_between(
     model: &Model,
     args: &EditArgs,
-    sampling: &SamplingConfig,
+    sampling: &SamplingOptions,
     ends: [&PathBuf; 2],
     class: Option<usize>,
 ) -> Result<Tensor<4>> {
@@ -146,7 +147,7 @@ fn go_between(
     let images = Tensor::cat(images, 0);
 
     let schedule = model.chain.schedule();
-    let mut timesteps = timesteps(sampling, schedule)?;
+    let mut timesteps = sampling.timesteps(schedule)?;
     // Where no data is left in x_t, none can be led there.
     timesteps.retain(|&t| schedule.alpha_cumprod_at(t) > 0.0);
     let kind = model.objective.prediction_type;

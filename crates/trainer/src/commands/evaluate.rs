@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor};
 use datasets::Split;
+use denoising::SamplingOptions;
 use evaluation::Neighbour;
 use image::DynamicImage;
 use inception::Resize;
@@ -22,7 +23,6 @@ use crate::feature_cache::FeatureCache;
 use crate::feature_network::{FeatureNetwork, find_inception};
 use crate::progress;
 use crate::sampling::Request;
-use crate::sampling::SamplingConfig;
 use crate::scores::{LikelihoodOptions, Reference, Score, Scored, likelihood, table};
 
 /// Pairs of a generated image and the training image nearest to it that are drawn.
@@ -36,7 +36,7 @@ struct Report<'a> {
     checkpoint: String,
     step: u64,
     /// How the images were drawn.
-    sampling: &'a SamplingConfig,
+    sampling: &'a SamplingOptions,
     seed: u64,
     /// The share of test images whose class the feature network sees.
     feature_network_accuracy: Option<f64>,
@@ -266,7 +266,7 @@ fn network(
 }
 
 /// The settings of a sampler in one line, those that its figures depend on.
-fn describe(sampling: &SamplingConfig, args: &EvaluateArgs) -> Result<String> {
+fn describe(sampling: &SamplingOptions, args: &EvaluateArgs) -> Result<String> {
     let spacing = serde_json::to_value(sampling.timestep_spacing)?;
     let spacing = spacing.as_str().unwrap_or_default();
     let guidance = sampling.guidance_scale;

@@ -35,7 +35,7 @@ pub fn run(args: &ExportArgs) -> Result<()> {
         )));
     };
     if let spacing @ (TimestepSpacing::Karras | TimestepSpacing::LogLinear) =
-        config.sampling.timestep_spacing
+        config.sampling.options.timestep_spacing
     {
         warn!("diffusers' DDPM has no {spacing:?} timesteps: they are written as trailing");
     }

@@ -86,9 +86,9 @@ fn run_config(pipeline: &PipelineFolder, args: &ImportArgs) -> Result<RunConfig>
         Some(scheduler) => {
             config.noise = scheduler.noise.clone();
             config.objective.prediction_type = scheduler.prediction_type;
-            config.sampling.timestep_spacing = scheduler.timestep_spacing;
-            config.sampling.clipping = scheduler.clipping;
-            config.sampling.ddpm_variance = scheduler.variance;
+            config.sampling.options.timestep_spacing = scheduler.timestep_spacing;
+            config.sampling.options.clipping = scheduler.clipping;
+            config.sampling.options.ddpm_variance = scheduler.variance;
             for difference in &scheduler.differences {
                 warn!("{difference}: our samplers do it their own way");
             }
@@ -100,7 +100,7 @@ fn run_config(pipeline: &PipelineFolder, args: &ImportArgs) -> Result<RunConfig>
         ))),
         None => {}
     }
-    let steps = &mut config.sampling.num_inference_steps;
+    let steps = &mut config.sampling.options.num_inference_steps;
     *steps = (*steps).min(config.noise.num_train_timesteps);
     config
         .overridden(&args.set)

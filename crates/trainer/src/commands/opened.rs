@@ -1,12 +1,12 @@
 //! What the commands that draw from a trained network begin with.
 
 use anyhow::{Result, bail};
+use denoising::SamplingOptions;
 
 use crate::Usage;
 use crate::checkpoint::Checkpoint;
 use crate::cli::ModelArgs;
 use crate::device;
-use crate::sampling::SamplingConfig;
 use crate::sampling::{Model, settings};
 
 /// A trained network that is ready to be drawn from as the command line says.
@@ -17,7 +17,7 @@ pub(super) struct Opened {
     /// The network.
     pub(super) model: Model,
     /// How to draw from it.
-    pub(super) sampling: SamplingConfig,
+    pub(super) sampling: SamplingOptions,
     /// The name of the device.
     pub(super) device_name: String,
 }

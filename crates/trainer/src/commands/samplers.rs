@@ -5,8 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Tensor};
-use clap::ValueEnum;
-use denoising::{DdpmVariance, TimestepSpacing};
+use denoising::{DdpmVariance, SamplerKind, SamplingOptions, TimestepSpacing};
 use evaluation::{Features, sliced_wasserstein};
 use image::DynamicImage;
 use tracing::info;
@@ -16,7 +15,6 @@ use crate::commands::opened::{Opened, at_least, open_images};
 use crate::drawing::{grid, pictures};
 use crate::progress;
 use crate::sampling::{Model, Request, every_class};
-use crate::sampling::{SamplerKind, SamplingConfig};
 use training::{Purpose, Streams, streams};
 
 /// Random directions along which sets of images are compared.
@@ -36,15 +34,15 @@ pub fn run(args: &SamplersArgs) -> Result<()> {
 }
 
 /// A row a sampler, all from the same noise.
-fn draw(model: &Model, args: &SamplersArgs, sampling: &SamplingConfig) -> Result<()> {
+fn draw(model: &Model, args: &SamplersArgs, sampling: &SamplingOptions) -> Result<()> {
     let mut cells: Vec<DynamicImage> = Vec::new();
-    for &sampler in SamplerKind::value_variants() {
-        let sampling = SamplingConfig {
+    for &sampler in SamplerKind::ALL {
+        let sampling = SamplingOptions {
             sampler,
             ..sampling.clone()
         };
         let steps = sampling.num_inference_steps;
-        info!("{sampler}: {} network calls", calls(sampler, steps));
+        info!("{sampler}: {} network calls", sampler.network_calls(steps));
         cells.extend(pictures::from_tensor(images(
             model,
             args,
@@ -63,8 +61,8 @@ fn draw(model: &Model, args: &SamplersArgs, sampling: &SamplingConfig) -> Result
 }
 
 /// The distances from DDPM over every step, a row a sampler and a column a number of network calls.
-fn measure(model: &Model, args: &SamplersArgs, sampling: &SamplingConfig) -> Result<()> {
-    let every_step = SamplingConfig {
+fn measure(model: &Model, args: &SamplersArgs, sampling: &SamplingOptions) -> Result<()> {
+    let every_step = SamplingOptions {
         sampler: SamplerKind::Ddpm,
         num_inference_steps: model.chain.num_train_timesteps(),
         timestep_spacing: TimestepSpacing::Trailing,
@@ -86,14 +84,11 @@ fn measure(model: &Model, args: &SamplersArgs, sampling: &SamplingConfig) -> Res
         print!("{calls:>8}");
     }
     println!();
-    for &sampler in SamplerKind::value_variants() {
+    for &sampler in SamplerKind::ALL {
         print!("{:<16}", sampler.to_string());
         for &calls in &args.calls {
-            let Some(num_inference_steps) = steps(sampler, calls) else {
-                print!("{:>8}", "-");
-                continue;
-            };
-            let sampling = SamplingConfig {
+            let num_inference_steps = sampler.steps_for_calls(calls);
+            let sampling = SamplingOptions {
                 sampler,
                 num_inference_steps,
                 ..sampling.clone()
@@ -114,7 +109,7 @@ fn measure(model: &Model, args: &SamplersArgs, sampling: &SamplingConfig) -> Res
 fn images(
     model: &Model,
     args: &SamplersArgs,
-    sampling: SamplingConfig,
+    sampling: SamplingOptions,
     seed: u64,
 ) -> Result<Tensor<4>> {
     let started = Instant::now();
@@ -160,39 +155,4 @@ fn rows(tensor: Tensor<2>) -> Result<Features> {
         .try_into_vec_as()
         .context("cannot read the images back from the device")?;
     Ok(Features::new(values, width)?)
-}
-
-/// How often a sampler calls the network in so many steps.
-fn calls(sampler: SamplerKind, steps: usize) -> usize {
-    match sampler {
-        // The last step goes to data, where there is nothing to ask.
-        SamplerKind::Heun | SamplerKind::DpmSolver2S => 2 * steps - 1,
-        _ => steps,
-    }
-}
-
-/// The most steps that a sampler can take with so many network calls.
-fn steps(sampler: SamplerKind, calls: usize) -> Option<usize> {
-    let steps = match sampler {
-        SamplerKind::Heun | SamplerKind::DpmSolver2S => calls.div_ceil(2),
-        _ => calls,
-    };
-    (steps > 0).then_some(steps)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn samplers_of_two_calls_a_step_take_half_as_many() {
-        for &sampler in SamplerKind::value_variants() {
-            for wanted in 1..20 {
-                let taken = steps(sampler, wanted).map(|steps| calls(sampler, steps));
-                assert!(taken.is_some_and(|taken| taken.abs_diff(wanted) <= 1));
-            }
-        }
-        assert_eq!(steps(SamplerKind::Heun, 10), Some(5));
-        assert_eq!(steps(SamplerKind::Euler, 0), None);
-    }
 }

@@ -99,7 +99,7 @@ fn check_points(config: &RunConfig) -> Result<(), BadValue> {
         ),
         (
             "sampling.clipping",
-            config.sampling.clipping != X0Clipping::None,
+            config.sampling.options.clipping != X0Clipping::None,
             "they are not confined to [-1, 1] as images are, so clipping.kind must be \"none\"",
         ),
     ];

@@ -22,7 +22,7 @@ use crate::held_out::HeldOutConfig;
 use crate::metrics::LogConfig;
 use crate::mlp::MlpConfig;
 use crate::objective::{ConditioningConfig, ObjectiveConfig};
-use crate::sampling::SamplingConfig;
+use crate::sampling_config::SamplingConfig;
 
 /// Everything that decides what a run computes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -193,7 +193,7 @@ pub(super) fn to_json(config: &RunConfig) -> Value {
         PredictionType::Sample => "sample",
         PredictionType::VPrediction => "v_prediction",
     };
-    let timestep_spacing = match config.sampling.timestep_spacing {
+    let timestep_spacing = match config.sampling.options.timestep_spacing {
         TimestepSpacing::Leading => "leading",
         TimestepSpacing::Linspace => "linspace",
         // What diffusers' DDPM does not have becomes what starts at T − 1 like it.
@@ -201,13 +201,13 @@ pub(super) fn to_json(config: &RunConfig) -> Value {
             "trailing"
         }
     };
-    let variance_type = match config.sampling.ddpm_variance {
+    let variance_type = match config.sampling.options.ddpm_variance {
         DdpmVariance::FixedSmall => "fixed_small",
         DdpmVariance::FixedLarge => "fixed_large",
     };
     let (mut clip_sample_range, mut dynamic_thresholding_ratio, mut sample_max_value) =
         (1.0, 0.995, 1.0);
-    let (clip_sample, thresholding) = match config.sampling.clipping {
+    let (clip_sample, thresholding) = match config.sampling.options.clipping {
         X0Clipping::None => (false, false),
         X0Clipping::Clamp { range } => {
             clip_sample_range = range;
@@ -335,9 +335,9 @@ mod tests {
             let expected = Scheduler {
                 noise: config.noise,
                 prediction_type: config.objective.prediction_type,
-                timestep_spacing: config.sampling.timestep_spacing,
-                clipping: config.sampling.clipping,
-                variance: config.sampling.ddpm_variance,
+                timestep_spacing: config.sampling.options.timestep_spacing,
+                clipping: config.sampling.options.clipping,
+                variance: config.sampling.options.ddpm_variance,
                 differences: Vec::new(),
             };
             assert_eq!(scheduler, expected);
