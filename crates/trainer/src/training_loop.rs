@@ -20,8 +20,6 @@ use crate::curves;
 use crate::data::Dataset;
 use crate::drawing::scatter::{LARGE, panel, reach};
 use crate::drawing::{grid, pictures};
-use crate::evaluator::Evaluator;
-use crate::feature_cache::FeatureCache;
 use crate::held_out::held_out_loss;
 use crate::learner::Learner;
 use crate::metrics::{Metrics, Record};
@@ -29,6 +27,8 @@ use crate::objective::Example;
 use crate::progress::TrainingProgress;
 use crate::run_folder::RunFolder;
 use crate::sampling::{Model, Request, every_class};
+use crate::scoring::cache::FeatureCache;
+use crate::scoring::evaluator::Evaluator;
 use training::{Purpose, Streams, streams};
 
 /// A run in training: what changes from step to step, and what it works on.
@@ -116,7 +116,7 @@ impl<'a> Training<'a> {
         let streams = Streams::new(config.seed);
         let device = device.clone().without_autodiff();
         let cache = FeatureCache::beside(folder.path());
-        let evaluator = Evaluator::new(config, &splits, &cache, &device)
+        let evaluator = Evaluator::new(&config.evaluation, &splits, &cache, &device)
             .context("cannot measure the scores that evaluation.every asks for")?;
         let mut learner = Learner::new(config, &device)?;
         let mut counters = Counters::default();
@@ -328,7 +328,12 @@ impl<'a> Training<'a> {
             &self.device,
         )?;
         self.counters.fid = match &self.evaluator {
-            Some(evaluator) if is_scored => Some(evaluator.fid(&self.model()?, self.config)?),
+            Some(evaluator) if is_scored => Some(evaluator.fid(
+                &self.model()?,
+                &self.config.sampling.options,
+                self.config.seed,
+                self.config.training.batch_size,
+            )?),
             _ => None,
         };
         self.counters.seconds = self.seconds();

@@ -13,17 +13,20 @@ use tracing::info;
 use crate::Usage;
 use crate::atomic_file;
 use crate::class_names::parse_classes;
-use crate::classifier::{ImageSet, default_steps};
 use crate::cli::{EvaluateArgs, FeatureKind, InceptionResize};
 use crate::commands::opened::{Opened, at_least, open_images};
 use crate::config::RunConfig;
 use crate::data;
 use crate::drawing::{grid, pictures};
-use crate::feature_cache::FeatureCache;
-use crate::feature_network::{FeatureNetwork, find_inception};
 use crate::progress;
 use crate::sampling::Request;
-use crate::scores::{LikelihoodOptions, Reference, Score, Scored, likelihood, table};
+use crate::scoring::cache::FeatureCache;
+use crate::scoring::classifier::default_steps;
+use crate::scoring::features::{FeatureNetwork, find_inception};
+use crate::scoring::image_set::ImageSet;
+use crate::scoring::likelihood::{LikelihoodOptions, likelihood};
+use crate::scoring::reference::{Reference, Scored};
+use crate::scoring::scores::{Score, table};
 
 /// Pairs of a generated image and the training image nearest to it that are drawn.
 const PAIRS: usize = 12;

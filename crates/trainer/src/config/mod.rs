@@ -17,12 +17,12 @@ pub use self::diagnostics::ConfigError;
 pub use self::load::path_or_default;
 use crate::checkpoint::CheckpointConfig;
 use crate::data::{DataConfig, Found};
-use crate::evaluator::EvaluationConfig;
 use crate::held_out::HeldOutConfig;
 use crate::metrics::LogConfig;
 use crate::mlp::MlpConfig;
 use crate::objective::{ConditioningConfig, ObjectiveConfig};
 use crate::sampling_config::SamplingConfig;
+use crate::scoring::evaluator::EvaluationConfig;
 
 /// Everything that decides what a run computes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

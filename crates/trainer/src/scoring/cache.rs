@@ -14,9 +14,10 @@ use sha2::{Digest, Sha256};
 use tracing::{info, warn};
 
 use crate::atomic_file;
-use crate::classifier::{self, Classifier, ImageSet};
-use crate::feature_network::FeatureNetwork;
 use crate::progress;
+use crate::scoring::classifier::{self, Classifier};
+use crate::scoring::features::FeatureNetwork;
+use crate::scoring::image_set::ImageSet;
 
 /// A folder of classifiers and features.
 #[derive(Debug, Clone)]
@@ -174,7 +175,7 @@ mod tests {
     use indicatif::ProgressBar;
 
     use super::*;
-    use crate::classifier::tests::stripes;
+    use crate::scoring::image_set::tests::stripes;
 
     #[test]
     fn what_was_interrupted_goes_on_where_it_was() {

@@ -7,24 +7,21 @@
 //! mean over pixels → 128 features → linear → a logit a class
 //! ```
 
-use std::ops::Range;
-
 use anyhow::{Context, Result, ensure};
 use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{GroupNorm, GroupNormConfig, Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use datasets::{ImageDataset, Split};
 use evaluation::Features;
 use kernels::{Plus, Sampling};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use sha2::{Digest, Sha256};
 use tracing::info;
 
 use crate::objective::labels_tensor;
 use crate::progress;
+use crate::scoring::image_set::ImageSet;
 use training::DataOrder;
 use training::{AdamW, clip_by_global_norm};
 use training::{LearningRateSchedule, OptimizerConfig, TrainingConfig};
@@ -56,148 +53,6 @@ const BATCH_SIZE: usize = 64;
 const MAX_SHIFT: i64 = 2;
 /// How often its training says where it is.
 const REPORTS: usize = 10;
-
-/// Images of one size as bytes, some or all of them with a class.
-#[derive(Debug, Clone)]
-pub struct ImageSet {
-    /// Image by image, each channel, row, column.
-    pixels: Vec<u8>,
-    /// Channels, height, width.
-    shape: [usize; 3],
-    labels: Vec<Option<usize>>,
-    num_classes: usize,
-}
-
-impl ImageSet {
-    /// All images of a data set.
-    ///
-    /// # Errors
-    ///
-    /// An image that cannot be read, where they are read file by file.
-    pub fn all(dataset: &ImageDataset) -> Result<Self> {
-        Self::select(dataset, &Vec::from_iter(0..dataset.len()))
-    }
-
-    /// `count` images of a data set by chance, in their order, always the same ones of the same split; all
-    /// of them where there are no more. The first ones would not do: those of a folder are of its first
-    /// classes.
-    ///
-    /// # Errors
-    ///
-    /// As [`all`](Self::all).
-    pub fn random_subset(dataset: &ImageDataset, count: usize, split: Split) -> Result<Self> {
-        if count >= dataset.len() {
-            return Self::all(dataset);
-        }
-        let mut rng = Streams::new(SEED).at(Purpose::Reference, split as u64);
-        let mut indices = rand::seq::index::sample(&mut rng, dataset.len(), count).into_vec();
-        indices.sort_unstable();
-        Self::select(dataset, &indices)
-    }
-
-    fn select(dataset: &ImageDataset, indices: &[usize]) -> Result<Self> {
-        Ok(Self {
-            pixels: dataset.read(indices)?,
-            shape: [dataset.channels(), dataset.height(), dataset.width()],
-            labels: indices.iter().map(|&index| dataset.label(index)).collect(),
-            num_classes: dataset.num_classes(),
-        })
-    }
-
-    /// The images of these classes alone, where any are named.
-    pub fn of_classes(self, classes: Option<&[Option<usize>]>) -> Self {
-        let Some(classes) = classes else {
-            return self;
-        };
-        let image_len = self.shape.iter().product();
-        let images = self.pixels.chunks_exact(image_len).zip(&self.labels);
-        let (pixels, labels): (Vec<&[u8]>, Vec<Option<usize>>) =
-            images.filter(|(_, label)| classes.contains(label)).unzip();
-        Self {
-            pixels: pixels.concat(),
-            labels,
-            ..self
-        }
-    }
-
-    /// The number of images.
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
-    }
-
-    /// Channels, height and width of an image.
-    pub fn shape(&self) -> [usize; 3] {
-        self.shape
-    }
-
-    /// The class of each image, if it has one.
-    pub fn labels(&self) -> &[Option<usize>] {
-        &self.labels
-    }
-
-    /// The number of classes.
-    pub fn num_classes(&self) -> usize {
-        self.num_classes
-    }
-
-    /// The images of these `indices` in [-1, 1]: `[B, C, H, W]`.
-    pub fn batch(&self, indices: &[usize], device: &Device) -> Tensor<4> {
-        self.shifted(indices, device, |_| [0, 0])
-    }
-
-    /// As [`batch`](Self::batch), each image moved down and right by the pixels that `shift` says; what
-    /// comes in repeats the edge.
-    fn shifted(
-        &self,
-        indices: &[usize],
-        device: &Device,
-        mut shift: impl FnMut(usize) -> [i64; 2],
-    ) -> Tensor<4> {
-        let [channels, height, width] = self.shape;
-        let image_len = channels * height * width;
-        let mut values: Vec<f32> = Vec::with_capacity(indices.len() * image_len);
-        let source = |to: usize, by: i64, length: usize| {
-            (to as i64 - by).clamp(0, length as i64 - 1) as usize
-        };
-        for &index in indices {
-            let image = &self.pixels[index * image_len..][..image_len];
-            let [down, right] = shift(index);
-            for plane in image.chunks_exact(height * width) {
-                for y in 0..height {
-                    let row = &plane[source(y, down, height) * width..][..width];
-                    values.extend(
-                        (0..width).map(|x| f32::from(row[source(x, right, width)]) / 127.5 - 1.0),
-                    );
-                }
-            }
-        }
-        let data = TensorData::new(values, [indices.len(), channels, height, width]);
-        Tensor::from_data(data, device)
-    }
-
-    /// What identifies the pixels of some of the images, by their content.
-    pub fn digest_pixels(&self, images: Range<usize>, digest: &mut Sha256) {
-        for number in [images.len()].into_iter().chain(self.shape) {
-            digest.update((number as u64).to_le_bytes());
-        }
-        let image_len = self.shape.iter().product::<usize>();
-        digest.update(&self.pixels[images.start * image_len..images.end * image_len]);
-    }
-
-    /// What identifies the classes of all images.
-    pub fn digest_labels(&self, digest: &mut Sha256) {
-        digest.update((self.num_classes as u64).to_le_bytes());
-        for label in &self.labels {
-            let label = label.map_or(u64::MAX, |label| label as u64);
-            digest.update(label.to_le_bytes());
-        }
-    }
-}
 
 /// The network.
 #[derive(Module, Debug)]
@@ -273,18 +128,18 @@ impl Classifier {
     /// result is without autodiff.
     pub fn train(set: &ImageSet, steps: usize, device: &Device) -> Result<Self> {
         let labelled: Vec<usize> = (0..set.len())
-            .filter(|&index| set.labels[index].is_some())
+            .filter(|&index| set.labels()[index].is_some())
             .collect();
         ensure!(
-            set.num_classes > 1 && !labelled.is_empty(),
+            set.num_classes() > 1 && !labelled.is_empty(),
             "the classifier whose features images are scored by needs images of at least two classes, \
              and the training split has {} images with a class, of {} classes",
             labelled.len(),
-            set.num_classes
+            set.num_classes()
         );
-        let [channels, ..] = set.shape;
+        let [channels, ..] = set.shape();
         let device = device.clone().autodiff();
-        let mut classifier = Self::new(channels, set.num_classes, &device);
+        let mut classifier = Self::new(channels, set.num_classes(), &device);
         let mut parameters = flatten(&classifier);
         let mut optimizer = AdamW::new(OptimizerConfig {
             weight_decay: 0.02,
@@ -311,7 +166,7 @@ impl Classifier {
             });
             let labels: Vec<usize> = indices
                 .iter()
-                .filter_map(|&index| set.labels[index])
+                .filter_map(|&index| set.labels()[index])
                 .collect();
             let loss = classifier.cross_entropy(images, labels_tensor(&labels, &device));
             let gradient = flatten_gradients(&classifier, &mut loss.backward());
@@ -382,34 +237,14 @@ fn conv3x3([channels, out]: [usize; 2], rng: &mut ChaCha8Rng, device: &Device) -
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     #![allow(clippy::unwrap_used)]
 
     use indicatif::ProgressBar;
 
     use super::*;
-    use crate::feature_network::FeatureNetwork;
-
-    /// Images of 8 × 8: class 0 is striped along rows, class 1 along columns, with a dot whose place
-    /// differs from image to image.
-    pub(crate) fn stripes(count: usize) -> ImageSet {
-        let pixel = |index: usize, position: usize| {
-            let along = if index.is_multiple_of(2) {
-                position / 8
-            } else {
-                position
-            };
-            let bright = along % 4 < 2;
-            let dot = position == index % 64;
-            if dot { 128 } else { 255 * u8::from(bright) }
-        };
-        ImageSet {
-            pixels: (0..count * 64).map(|i| pixel(i / 64, i % 64)).collect(),
-            shape: [1, 8, 8],
-            labels: (0..count).map(|index| Some(index % 2)).collect(),
-            num_classes: 2,
-        }
-    }
+    use crate::scoring::features::FeatureNetwork;
+    use crate::scoring::image_set::tests::{labelled, stripes};
 
     #[test]
     fn it_learns_the_same_each_time() {
@@ -435,64 +270,12 @@ pub(crate) mod tests {
     #[test]
     fn images_without_classes_are_not_learnt_from() {
         let device = Device::flex();
-        let mut set = stripes(40);
-        for index in 20..40 {
-            set.labels[index] = None;
-        }
+        let half = |index: usize| (index < 20).then_some(index % 2);
+        let set = labelled(stripes(40), half);
         // Were they taken for a class, there would be no label to go with them.
         Classifier::train(&set, 2, &device).unwrap();
-        set.labels.fill(None);
+        let set = labelled(set, |_| None);
         let error = Classifier::train(&set, 2, &device).unwrap_err().to_string();
         assert!(error.contains("0 images with a class"), "{error}");
-    }
-
-    #[test]
-    fn a_subset_is_of_all_classes_and_always_the_same() {
-        // As in a folder: all of the first class, then all of the second.
-        let labels = (0..100).map(|index| Some(u16::from(index >= 50)));
-        let names = vec!["a".to_owned(), "b".to_owned()];
-        let pixels = (0..100).collect();
-        let dataset = ImageDataset::from_parts(pixels, [1, 1, 1], labels.collect(), names).unwrap();
-        let subset = |split| ImageSet::random_subset(&dataset, 40, split).unwrap();
-        let some = subset(Split::Train);
-        assert_eq!(some.len(), 40);
-        let second = some.labels().iter().filter(|label| **label == Some(1));
-        assert!((10..30).contains(&second.count()));
-        assert!(some.pixels.is_sorted());
-        assert_eq!(some.pixels, subset(Split::Train).pixels);
-        assert_ne!(some.pixels, subset(Split::Test).pixels);
-        let all = ImageSet::random_subset(&dataset, 100, Split::Train).unwrap();
-        assert_eq!(all.pixels, (0..100).collect::<Vec<u8>>());
-        let second = all.of_classes(Some(&[Some(1)]));
-        assert_eq!(second.pixels, (50..100).collect::<Vec<u8>>());
-        assert!(second.labels().iter().all(|&label| label == Some(1)));
-    }
-
-    #[test]
-    fn a_shift_repeats_the_edge() {
-        let set = ImageSet {
-            pixels: (0..6).map(|i| i * 51).collect(),
-            shape: [1, 2, 3],
-            labels: vec![Some(0)],
-            num_classes: 2,
-        };
-        let values = |by: [i64; 2]| -> Vec<f32> {
-            let images = set.shifted(&[0], &Device::flex(), |_| by);
-            images
-                .add_scalar(1.0)
-                .mul_scalar(2.5)
-                .try_into_vec_as()
-                .unwrap()
-        };
-        let rounded = |by| {
-            values(by)
-                .iter()
-                .map(|v| v.round() as i32)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(rounded([0, 0]), [0, 1, 2, 3, 4, 5]);
-        assert_eq!(rounded([1, 0]), [0, 1, 2, 0, 1, 2]);
-        assert_eq!(rounded([0, -1]), [1, 2, 2, 4, 5, 5]);
-        assert_eq!(rounded([-9, 9]), [3, 3, 3, 3, 3, 3]);
     }
 }

@@ -4,15 +4,16 @@
 use anyhow::Result;
 use burn::tensor::Device;
 use datasets::Splits;
+use denoising::SamplingOptions;
 use serde::{Deserialize, Serialize};
 use training::InvalidValue;
 
-use crate::classifier::{ImageSet, default_steps};
-use crate::config::RunConfig;
 use crate::data::Dataset;
-use crate::feature_cache::FeatureCache;
 use crate::sampling::{Model, Request};
-use crate::scores::Reference;
+use crate::scoring::cache::FeatureCache;
+use crate::scoring::classifier::default_steps;
+use crate::scoring::image_set::ImageSet;
+use crate::scoring::reference::Reference;
 
 /// `[evaluation]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,13 +60,13 @@ impl Evaluator {
     ///
     /// Images of fewer than two classes, which no classifier can be trained on, or that cannot be read.
     pub fn new(
-        config: &RunConfig,
+        config: &EvaluationConfig,
         splits: &Splits<Dataset>,
         cache: &FeatureCache,
         device: &Device,
     ) -> Result<Option<Self>> {
         let (Some(_), Dataset::Images(training), Dataset::Images(test)) =
-            (config.evaluation.every, &splits.train, &splits.test)
+            (config.every, &splits.train, &splits.test)
         else {
             return Ok(None);
         };
@@ -74,7 +75,7 @@ impl Evaluator {
         let network = cache.classifier(&training, default_steps(training.len()), device)?;
         Ok(Some(Self {
             reference: Reference::new(cache, network, &training, &test)?,
-            config: config.evaluation.clone(),
+            config: config.clone(),
         }))
     }
 
@@ -85,15 +86,22 @@ impl Evaluator {
             .is_some_and(|every| step.is_multiple_of(every))
     }
 
-    /// The FID of images of `model`, drawn as `config` says, always from the same noise.
-    pub fn fid(&self, model: &Model, config: &RunConfig) -> Result<f64> {
+    /// The FID of images of `model`, sampled as `sampling` says, `batch_size` at once, always from the
+    /// noise of `seed`.
+    pub fn fid(
+        &self,
+        model: &Model,
+        sampling: &SamplingOptions,
+        seed: u64,
+        batch_size: usize,
+    ) -> Result<f64> {
         let request = Request {
             classes: self
                 .reference
                 .classes_in_proportion(self.config.count, model.null_label),
-            sampling: config.sampling.options.clone(),
-            seed: config.seed,
-            batch_size: config.training.batch_size,
+            sampling: sampling.clone(),
+            seed,
+            batch_size,
             initial_noise: None,
             edit: None,
         };

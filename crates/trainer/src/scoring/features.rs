@@ -13,9 +13,10 @@ use inception::{Inception, Resize};
 use indicatif::ProgressBar;
 use sha2::{Digest, Sha256};
 
-use crate::classifier::{self, Classifier, ImageSet};
 use crate::drawing::pictures::to_byte;
 use crate::progress;
+use crate::scoring::classifier::{self, Classifier};
+use crate::scoring::image_set::ImageSet;
 
 /// The file of Inception-v3's weights, in `data/inception`, as `scripts/fetch-data inception` makes it.
 const INCEPTION_FILE: &str = "inception-v3-2015-12-05.safetensors";

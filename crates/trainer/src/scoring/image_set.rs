@@ -1,0 +1,236 @@
+//! A split of a data set as scoring holds it: all images as bytes, with their classes.
+
+use std::ops::Range;
+
+use anyhow::Result;
+use burn::tensor::{Device, Tensor, TensorData};
+use datasets::{ImageDataset, Split};
+use sha2::{Digest, Sha256};
+
+use training::{Purpose, Streams};
+
+/// Images of one size as bytes, some or all of them with a class.
+#[derive(Debug, Clone)]
+pub struct ImageSet {
+    /// Image by image, each channel, row, column.
+    pixels: Vec<u8>,
+    /// Channels, height, width.
+    shape: [usize; 3],
+    labels: Vec<Option<usize>>,
+    num_classes: usize,
+}
+
+impl ImageSet {
+    /// All images of a data set.
+    ///
+    /// # Errors
+    ///
+    /// An image that cannot be read, where they are read file by file.
+    pub fn all(dataset: &ImageDataset) -> Result<Self> {
+        Self::select(dataset, &Vec::from_iter(0..dataset.len()))
+    }
+
+    /// `count` images of a data set by chance, in their order, always the same ones of the same split; all
+    /// of them where there are no more. The first ones would not do: those of a folder are of its first
+    /// classes.
+    ///
+    /// # Errors
+    ///
+    /// As [`all`](Self::all).
+    pub fn random_subset(dataset: &ImageDataset, count: usize, split: Split) -> Result<Self> {
+        if count >= dataset.len() {
+            return Self::all(dataset);
+        }
+        let mut rng = Streams::new(0).at(Purpose::Reference, split as u64);
+        let mut indices = rand::seq::index::sample(&mut rng, dataset.len(), count).into_vec();
+        indices.sort_unstable();
+        Self::select(dataset, &indices)
+    }
+
+    fn select(dataset: &ImageDataset, indices: &[usize]) -> Result<Self> {
+        Ok(Self {
+            pixels: dataset.read(indices)?,
+            shape: [dataset.channels(), dataset.height(), dataset.width()],
+            labels: indices.iter().map(|&index| dataset.label(index)).collect(),
+            num_classes: dataset.num_classes(),
+        })
+    }
+
+    /// The images of these classes alone, where any are named.
+    pub fn of_classes(self, classes: Option<&[Option<usize>]>) -> Self {
+        let Some(classes) = classes else {
+            return self;
+        };
+        let image_len = self.shape.iter().product();
+        let images = self.pixels.chunks_exact(image_len).zip(&self.labels);
+        let (pixels, labels): (Vec<&[u8]>, Vec<Option<usize>>) =
+            images.filter(|(_, label)| classes.contains(label)).unzip();
+        Self {
+            pixels: pixels.concat(),
+            labels,
+            ..self
+        }
+    }
+
+    /// The number of images.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Channels, height and width of an image.
+    pub fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    /// The class of each image, if it has one.
+    pub fn labels(&self) -> &[Option<usize>] {
+        &self.labels
+    }
+
+    /// The number of classes.
+    pub fn num_classes(&self) -> usize {
+        self.num_classes
+    }
+
+    /// The images of these `indices` in [-1, 1]: `[B, C, H, W]`.
+    pub fn batch(&self, indices: &[usize], device: &Device) -> Tensor<4> {
+        self.shifted(indices, device, |_| [0, 0])
+    }
+
+    /// As [`batch`](Self::batch), each image moved down and right by the pixels that `shift` says; what
+    /// comes in repeats the edge.
+    pub fn shifted(
+        &self,
+        indices: &[usize],
+        device: &Device,
+        mut shift: impl FnMut(usize) -> [i64; 2],
+    ) -> Tensor<4> {
+        let [channels, height, width] = self.shape;
+        let image_len = channels * height * width;
+        let mut values: Vec<f32> = Vec::with_capacity(indices.len() * image_len);
+        let source = |to: usize, by: i64, length: usize| {
+            (to as i64 - by).clamp(0, length as i64 - 1) as usize
+        };
+        for &index in indices {
+            let image = &self.pixels[index * image_len..][..image_len];
+            let [down, right] = shift(index);
+            for plane in image.chunks_exact(height * width) {
+                for y in 0..height {
+                    let row = &plane[source(y, down, height) * width..][..width];
+                    values.extend(
+                        (0..width).map(|x| f32::from(row[source(x, right, width)]) / 127.5 - 1.0),
+                    );
+                }
+            }
+        }
+        let data = TensorData::new(values, [indices.len(), channels, height, width]);
+        Tensor::from_data(data, device)
+    }
+
+    /// What identifies the pixels of some of the images, by their content.
+    pub fn digest_pixels(&self, images: Range<usize>, digest: &mut Sha256) {
+        for number in [images.len()].into_iter().chain(self.shape) {
+            digest.update((number as u64).to_le_bytes());
+        }
+        let image_len = self.shape.iter().product::<usize>();
+        digest.update(&self.pixels[images.start * image_len..images.end * image_len]);
+    }
+
+    /// What identifies the classes of all images.
+    pub fn digest_labels(&self, digest: &mut Sha256) {
+        digest.update((self.num_classes as u64).to_le_bytes());
+        for label in &self.labels {
+            let label = label.map_or(u64::MAX, |label| label as u64);
+            digest.update(label.to_le_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// Images of 8 × 8: class 0 is striped along rows, class 1 along columns, with a dot whose place
+    /// differs from image to image.
+    pub(crate) fn stripes(count: usize) -> ImageSet {
+        let pixel = |index: usize, position: usize| {
+            let along = if index.is_multiple_of(2) {
+                position / 8
+            } else {
+                position
+            };
+            let bright = along % 4 < 2;
+            let dot = position == index % 64;
+            if dot { 128 } else { 255 * u8::from(bright) }
+        };
+        ImageSet {
+            pixels: (0..count * 64).map(|i| pixel(i / 64, i % 64)).collect(),
+            shape: [1, 8, 8],
+            labels: (0..count).map(|index| Some(index % 2)).collect(),
+            num_classes: 2,
+        }
+    }
+
+    /// The same images with other classes.
+    pub(crate) fn labelled(set: ImageSet, label: impl Fn(usize) -> Option<usize>) -> ImageSet {
+        let labels = (0..set.len()).map(label).collect();
+        ImageSet { labels, ..set }
+    }
+
+    #[test]
+    fn a_subset_is_of_all_classes_and_always_the_same() {
+        // As in a folder: all of the first class, then all of the second.
+        let labels = (0..100).map(|index| Some(u16::from(index >= 50)));
+        let names = vec!["a".to_owned(), "b".to_owned()];
+        let pixels = (0..100).collect();
+        let dataset = ImageDataset::from_parts(pixels, [1, 1, 1], labels.collect(), names).unwrap();
+        let subset = |split| ImageSet::random_subset(&dataset, 40, split).unwrap();
+        let some = subset(Split::Train);
+        assert_eq!(some.len(), 40);
+        let second = some.labels().iter().filter(|label| **label == Some(1));
+        assert!((10..30).contains(&second.count()));
+        assert!(some.pixels.is_sorted());
+        assert_eq!(some.pixels, subset(Split::Train).pixels);
+        assert_ne!(some.pixels, subset(Split::Test).pixels);
+        let all = ImageSet::random_subset(&dataset, 100, Split::Train).unwrap();
+        assert_eq!(all.pixels, (0..100).collect::<Vec<u8>>());
+        let second = all.of_classes(Some(&[Some(1)]));
+        assert_eq!(second.pixels, (50..100).collect::<Vec<u8>>());
+        assert!(second.labels().iter().all(|&label| label == Some(1)));
+    }
+
+    #[test]
+    fn a_shift_repeats_the_edge() {
+        let set = ImageSet {
+            pixels: (0..6).map(|i| i * 51).collect(),
+            shape: [1, 2, 3],
+            labels: vec![Some(0)],
+            num_classes: 2,
+        };
+        let values = |by: [i64; 2]| -> Vec<f32> {
+            let images = set.shifted(&[0], &Device::flex(), |_| by);
+            images
+                .add_scalar(1.0)
+                .mul_scalar(2.5)
+                .try_into_vec_as()
+                .unwrap()
+        };
+        let rounded = |by| {
+            values(by)
+                .iter()
+                .map(|v| v.round() as i32)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(rounded([0, 0]), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(rounded([1, 0]), [0, 1, 2, 0, 1, 2]);
+        assert_eq!(rounded([0, -1]), [1, 2, 2, 4, 5, 5]);
+        assert_eq!(rounded([-9, 9]), [3, 3, 3, 3, 3, 3]);
+    }
+}
