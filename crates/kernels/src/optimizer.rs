@@ -101,7 +101,10 @@ pub fn adamw(
     }
 }
 
-/// `from` times `decay` plus `to` times 1 − `decay`: a step of an exponential moving average. All `[N]`.
+/// `from` + (`to` − `from`)(1 − `decay`): a step of an exponential moving average. All `[N]`.
+///
+/// Not `decay` · `from` + (1 − `decay`) · `to`, whose two factors, each rounded to f32, do not add up to 1:
+/// the average would then be drawn towards zero (or away from it) at every step.
 ///
 /// # Panics
 ///
@@ -118,10 +121,10 @@ pub fn moving_average(from: Tensor<1>, to: Tensor<1>, decay: f64) -> Tensor<1> {
         return Tensor::from_dispatch(Dispatch::average_pass(
             from.into_dispatch(),
             to.into_dispatch(),
-            [decay as f32, (1.0 - decay) as f32],
+            (1.0 - decay) as f32,
         ));
     }
-    from * decay + to * (1.0 - decay)
+    from.clone() + (to - from) * (1.0 - decay)
 }
 
 /// The sum of the squares of a vector `[N]`: `[1]`.
@@ -151,11 +154,11 @@ trait OptimizerOps: Backend {
         coefficients: Coefficients,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
-    /// See [`moving_average`]; the factors of both.
+    /// See [`moving_average`]; how much of the difference is taken.
     fn average_pass(
         from: FloatTensor<Self>,
         to: FloatTensor<Self>,
-        factors: [f32; 2],
+        taken: f32,
     ) -> FloatTensor<Self>;
 
     /// See [`sum_of_squares`].
@@ -181,9 +184,9 @@ macro_rules! host_passes {
             fn average_pass(
                 from: FloatTensor<Self>,
                 to: FloatTensor<Self>,
-                factors: [f32; 2],
+                taken: f32,
             ) -> FloatTensor<Self> {
-                average_on_host::<Self>(from, to, factors)
+                average_on_host::<Self>(from, to, taken)
             }
 
             fn square_sum(x: FloatTensor<Self>) -> FloatTensor<Self> {

@@ -93,6 +93,27 @@ fn a_moving_average_lies_between_its_ends() {
 }
 
 #[test]
+fn a_moving_average_of_a_constant_is_that_constant_at_any_decay() {
+    let ends = drawn(1000, 4);
+    // The path of the kernels, and the one of every other backend.
+    for kernels in [true, false] {
+        for decay in [0.9, 0.999, 0.9999, 0.99999] {
+            let constant = vector(&ends);
+            let mut average = constant.clone();
+            for _ in 0..2000 {
+                let to = constant.clone();
+                average = if kernels {
+                    moving_average(average, to, decay)
+                } else {
+                    moving_average(average.autodiff(), to.autodiff(), decay).inner()
+                };
+            }
+            assert_eq!(values(average), ends, "decay {decay}");
+        }
+    }
+}
+
+#[test]
 fn a_sum_of_squares_is_exact_and_the_same_on_any_number_of_threads() {
     for length in LENGTHS {
         let x = drawn(length, 3);

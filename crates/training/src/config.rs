@@ -25,6 +25,10 @@ pub struct TrainingConfig {
     pub learning_rate: f64,
     /// Course of the learning rate after the warm-up.
     pub learning_rate_schedule: LearningRateSchedule,
+    /// For `constant-then-linear`: the share of the course, at its end, over which the rate falls.
+    pub learning_rate_decay: f64,
+    /// For `cosine-with-restarts`: how often the rate falls.
+    pub learning_rate_cycles: u64,
     /// Steps over which the learning rate rises from zero.
     pub warmup_steps: u64,
     /// The gradient is scaled down to this global norm where it is longer.
@@ -37,8 +41,16 @@ pub struct TrainingConfig {
 pub enum LearningRateSchedule {
     /// It stays at its peak.
     Constant,
-    /// It falls to zero along half a cosine as the budget is used up.
+    /// It falls to zero along half a cosine as the budget is used up (Loshchilov and Hutter 2017).
     Cosine,
+    /// It falls to zero along a line as the budget is used up.
+    Linear,
+    /// It stays at its peak, and falls to zero along a line in the last part of the budget (Hägele et al.
+    /// 2024).
+    ConstantThenLinear,
+    /// It falls along half a cosine several times, and starts from its peak each time (Loshchilov and
+    /// Hutter 2017).
+    CosineWithRestarts,
 }
 
 impl Default for TrainingConfig {
@@ -51,6 +63,8 @@ impl Default for TrainingConfig {
             minutes: None,
             learning_rate: 2e-4,
             learning_rate_schedule: LearningRateSchedule::Constant,
+            learning_rate_decay: 0.2,
+            learning_rate_cycles: 4,
             warmup_steps: 100,
             max_grad_norm: 1.0,
         }
@@ -69,6 +83,15 @@ impl TrainingConfig {
         InvalidValue::above_zero("epochs", self.epochs.unwrap_or(1.0))?;
         InvalidValue::above_zero("minutes", self.minutes.unwrap_or(1.0))?;
         InvalidValue::above_zero("learning_rate", self.learning_rate)?;
+        InvalidValue::above_zero("learning_rate_decay", self.learning_rate_decay)?;
+        if self.learning_rate_decay > 1.0 {
+            let message = format!(
+                "{} makes no sense here: it must be at most 1",
+                self.learning_rate_decay
+            );
+            return Err(InvalidValue::new("learning_rate_decay", message));
+        }
+        InvalidValue::at_least("learning_rate_cycles", self.learning_rate_cycles, 1)?;
         InvalidValue::above_zero("max_grad_norm", self.max_grad_norm)?;
         if self.steps.is_none() && self.epochs.is_none() && self.minutes.is_none() {
             let message = "no budget: give one of steps, epochs or minutes";
@@ -88,20 +111,43 @@ impl TrainingConfig {
         shares.into_iter().flatten().fold(0.0, f64::max)
     }
 
-    /// The learning rate of a step: a linear rise over the warm-up, then the configured course.
+    /// The learning rate of a step: a linear rise over the warm-up, then the configured course over what
+    /// remains of the budget.
     ///
     /// `step` counts from 0, `progress` is the share of the budget that is used up, in [0, 1].
     pub fn learning_rate_at(&self, step: u64, progress: f64) -> f64 {
+        let peak = self.learning_rate;
         if step < self.warmup_steps {
-            return self.learning_rate * (step + 1) as f64 / (self.warmup_steps + 1) as f64;
+            return peak * (step + 1) as f64 / (self.warmup_steps + 1) as f64;
         }
-        match self.learning_rate_schedule {
-            LearningRateSchedule::Constant => self.learning_rate,
-            LearningRateSchedule::Cosine => {
-                let progress = progress.clamp(0.0, 1.0);
-                self.learning_rate * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
+        let position = self.position_after_warmup(step, progress);
+        let half_cosine = |position: f64| 0.5 * (1.0 + (std::f64::consts::PI * position).cos());
+        peak * match self.learning_rate_schedule {
+            LearningRateSchedule::Constant => 1.0,
+            LearningRateSchedule::Cosine => half_cosine(position),
+            LearningRateSchedule::Linear => 1.0 - position,
+            LearningRateSchedule::ConstantThenLinear => {
+                ((1.0 - position) / self.learning_rate_decay).min(1.0)
+            }
+            LearningRateSchedule::CosineWithRestarts => {
+                let cycles = self.learning_rate_cycles as f64 * position;
+                // The end of the last cycle is not the start of another.
+                half_cosine(if position < 1.0 { cycles.fract() } else { 1.0 })
             }
         }
+    }
+
+    /// The place between the end of the warm-up and the end of the budget, in [0, 1].
+    ///
+    /// The share of the budget that the warm-up took is what each step took, times its steps: exact for
+    /// budgets in steps and in epochs, an estimate for one in minutes, and nothing that must be remembered
+    /// from one session to the next.
+    fn position_after_warmup(&self, step: u64, progress: f64) -> f64 {
+        let warmup = progress * self.warmup_steps as f64 / step.max(1) as f64;
+        if warmup >= 1.0 {
+            return 1.0;
+        }
+        ((progress - warmup) / (1.0 - warmup)).clamp(0.0, 1.0)
     }
 }
 
@@ -109,18 +155,56 @@ impl TrainingConfig {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_learning_rate_rises_then_falls() {
+    fn rate(schedule: LearningRateSchedule, warmup_steps: u64, steps: u64, step: u64) -> f64 {
         let config = TrainingConfig {
             learning_rate: 1.0,
-            warmup_steps: 3,
-            learning_rate_schedule: LearningRateSchedule::Cosine,
+            warmup_steps,
+            learning_rate_schedule: schedule,
             ..TrainingConfig::default()
         };
-        assert_eq!(config.learning_rate_at(0, 0.0), 0.25);
-        assert_eq!(config.learning_rate_at(2, 0.0), 0.75);
-        assert_eq!(config.learning_rate_at(3, 0.0), 1.0);
-        assert!((config.learning_rate_at(50, 0.5) - 0.5).abs() < 1e-12);
-        assert!(config.learning_rate_at(99, 1.0).abs() < 1e-12);
+        config.learning_rate_at(step, step as f64 / steps as f64)
+    }
+
+    #[test]
+    fn every_course_begins_at_the_peak_where_the_warm_up_ends() {
+        use LearningRateSchedule::*;
+        for schedule in [
+            Constant,
+            Cosine,
+            Linear,
+            ConstantThenLinear,
+            CosineWithRestarts,
+        ] {
+            for warmup in [0, 1, 100, 199] {
+                for step in 0..warmup {
+                    let expected = (step + 1) as f64 / (warmup + 1) as f64;
+                    assert_eq!(rate(schedule, warmup, 200, step), expected);
+                }
+                assert_eq!(rate(schedule, warmup, 200, warmup), 1.0, "{schedule:?}");
+            }
+            let end = rate(schedule, 100, 200, 200);
+            let expected = f64::from(u8::from(schedule == Constant));
+            assert!((end - expected).abs() < 1e-12, "{schedule:?}: {end}");
+        }
+    }
+
+    #[test]
+    fn the_courses_run_over_what_remains_after_the_warm_up() {
+        use LearningRateSchedule::*;
+        let two_fifths = 0.5 * (1.0 + (0.4 * std::f64::consts::PI).cos());
+        for (schedule, at, expected) in [
+            (Cosine, 125, 0.5 + 0.125f64.sqrt()),
+            (Cosine, 150, 0.5),
+            (Linear, 150, 0.5),
+            (Linear, 175, 0.25),
+            (ConstantThenLinear, 180, 1.0),
+            (ConstantThenLinear, 190, 0.5),
+            // Four cycles of 25 steps.
+            (CosineWithRestarts, 110, two_fifths),
+            (CosineWithRestarts, 185, two_fifths),
+        ] {
+            let found = rate(schedule, 100, 200, at);
+            assert!((found - expected).abs() < 1e-9, "{schedule:?}: {found}");
+        }
     }
 }

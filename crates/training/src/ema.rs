@@ -1,6 +1,6 @@
 //! The exponential moving average of the weights, from which samples are drawn.
 //!
-//! θ̄ ← d θ̄ + (1 − d) θ after every step (Ho et al. 2020, appendix B). With a fixed d the average
+//! θ̄ ← θ̄ + (1 − d)(θ − θ̄) after every step (Ho et al. 2020, appendix B). With a fixed d the average
 //! would hold on to the initial weights for 1 / (1 − d) steps; it warms up instead, with
 //! d = min(decay, (1 + n) / (10 + n)) in step n, so that a short run can be sampled from too.
 

@@ -100,11 +100,11 @@ impl Kernel for AdamWPass<'_> {
     }
 }
 
-/// See `moving_average`; the factors of both.
+/// See `moving_average`; how much of the difference is taken.
 pub(crate) fn average_on_host<B: Host>(
     from: FloatTensor<B>,
     to: FloatTensor<B>,
-    factors: [f32; 2],
+    taken: f32,
 ) -> FloatTensor<B> {
     let device = from.device();
     let (from, to) = (Numbers::<B>::plain(from), Numbers::<B>::plain(to));
@@ -117,7 +117,7 @@ pub(crate) fn average_on_host<B: Host>(
             .for_each(|((averaged, from), to)| {
                 run(AveragePass {
                     from: [from, to],
-                    factors,
+                    taken,
                     averaged,
                 });
             });
@@ -128,7 +128,7 @@ pub(crate) fn average_on_host<B: Host>(
 /// A piece of a moving average.
 struct AveragePass<'a> {
     from: [&'a [f32]; 2],
-    factors: [f32; 2],
+    taken: f32,
     averaged: &'a mut [f32],
 }
 
@@ -139,9 +139,8 @@ impl Kernel for AveragePass<'_> {
     fn with<S: Simd>(self, _simd: S) {
         let length = self.averaged.len();
         let [from, to] = self.from.map(|from| &from[..length]);
-        let [kept, taken] = self.factors;
         for i in 0..length {
-            self.averaged[i] = from[i] * kept + to[i] * taken;
+            self.averaged[i] = from[i] + (to[i] - from[i]) * self.taken;
         }
     }
 }
