@@ -1,19 +1,15 @@
 //! `trainer export` and `trainer import`, run as a user runs them, one against the other.
 //! `scripts/check-diffusers` has the real diffusers at the other end.
 
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use crate::support::{checkpoint, copy_folder, fail, succeed, train};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
-use support::{checkpoint, copy_folder, fail, succeed, train};
 
 /// A run that knows classes, and far enough from its beginning for them to show.
 fn run() -> &'static str {
@@ -201,7 +197,7 @@ fn a_configuration_says_what_the_folder_does_not() {
         set(&theirs.join(SCHEDULER), "beta_end", json!(0.03));
         set(&theirs.join(SCHEDULER), "clip_sample_range", json!(1.25));
     });
-    let config = support::config("fashion-mnist.toml");
+    let config = crate::support::config("fashion-mnist.toml");
     let overrides = [
         "--set",
         "training.batch_size=3",
@@ -367,7 +363,7 @@ fn a_folder_that_cannot_be_expressed_or_is_damaged_makes_no_run() {
 #[test]
 fn a_network_alone_takes_its_chain_from_a_configuration() {
     let folder = exported(|theirs| fs::remove_dir_all(theirs.join("scheduler")).unwrap());
-    let config = support::config("smoke.toml");
+    let config = crate::support::config("smoke.toml");
     succeed(
         folder.path(),
         &["import", "theirs", "run", "--config", &config],

@@ -1,16 +1,12 @@
 //! `trainer noise`, run as a user runs it.
 
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::fs;
 use std::path::Path;
 
+use crate::support::{Ended, config, fail, repository, succeed};
 use datasets::{Audio, DatasetName, ImageDataset, Split, read_wav};
 use image::{DynamicImage, GrayImage, RgbImage};
 use noising::{BetaSchedule, NoiseSchedule};
-use support::{Ended, config, fail, repository, succeed};
 
 /// Pixels: the gap between cells, a cell of MNIST, and the two lines of text above a strip.
 const GAP: u32 = 2;

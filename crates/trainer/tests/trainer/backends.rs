@@ -4,13 +4,9 @@
 //! Tested are all devices of the build besides flex, or those that `TEST_DEVICES` names (with commas
 //! between them), which then must be there.
 
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::path::Path;
 
-use support::{config, succeed};
+use crate::support::{config, succeed};
 
 /// A network as small as it can be: a software GPU takes minutes to compile kernels.
 const TINY: &[&str] = &[

@@ -1,14 +1,10 @@
 //! `trainer edit`, run as a user runs it.
 
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::path::Path;
 use std::sync::OnceLock;
 
+use crate::support::{fail, succeed, train};
 use image::{GrayImage, Luma};
-use support::{fail, succeed, train};
 
 /// A run of a few steps, trained once for all tests of this file.
 fn run() -> &'static str {

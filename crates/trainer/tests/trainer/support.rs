@@ -1,20 +1,18 @@
 //! Running the built program as a user runs it.
 
-#![allow(clippy::unwrap_used, dead_code, unreachable_pub)]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// The top of the repository.
-pub fn repository() -> PathBuf {
+pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../..")
         .canonicalize()
         .unwrap()
 }
 
-pub fn config(name: &str) -> String {
+pub(crate) fn config(name: &str) -> String {
     repository()
         .join("configs")
         .join(name)
@@ -23,7 +21,7 @@ pub fn config(name: &str) -> String {
 }
 
 /// The program, in the working folder `folder`, with the data of the repository at hand.
-pub fn command(folder: &Path, args: &[&str]) -> Command {
+pub(crate) fn command(folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
     command
         .args(args)
@@ -39,10 +37,10 @@ pub fn command(folder: &Path, args: &[&str]) -> Command {
 
 /// What the program said and how it ended.
 #[derive(Debug)]
-pub struct Ended {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl From<Output> for Ended {
@@ -55,7 +53,7 @@ impl From<Output> for Ended {
     }
 }
 
-pub fn run(folder: &Path, args: &[&str]) -> Ended {
+pub(crate) fn run(folder: &Path, args: &[&str]) -> Ended {
     let ended: Ended = command(folder, args).output().unwrap().into();
     assert!(!ended.stderr.contains("panicked"), "{ended:#?}");
     ended
@@ -63,7 +61,7 @@ pub fn run(folder: &Path, args: &[&str]) -> Ended {
 
 /// Runs the program, which must succeed.
 #[track_caller]
-pub fn succeed(folder: &Path, args: &[&str]) -> Ended {
+pub(crate) fn succeed(folder: &Path, args: &[&str]) -> Ended {
     let ended = run(folder, args);
     assert_eq!(ended.code, Some(0), "{args:?}: {ended:#?}");
     ended
@@ -71,7 +69,7 @@ pub fn succeed(folder: &Path, args: &[&str]) -> Ended {
 
 /// Runs the program, which must fail with `code` and a message that holds all of `parts`.
 #[track_caller]
-pub fn fail(folder: &Path, args: &[&str], code: i32, parts: &[&str]) {
+pub(crate) fn fail(folder: &Path, args: &[&str], code: i32, parts: &[&str]) {
     let ended = run(folder, args);
     assert_eq!(ended.code, Some(code), "{args:?}: {ended:#?}");
     for part in parts {
@@ -84,7 +82,7 @@ pub fn fail(folder: &Path, args: &[&str], code: i32, parts: &[&str]) {
 }
 
 /// A run of a few steps of the smoke configuration in `folder/run`.
-pub fn train(folder: &Path, out: &str, more: &[&str]) -> Ended {
+pub(crate) fn train(folder: &Path, out: &str, more: &[&str]) -> Ended {
     let config = config("smoke.toml");
     succeed(
         folder,
@@ -93,12 +91,12 @@ pub fn train(folder: &Path, out: &str, more: &[&str]) -> Ended {
 }
 
 /// The folder of the checkpoint of a step.
-pub fn checkpoint(run: &Path, step: u64) -> PathBuf {
+pub(crate) fn checkpoint(run: &Path, step: u64) -> PathBuf {
     run.join(format!("checkpoints/step-{step:08}"))
 }
 
 /// The tensors of a checkpoint, byte by byte.
-pub fn tensors(checkpoint: &Path) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn tensors(checkpoint: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<_> = fs::read_dir(checkpoint)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -114,7 +112,7 @@ pub fn tensors(checkpoint: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Copies a folder and all that is in it.
-pub fn copy_folder(from: &Path, to: &Path) {
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();

@@ -1,13 +1,9 @@
 //! Points, from a made-up cloud and from a CSV, through the whole program.
 
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::fs;
 use std::path::Path;
 
-use support::{fail, succeed};
+use crate::support::{fail, succeed};
 
 fn stdout_of(dir: &Path, args: &[&str]) -> String {
     succeed(dir, args).stdout

@@ -1,11 +1,7 @@
 //! `trainer bench` measures what it is asked to, and refuses what cannot be measured.
 
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
+use crate::support::{command, config, fail, succeed};
 use serde_json::Value;
-use support::{command, config, fail, succeed};
 
 #[test]
 fn every_measurement_is_a_line_that_agrees_with_itself() {

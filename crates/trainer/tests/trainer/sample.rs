@@ -1,14 +1,10 @@
 //! `trainer sample` and `trainer devices`, run as a user runs them.
 
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use support::{fail, succeed, train};
+use crate::support::{fail, succeed, train};
 
 /// A run of a few steps, trained once for all tests of this file.
 fn run() -> &'static str {
@@ -33,7 +29,7 @@ fn grid(columns: u32, rows: u32) -> (u32, u32) {
 #[test]
 fn a_grid_shows_ten_of_each_class() {
     let folder = tempfile::tempdir().unwrap();
-    support::copy_folder(Path::new(run()), &folder.path().join("run"));
+    crate::support::copy_folder(Path::new(run()), &folder.path().join("run"));
     let ended = succeed(folder.path(), &["sample", "run", "--steps", "2"]);
     assert!(ended.stdout.contains("wrote run/samples.png"), "{ended:#?}");
     assert_eq!(size(&folder.path().join("run/samples.png")), grid(10, 10));

@@ -1,16 +1,12 @@
 //! `trainer train`, run as a user runs it: what it leaves behind, how it goes on, how it stops.
 
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use support::{checkpoint, command, config, fail, run, succeed, tensors, train};
+use crate::support::{checkpoint, command, config, fail, run, succeed, tensors, train};
 
 #[test]
 fn a_run_leaves_everything_behind_that_it_promises() {
@@ -285,7 +281,7 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
         .args(["-INT", &child.id().to_string()])
         .status();
     assert!(interrupted.unwrap().success());
-    let ended: support::Ended = child.wait_with_output().unwrap().into();
+    let ended: crate::support::Ended = child.wait_with_output().unwrap().into();
     assert_eq!(ended.code, Some(130), "{ended:#?}");
     assert!(
         ended
@@ -463,7 +459,7 @@ fn the_default_configuration_is_found_from_below_the_repository() {
         "{nowhere:#?}"
     );
 
-    let below = support::repository().join("crates/trainer/src");
+    let below = crate::support::repository().join("crates/trainer/src");
     let out = folder.path().join("run").display().to_string();
     let ended = command(&below, &["train", "--steps", "1", "--out", &out])
         .args([

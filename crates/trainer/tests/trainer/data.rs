@@ -1,10 +1,6 @@
 //! A person's own images as data: trained on, resumed and looked at as a user does, and what is said
 //! where they are wrong; published data sets fetched from a server of the test's own.
 
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -12,8 +8,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use crate::support::{checkpoint, config, fail, repository, run, succeed, tensors};
 use image::{ColorType, Rgba, RgbaImage};
-use support::{checkpoint, config, fail, repository, run, succeed, tensors};
 
 /// A folder `images` of 24 images of two kinds, in mixed sizes and formats.
 fn make_images(folder: &Path) {
@@ -583,7 +579,7 @@ fn wrong_bytes(stream: &mut TcpStream, bytes: &[u8], _start: usize) {
 }
 
 /// Fetches MNIST into `folder/data` from these servers.
-fn fetch(folder: &Path, mirrors: &[&str]) -> support::Ended {
+fn fetch(folder: &Path, mirrors: &[&str]) -> crate::support::Ended {
     let mirrors = mirrors.iter().flat_map(|mirror| ["--mirror", mirror]);
     let args: Vec<&str> = ["data", "fetch", "mnist", "--data-dir", "data"]
         .into_iter()

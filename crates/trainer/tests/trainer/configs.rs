@@ -1,9 +1,5 @@
 //! The configurations of the repository are whole and mean what they say.
 
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use burn::module::Module;
 use burn::tensor::Device;
 use rand::SeedableRng;
@@ -11,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use trainer::config::RunConfig;
 
 fn configs() -> Vec<(String, RunConfig)> {
-    let mut configs: Vec<_> = std::fs::read_dir(support::repository().join("configs"))
+    let mut configs: Vec<_> = std::fs::read_dir(crate::support::repository().join("configs"))
         .unwrap()
         .map(|entry| {
             let path = entry.unwrap().path();
@@ -66,8 +62,8 @@ fn the_cifar10_network_is_the_one_of_the_paper() {
 /// name is not documented.
 #[test]
 fn the_mnist_configuration_names_every_key() {
-    let text = std::fs::read_to_string(support::config("mnist.toml")).unwrap();
-    let config = RunConfig::load(support::config("mnist.toml").as_ref(), &[]).unwrap();
+    let text = std::fs::read_to_string(crate::support::config("mnist.toml")).unwrap();
+    let config = RunConfig::load(crate::support::config("mnist.toml").as_ref(), &[]).unwrap();
     let resolved: toml::Table = config.to_toml().unwrap().parse().unwrap();
     fn keys(table: &toml::Table, found: &mut Vec<String>) {
         for (key, value) in table {

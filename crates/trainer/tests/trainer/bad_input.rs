@@ -1,16 +1,12 @@
 //! Damaged files, wrong configurations and places that cannot be written: one clear message, the
 //! right exit code, nothing half-written, no panic.
 
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use support::{checkpoint, command, config, copy_folder, fail, repository, succeed, train};
+use crate::support::{checkpoint, command, config, copy_folder, fail, repository, succeed, train};
 
 /// A run of a few steps, trained once, to be damaged in copies.
 fn damaged_copy(damage: impl FnOnce(&Path)) -> tempfile::TempDir {
@@ -363,7 +359,7 @@ fn a_full_disk_is_told_and_leaves_the_older_checkpoints_whole() {
         "--set",
         "checkpoint.keep=100",
     ];
-    let ended: support::Ended = command(folder.path(), &args).output().unwrap().into();
+    let ended: crate::support::Ended = command(folder.path(), &args).output().unwrap().into();
     assert_eq!(ended.code, Some(1), "{ended:#?}");
     assert!(ended.stderr.contains("No space left"), "{ended:#?}");
     assert!(!ended.stderr.contains("panicked"), "{ended:#?}");

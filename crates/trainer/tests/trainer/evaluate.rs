@@ -1,13 +1,10 @@
 //! `trainer evaluate`, run as a user runs it.
 
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::{fail, run, succeed, train};
 use burn::tensor::Device;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -15,11 +12,13 @@ use rand_distr::StandardNormal;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
-use support::{fail, run, succeed, train};
 
 /// Few images, a classifier of few steps: quick, and coarse. `changes` are other options, or other values.
 fn arguments(changes: &[(&str, &str)]) -> Vec<String> {
-    let data = support::repository().join("data").display().to_string();
+    let data = crate::support::repository()
+        .join("data")
+        .display()
+        .to_string();
     let mut options = vec![
         ("--data-dir", data.as_str()),
         ("--steps", "2"),
@@ -40,7 +39,7 @@ fn arguments(changes: &[(&str, &str)]) -> Vec<String> {
     all.map(str::to_owned).collect()
 }
 
-fn evaluate(folder: &Path, changes: &[(&str, &str)]) -> support::Ended {
+fn evaluate(folder: &Path, changes: &[(&str, &str)]) -> crate::support::Ended {
     let arguments = arguments(changes);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     succeed(folder, &arguments)
@@ -175,7 +174,7 @@ fn scores_are_measured_during_training_and_tell_the_best_checkpoint() {
         let image = image::GrayImage::from_fn(8, 8, |x, y| image::Luma([shade(x * y)]));
         image.save(class.join(format!("{index}.png"))).unwrap();
     }
-    let smoke = support::config("smoke.toml");
+    let smoke = crate::support::config("smoke.toml");
     let sets = [
         "data.path=images",
         "network.sample_size=8",
@@ -219,7 +218,7 @@ fn scores_are_measured_during_training_and_tell_the_best_checkpoint() {
         .min_by(|(_, a), (_, b)| a.total_cmp(b))
         .copied()
         .unwrap();
-    assert!(support::checkpoint(&path.join("run"), best).is_dir());
+    assert!(crate::support::checkpoint(&path.join("run"), best).is_dir());
     let sample = ["sample", "run", "--best", "--steps", "2", "--count", "2"];
     let drawn = succeed(path, &sample);
     assert!(
@@ -348,8 +347,8 @@ fn inception_scores_what_needs_no_classes() {
     train(path, "run", &["--steps", "1"]);
     let data = path.join("data");
     fs::create_dir_all(data.join("inception")).unwrap();
-    support::copy_folder(
-        &support::repository().join("data/mnist"),
+    crate::support::copy_folder(
+        &crate::support::repository().join("data/mnist"),
         &data.join("mnist"),
     );
     // Where it is looked for.
@@ -419,8 +418,8 @@ fn weights_that_are_not_those_of_inception_are_refused() {
         assert!(!path.join("run/scores.json").exists());
     };
 
-    support::copy_folder(
-        &support::repository().join("data/mnist"),
+    crate::support::copy_folder(
+        &crate::support::repository().join("data/mnist"),
         &path.join("mnist"),
     );
     refused(
@@ -434,7 +433,7 @@ fn weights_that_are_not_those_of_inception_are_refused() {
     refused(Some("nowhere"), &["cannot read nowhere"]);
 
     let fetch = "scripts/fetch-data inception";
-    let network = support::checkpoint(&path.join("run"), 1).join("model.safetensors");
+    let network = crate::support::checkpoint(&path.join("run"), 1).join("model.safetensors");
     let whole = fs::read(&network).unwrap();
     fs::write(path.join("cut"), &whole[..whole.len() / 2]).unwrap();
     refused(Some("cut"), &[fetch, "damaged or cut short"]);

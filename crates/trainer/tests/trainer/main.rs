@@ -1,0 +1,17 @@
+//! The whole program, run as a user runs it: one binary, since each links all of burn.
+
+#![allow(clippy::unwrap_used)]
+
+mod backends;
+mod bad_input;
+mod bench;
+mod configs;
+mod data;
+mod edit;
+mod evaluate;
+mod exchange;
+mod noise;
+mod points;
+mod sample;
+mod support;
+mod train;
