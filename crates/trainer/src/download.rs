@@ -14,7 +14,7 @@ use thiserror::Error;
 use tracing::{info, warn};
 use ureq::Agent;
 
-use crate::atomic_file;
+use crate::run::atomic_file;
 
 /// Tries of one address that bring nothing, and tries in all, before the next address is taken.
 const MAX_VAIN_TRIES: u32 = 3;

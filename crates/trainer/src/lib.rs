@@ -5,9 +5,7 @@
 //! checkpoint ──▶ unet ◀──x_t── denoising ──x_{t-1}──▶ … ──▶ x_0 ──▶ pictures, scores
 //! ```
 
-pub mod atomic_file;
 pub mod batches;
-pub mod checkpoint;
 pub mod class_names;
 pub mod cli;
 pub mod commands;
@@ -20,12 +18,11 @@ pub mod download;
 pub mod drawing;
 pub mod held_out;
 pub mod learner;
-pub mod metrics;
 pub mod mlp;
 pub mod network;
 pub mod objective;
 pub mod progress;
-pub mod run_folder;
+pub mod run;
 pub mod sampling;
 pub mod sampling_config;
 pub mod scoring;

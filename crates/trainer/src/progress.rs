@@ -13,7 +13,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
-use crate::metrics::{Record, Smoothed};
+use crate::run::metrics::{Record, Smoothed};
 
 /// The bars of the process; the log steps out of their way.
 fn bars() -> &'static MultiProgress {

@@ -8,12 +8,12 @@ use noising::{Chain, Marginal};
 use rand_chacha::ChaCha8Rng;
 
 use crate::Usage;
-use crate::checkpoint::Checkpoint;
 use crate::cli::SamplerArgs;
 use crate::config::RunConfig;
 use crate::learner::initial_network;
 use crate::network::Network;
 use crate::objective::{ObjectiveConfig, labels_tensor};
+use crate::run::checkpoint::Checkpoint;
 use training::{Purpose, Streams, streams};
 
 /// A network that is ready to be sampled from, and how its predictions are read.

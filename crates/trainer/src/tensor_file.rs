@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::atomic_file;
+use crate::run::atomic_file;
 
 /// Bytes of a value on disk.
 const F32_BYTES: usize = size_of::<f32>();

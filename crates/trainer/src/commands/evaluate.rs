@@ -11,7 +11,6 @@ use serde::Serialize;
 use tracing::info;
 
 use crate::Usage;
-use crate::atomic_file;
 use crate::class_names::parse_classes;
 use crate::cli::{EvaluateArgs, FeatureKind, InceptionResize};
 use crate::commands::opened::{Opened, at_least, open_images};
@@ -19,6 +18,7 @@ use crate::config::RunConfig;
 use crate::data;
 use crate::drawing::{grid, pictures};
 use crate::progress;
+use crate::run::atomic_file;
 use crate::sampling::Request;
 use crate::scoring::cache::FeatureCache;
 use crate::scoring::classifier::default_steps;

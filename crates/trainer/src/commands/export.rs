@@ -10,14 +10,14 @@ use tracing::warn;
 use unet::UNet;
 
 use crate::Usage;
-use crate::atomic_file;
-use crate::checkpoint::Checkpoint;
 use crate::class_names::parse_classes;
 use crate::cli::ExportArgs;
 use crate::config::RunConfig;
 use crate::device;
 use crate::diffusers;
 use crate::network::Network;
+use crate::run::atomic_file;
+use crate::run::checkpoint::Checkpoint;
 use crate::sampling::Model;
 
 /// Writes the folder.

@@ -8,14 +8,14 @@ use tracing::warn;
 use unet::UNetConfig;
 
 use crate::Usage;
-use crate::atomic_file;
-use crate::checkpoint::{Checkpoint, Counters, Snapshot};
 use crate::cli::ImportArgs;
 use crate::config::RunConfig;
 use crate::device;
 use crate::diffusers::PipelineFolder;
 use crate::network::Network;
-use crate::run_folder::RunFolder;
+use crate::run::atomic_file;
+use crate::run::checkpoint::{Checkpoint, Counters, Snapshot};
+use crate::run::folder::RunFolder;
 use training::AdamW;
 use training::Ema;
 use training::flatten;

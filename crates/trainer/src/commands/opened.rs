@@ -4,9 +4,9 @@ use anyhow::{Result, bail};
 use denoising::SamplingOptions;
 
 use crate::Usage;
-use crate::checkpoint::Checkpoint;
 use crate::cli::ModelArgs;
 use crate::device;
+use crate::run::checkpoint::Checkpoint;
 use crate::sampling::{Model, settings};
 
 /// A trained network that is ready to be drawn from as the command line says.

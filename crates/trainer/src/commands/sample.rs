@@ -12,13 +12,13 @@ use image::DynamicImage;
 use tracing::info;
 
 use crate::Usage;
-use crate::atomic_file;
 use crate::class_names::parse_classes;
 use crate::cli::SampleArgs;
 use crate::commands::noise::evenly_spread;
 use crate::commands::opened::{at_least, open};
 use crate::drawing::{grid, pictures};
 use crate::progress;
+use crate::run::atomic_file;
 use crate::sampling::{Model, Request, every_class};
 use crate::tensor_file;
 

@@ -9,13 +9,13 @@ use datasets::Splits;
 use tracing::info;
 
 use crate::Usage;
-use crate::atomic_file;
-use crate::checkpoint::Checkpoint;
 use crate::cli::{BudgetArgs, TrainArgs};
 use crate::config::{self, ConfigError, RunConfig};
 use crate::data::{self, DataConfig, Dataset};
 use crate::device;
-use crate::run_folder::RunFolder;
+use crate::run::atomic_file;
+use crate::run::checkpoint::Checkpoint;
+use crate::run::folder::RunFolder;
 use crate::training_loop::{Ending, Training};
 
 /// Exit code of a run that was interrupted and saved, as shells give it to Ctrl-C.

@@ -15,12 +15,12 @@ use unet::UNetConfig;
 
 pub use self::diagnostics::ConfigError;
 pub use self::load::path_or_default;
-use crate::checkpoint::CheckpointConfig;
 use crate::data::{DataConfig, Found};
 use crate::held_out::HeldOutConfig;
-use crate::metrics::LogConfig;
 use crate::mlp::MlpConfig;
 use crate::objective::{ConditioningConfig, ObjectiveConfig};
+use crate::run::checkpoint::CheckpointConfig;
+use crate::run::metrics::LogConfig;
 use crate::sampling_config::SamplingConfig;
 use crate::scoring::evaluator::EvaluationConfig;
 

@@ -25,8 +25,8 @@ use serde_json::{Map, Value, json};
 use thiserror::Error;
 use unet::{UNet, UNetConfig, WeightsError};
 
-use crate::atomic_file;
 use crate::config::RunConfig;
+use crate::run::atomic_file;
 
 pub use scheduler::Scheduler;
 

@@ -11,7 +11,7 @@ use image::codecs::gif::{GifEncoder, Repeat};
 use image::imageops;
 use image::{Delay, DynamicImage, Frame, GrayImage, ImageFormat, RgbImage, Rgba, RgbaImage};
 
-use crate::atomic_file;
+use crate::run::atomic_file;
 
 /// The images of a batch `[B, C, H, W]` in [-1, 1], C being 1 (grey), 3 (RGB) or 4 (RGBA). Values outside
 /// are clipped.

@@ -13,8 +13,8 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use sha2::{Digest, Sha256};
 use tracing::{info, warn};
 
-use crate::atomic_file;
 use crate::progress;
+use crate::run::atomic_file;
 use crate::scoring::classifier::{self, Classifier};
 use crate::scoring::features::FeatureNetwork;
 use crate::scoring::image_set::ImageSet;

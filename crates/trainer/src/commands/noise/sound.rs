@@ -11,11 +11,11 @@ use plotters::style::{Color, IntoFont, TextStyle};
 use tracing::info;
 
 use super::{Forward, mean_square, values};
-use crate::atomic_file;
 use crate::drawing::canvas::{Area, COLOURS, FONT, canvas};
 use crate::drawing::captions::captioned;
 use crate::drawing::grid;
 use crate::progress;
+use crate::run::atomic_file;
 use training::streams;
 
 /// The width of a waveform in pixels, and the height of that of one channel.

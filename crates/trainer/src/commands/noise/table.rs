@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use noising::NoiseSchedule;
 
 use super::evenly_spread;
-use crate::atomic_file;
+use crate::run::atomic_file;
 
 /// Timesteps in the table besides the first.
 const MOMENTS: usize = 11;

@@ -11,7 +11,6 @@ use tracing::warn;
 
 use super::{FRAME_TIME, MAX_FRAMES, TRAJECTORY_MOMENTS};
 use crate::Usage;
-use crate::atomic_file;
 use crate::cli::SampleArgs;
 use crate::commands::noise::evenly_spread;
 use crate::commands::opened::Opened;
@@ -19,6 +18,7 @@ use crate::drawing::captions::captioned;
 use crate::drawing::scatter::{LARGE, SMALL, panel, reach};
 use crate::drawing::{grid, pictures};
 use crate::progress;
+use crate::run::atomic_file;
 use crate::sampling::Request;
 
 /// Draws the points; writes pictures and CSV. Returns the points, `[N, D, 1, 1]`, normalised.

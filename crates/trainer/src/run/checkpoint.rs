@@ -28,9 +28,9 @@ use thiserror::Error;
 use training::InvalidValue;
 use unet::WeightsError;
 
-use crate::atomic_file;
 use crate::config::{ConfigError, RunConfig};
 use crate::network::Network;
+use crate::run::atomic_file;
 use training::Ema;
 use training::{AdamW, Moments};
 use training::{flatten, unflatten};

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::Usage;
-use crate::checkpoint;
+use crate::run::checkpoint;
 
 /// The folder of a run, locked against a second writer as long as this value lives.
 #[derive(Debug)]

@@ -1,0 +1,7 @@
+//! What a run leaves on disk: its folder, its checkpoints, its metrics, and how files are written so that
+//! they are whole or not there.
+
+pub mod atomic_file;
+pub mod checkpoint;
+pub mod folder;
+pub mod metrics;
