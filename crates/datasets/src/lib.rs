@@ -15,15 +15,17 @@
 
 pub mod files;
 pub mod images;
+mod shown;
 pub mod sounds;
 mod splits;
 pub mod tables;
 
 pub use files::{DatasetName, NotFound, Split, UnknownName, find};
 pub use images::{
-    ArrayError, ArrayFileError, Channels, DatasetError, FolderError, FolderOptions, ImageDataset,
-    ImageFileError, MAX_CLASSES, PartsError, Picture, WHITE, folder_image_sizes, image_size,
-    load_array, load_folder, read_folder, read_image, read_image_on, verify_download,
+    ArrayError, ArrayFileError, Channels, ClaimError, DatasetError, FolderError, FolderOptions,
+    ImageDataset, ImageFileError, LabelError, MAX_CLASSES, MetadataError, PartsError, Picture,
+    WHITE, folder_image_sizes, image_size, load_array, load_folder, read_folder, read_image,
+    read_image_on, verify_download,
 };
 pub use sounds::{Audio, AudioError, WavError, read_wav};
 pub use splits::Splits;

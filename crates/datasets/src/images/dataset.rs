@@ -5,6 +5,7 @@
 //! a folder too large for that is read file by file.
 
 use std::fmt;
+use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -62,8 +63,13 @@ pub enum PartsError {
 /// Where the images are.
 #[derive(Clone, PartialEq, Eq)]
 enum Images {
-    /// In memory: image by image, each channel, row, column.
-    Held(Vec<u8>),
+    /// In memory.
+    Held {
+        /// Image by image, each channel, row, column; both splits may share them.
+        pixels: Arc<Vec<u8>>,
+        /// Which of them are this data set's; all of them, in order, where it is left out.
+        places: Option<Vec<usize>>,
+    },
     /// In their files, which are decoded when they are asked for.
     Streamed(StreamedImages),
 }
@@ -120,10 +126,40 @@ impl ImageDataset {
         class_names: Vec<String>,
     ) -> Self {
         Self {
-            images: Images::Held(pixels),
+            images: Images::Held {
+                pixels: Arc::new(pixels),
+                places: None,
+            },
             shape,
             labels,
             class_names,
+        }
+    }
+
+    /// As [`held`](Self::held), of the images at `places` in pixels that others have, too.
+    pub(super) fn shared(
+        pixels: Arc<Vec<u8>>,
+        places: Vec<usize>,
+        shape: [usize; 3],
+        labels: Vec<Option<u16>>,
+        class_names: Vec<String>,
+    ) -> Self {
+        Self {
+            images: Images::Held {
+                pixels,
+                places: Some(places),
+            },
+            shape,
+            labels,
+            class_names,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn shares_pixels_with(&self, other: &Self) -> bool {
+        match (&self.images, &other.images) {
+            (Images::Held { pixels: a, .. }, Images::Held { pixels: b, .. }) => Arc::ptr_eq(a, b),
+            _ => false,
         }
     }
 
@@ -208,10 +244,11 @@ impl ImageDataset {
     /// If an index is not below [`len`](Self::len).
     pub fn read(&self, indices: &[usize]) -> Result<Vec<u8>, ImageFileError> {
         match &self.images {
-            Images::Held(pixels) => {
+            Images::Held { pixels, places } => {
                 let image_len = self.shape.iter().product::<usize>();
                 let mut bytes = Vec::with_capacity(indices.len() * image_len);
                 for &index in indices {
+                    let index = places.as_ref().map_or(index, |places| places[index]);
                     bytes.extend_from_slice(&pixels[index * image_len..][..image_len]);
                 }
                 Ok(bytes)

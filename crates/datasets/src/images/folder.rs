@@ -11,6 +11,8 @@
 //!   where nothing lies beside it.
 //! - Images are files named `.png`, `.jpg`, `.jpeg`, `.webp`, `.bmp` or `.gif`, in any case; hidden files
 //!   and folders are passed over. Their order is that of their paths.
+//! - Classes may also be named by a `metadata.csv` or `metadata.jsonl` in `DIR` or in the folder of each split
+//!   ([`super::metadata`]); folders are then no classes.
 //! - Symbolic links are passed over, so that nothing outside `DIR` is read and nothing is read twice;
 //!   `DIR` itself may be one.
 //! - Every image is cropped to its central square and resized to one size ([`super::picture`]).
@@ -18,7 +20,7 @@
 //! Images that fit into memory together are decoded once. Of a folder that is too large for that only
 //! the headers are read at first, and pixels when they are asked for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -28,6 +30,7 @@ use std::slice;
 use walkdir::WalkDir;
 
 use super::dataset::{ImageDataset, MAX_CLASSES};
+use super::metadata::{Labels, MetadataError};
 use super::picture::{ImageFileError, first_messages, image_size};
 use super::streamed::{FolderOptions, StreamedImages, in_parallel};
 use crate::files::sha256;
@@ -67,6 +70,33 @@ pub enum FolderError {
     /// There is one image, and it cannot be held out and learned from.
     #[error("only one image below {}: at least two are needed, one of them to be held out", path.display())]
     OneImage {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder of images has a name that is no text, and a class must have one.
+    #[error(
+        "the folder {} holds images, and its name, which would be that of their class, is not UTF-8: rename \
+         it",
+        path.display()
+    )]
+    ClassName {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The classes of the images cannot be read.
+    #[error("the classes of the images below {} cannot be read", path.display())]
+    Metadata {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong, and where.
+        source: MetadataError,
+    },
+    /// Classes are named in a file for one split, and for the other they are not.
+    #[error(
+        "of {}/train and {0}/test only one has a metadata.csv or metadata.jsonl: give the other one, too, or \
+         put one of both into {0}", path.display()
+    )]
+    MetadataOfOne {
         /// The folder.
         path: PathBuf,
     },
@@ -110,8 +140,10 @@ pub(crate) struct Found {
     path: PathBuf,
     /// The path below the folder, its parts joined by slashes on every system.
     key: Vec<u8>,
-    /// The first folder of it.
+    /// The first folder of it, or what a file says.
     class: Option<String>,
+    /// Whether the first folder has a name that is no text.
+    is_in_nameless_folder: bool,
     /// The length of the file in bytes.
     len: u64,
 }
@@ -121,6 +153,8 @@ pub(crate) struct Found {
 struct Listing {
     train: Vec<Found>,
     test: Vec<Found>,
+    /// Whether the classes are those that a file names.
+    is_labelled_by_file: bool,
 }
 
 /// Loads a folder as both splits of a dataset; see the [module](self).
@@ -154,8 +188,7 @@ pub fn load_folder(
         return Err(FolderError::OneImage { path });
     }
 
-    let class_names: BTreeSet<&String> = listing.all().filter_map(|f| f.class.as_ref()).collect();
-    let class_names: Vec<String> = class_names.into_iter().cloned().collect();
+    let class_names = listing.class_names();
     if class_names.len() > MAX_CLASSES {
         return Err(FolderError::TooManyClasses {
             path: dir.to_owned(),
@@ -163,14 +196,9 @@ pub fn load_folder(
         });
     }
     let fingerprint = listing.fingerprint();
+    let labels: HashMap<&String, u16> = class_names.iter().zip(0..=u16::MAX).collect();
     let dataset = |files: Vec<Found>, pixels: Vec<u8>| {
-        let label = |found: &Found| {
-            let class = found.class.as_ref()?;
-            class_names
-                .binary_search(class)
-                .ok()
-                .map(|label| label as u16)
-        };
+        let label = |found: &Found| found.class.as_ref().map(|class| labels[class]);
         let labels = files.iter().map(label).collect();
         let shape = [options.channels.count(), options.size, options.size];
         let names = class_names.clone();
@@ -205,7 +233,20 @@ impl Listing {
         self.train.iter().chain(&self.test)
     }
 
-    /// The SHA-256 of split, path and length of every file, in order.
+    /// The classes in the order of their labels: by name, or by number where all are numbers that a file
+    /// gives.
+    fn class_names(&self) -> Vec<String> {
+        let names: BTreeSet<&String> = self.all().filter_map(|f| f.class.as_ref()).collect();
+        let mut names: Vec<String> = names.into_iter().cloned().collect();
+        let number = |name: &String| name.parse::<i64>().ok();
+        if self.is_labelled_by_file && names.iter().all(|name| number(name).is_some()) {
+            names.sort_by_key(number);
+        }
+        names
+    }
+
+    /// The SHA-256 of split, path and length of every file, in order, and of its class where a file says
+    /// it.
     fn fingerprint(&self) -> String {
         let mut text = Vec::new();
         for (split, files) in [(b'+', &self.train), (b'-', &self.test)] {
@@ -214,6 +255,10 @@ impl Listing {
                 text.extend_from_slice(&found.key);
                 text.push(0);
                 text.extend_from_slice(&found.len.to_le_bytes());
+                if self.is_labelled_by_file {
+                    text.extend_from_slice(found.class.as_deref().unwrap_or_default().as_bytes());
+                    text.push(0);
+                }
             }
         }
         sha256(&[&text])
@@ -225,28 +270,93 @@ fn list(dir: &Path) -> Result<Listing, FolderError> {
     let (train, test) = (dir.join("train"), dir.join("test"));
     let is_folder = |path: &Path| path.symlink_metadata().is_ok_and(|found| found.is_dir());
     if is_folder(&train) && is_folder(&test) {
-        let test = walk(&test)?;
-        let keys: Vec<&[u8]> = test.iter().map(|found| &found.key[..]).collect();
-        let test = order_by_hash(&keys).into_iter().map(|i| test[i].clone());
+        let mut found = [walk(&train)?, walk(&test)?];
+        let mut is_labelled = [false; 2];
+        for (place, root) in [&train, &test].into_iter().enumerate() {
+            is_labelled[place] = label_by_file(root, found[place].iter_mut())?;
+        }
+        if is_labelled[0] != is_labelled[1] {
+            let path = dir.to_owned();
+            return Err(FolderError::MetadataOfOne { path });
+        }
+        let is_labelled_by_file = is_labelled[0] || label_by_file(dir, found.iter_mut().flatten())?;
+        for found in found.iter().flatten() {
+            found.check_class(is_labelled_by_file)?;
+        }
+        let [train, test] = found;
+        let order = order_by_hash(&keys(&test));
         return Ok(Listing {
-            train: walk(&train)?,
-            test: test.collect(),
+            train,
+            test: pick(&test, &order),
+            is_labelled_by_file,
         });
     }
+    let mut root = dir;
     let mut found = walk(dir)?;
     let is_training = |found: &Found| found.class.as_deref() == Some("train");
     if is_folder(&train) && found.iter().all(is_training) {
         // A training split whose test split was left away: its name is no class.
+        root = &train;
         found = walk(&train)?;
     }
-    let keys: Vec<&[u8]> = found.iter().map(|found| &found.key[..]).collect();
+    let is_labelled_by_file = label_by_file(root, found.iter_mut())?
+        || (root != dir && label_by_file(dir, found.iter_mut())?);
+    for found in &found {
+        found.check_class(is_labelled_by_file)?;
+    }
     let path = dir.to_owned();
-    let (train, test) = split_by_hash(&keys).ok_or(FolderError::OneImage { path })?;
-    let pick = |indices: Vec<usize>| indices.into_iter().map(|i| found[i].clone()).collect();
+    let (train, test) = split_by_hash(&keys(&found)).ok_or(FolderError::OneImage { path })?;
     Ok(Listing {
-        train: pick(train),
-        test: pick(test),
+        train: pick(&found, &train),
+        test: pick(&found, &test),
+        is_labelled_by_file,
     })
+}
+
+fn keys(found: &[Found]) -> Vec<&[u8]> {
+    found.iter().map(|found| &found.key[..]).collect()
+}
+
+fn pick(found: &[Found], indices: &[usize]) -> Vec<Found> {
+    indices.iter().map(|&index| found[index].clone()).collect()
+}
+
+/// Gives images below `root` the classes that a file in it names; says whether there is one.
+fn label_by_file<'a>(
+    root: &Path,
+    images: impl Iterator<Item = &'a mut Found>,
+) -> Result<bool, FolderError> {
+    let metadata_error = |source| FolderError::Metadata {
+        path: root.to_owned(),
+        source,
+    };
+    let Some(mut labels) = Labels::read(root).map_err(metadata_error)? else {
+        return Ok(false);
+    };
+    for found in images {
+        found.class = labels.class_of(&key(root, &found.path));
+    }
+    labels.check_all_used().map_err(metadata_error)?;
+    Ok(true)
+}
+
+/// The parts of a path below `root`.
+fn parts<'a>(root: &Path, path: &'a Path) -> Vec<&'a OsStr> {
+    let below = path.strip_prefix(root).unwrap_or(path);
+    below
+        .components()
+        .filter_map(|component| match component {
+            Component::Normal(part) => Some(part),
+            _ => None,
+        })
+        .collect()
+}
+
+/// A path below `root`, its parts joined by slashes on every system.
+fn key(root: &Path, path: &Path) -> Vec<u8> {
+    let parts = parts(root, path);
+    let bytes: Vec<&[u8]> = parts.iter().map(|part| part.as_encoded_bytes()).collect();
+    bytes.join(&b'/')
 }
 
 /// The images below `root` in the order of their paths; at least one.
@@ -298,25 +408,27 @@ fn walk(root: &Path) -> Result<Vec<Found>, FolderError> {
 
 impl Found {
     fn new(root: &Path, path: &Path, len: u64) -> Self {
-        let below = path.strip_prefix(root).unwrap_or(path);
-        let parts: Vec<&OsStr> = below
-            .components()
-            .filter_map(|component| match component {
-                Component::Normal(part) => Some(part),
-                _ => None,
-            })
-            .collect();
-        let bytes: Vec<&[u8]> = parts.iter().map(|part| part.as_encoded_bytes()).collect();
-        let class = match &parts[..] {
-            [class, _, ..] => Some(class.to_string_lossy().into_owned()),
+        let class = match &parts(root, path)[..] {
+            [class, _, ..] => Some(*class),
             _ => None,
         };
         Self {
             path: path.to_owned(),
-            key: bytes.join(&b'/'),
-            class,
+            key: key(root, path),
+            class: class.and_then(OsStr::to_str).map(str::to_owned),
+            is_in_nameless_folder: class.is_some_and(|class| class.to_str().is_none()),
             len,
         }
+    }
+
+    /// Refuses a folder that is a class and has a name that is no text: two such would be one.
+    fn check_class(&self, is_labelled_by_file: bool) -> Result<(), FolderError> {
+        if is_labelled_by_file || !self.is_in_nameless_folder {
+            return Ok(());
+        }
+        let folder = self.path.parent().unwrap_or(&self.path);
+        let path = folder.to_owned();
+        Err(FolderError::ClassName { path })
     }
 }
 
@@ -630,6 +742,97 @@ mod tests {
         fs::write(dir.path().join("b.png"), "").unwrap();
         let all_bad = message(dir.path());
         assert!(all_bad.contains("none of the 2 images"), "{all_bad}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn classes_whose_names_are_no_text_are_refused() {
+        use std::os::unix::ffi::OsStrExt;
+        let dir = folder(&["a/1.png", "a/2.png"]);
+        for name in [&b"b\xff"[..], b"b\xfe"] {
+            let class = dir.path().join(OsStr::from_bytes(name));
+            fs::create_dir(&class).unwrap();
+            fs::copy(dir.path().join("a/1.png"), class.join("1.png")).unwrap();
+        }
+        let message = load(&dir, &OPTIONS).unwrap_err().to_string();
+        assert!(message.contains("not UTF-8: rename"), "{message}");
+        // Where a file names the classes, folders need no names.
+        fs::write(
+            dir.path().join("metadata.csv"),
+            "file_name,label\na/1.png,x\n",
+        )
+        .unwrap();
+        assert_eq!(load(&dir, &OPTIONS).unwrap().train.class_names(), ["x"]);
+    }
+
+    #[test]
+    fn classes_are_those_that_a_file_names() {
+        let dir = folder_of(30);
+        let by_folder = load(&dir, &OPTIONS).unwrap();
+        let write = |place: &str, text: &str| fs::write(dir.path().join(place), text).unwrap();
+        // The images 0, 2, 4, … are in b, the others in a; every third one is 10, the others 9.
+        let lines: Vec<String> = names(30)
+            .iter()
+            .enumerate()
+            .map(|(index, name)| format!("{name},{}", if index % 3 == 0 { 10 } else { 9 }))
+            .collect();
+        let text = format!("file_name,label\n{}\n", lines[..29].join("\n"));
+        write("metadata.csv", &text);
+        let by_file = load(&dir, &OPTIONS).unwrap();
+        assert_eq!(by_file.train.class_names(), ["9", "10"], "by number");
+        for split in [&by_file.train, &by_file.test] {
+            for (index, shade) in shades(split).into_iter().enumerate() {
+                let expected = (shade < 29).then_some(usize::from(shade % 3 == 0));
+                assert_eq!(split.label(index), expected, "image {shade}");
+            }
+        }
+        // The same images on each side; but other classes are other data.
+        assert_eq!(shades(&by_file.test), shades(&by_folder.test));
+        assert_ne!(by_file.fingerprint, by_folder.fingerprint);
+        write("metadata.csv", &text.replace(",9", ",8"));
+        let other = load(&dir, &OPTIONS).unwrap();
+        assert_ne!(other.fingerprint, by_file.fingerprint);
+        write("metadata.csv", &text.replace("b/000.png", "b/missing.png"));
+        let error = load(&dir, &OPTIONS).unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.ends_with("metadata.csv:2"), "{source}");
+        fs::remove_file(dir.path().join("metadata.csv")).unwrap();
+        assert_eq!(
+            load(&dir, &OPTIONS).unwrap().fingerprint,
+            by_folder.fingerprint
+        );
+    }
+
+    #[test]
+    fn each_split_or_both_together_have_a_file() {
+        let dir = folder(&["train/1.png", "train/2.png", "test/3.png"]);
+        let write = |place: &str, text: &str| fs::write(dir.path().join(place), text).unwrap();
+        let classes = || {
+            let splits = load(&dir, &OPTIONS).unwrap();
+            (
+                splits.train.labels().to_vec(),
+                splits.test.labels().to_vec(),
+            )
+        };
+        let expected = (vec![Some(1), Some(0)], vec![Some(1)]);
+        write(
+            "metadata.csv",
+            "file_name,kind\ntrain/1.png,b\ntrain/2.png,a\ntest/3.png,b\n",
+        );
+        assert_eq!(classes(), expected);
+        fs::remove_file(dir.path().join("metadata.csv")).unwrap();
+        write("train/metadata.csv", "file_name,kind\n1.png,b\n2.png,a\n");
+        let message = load(&dir, &OPTIONS).unwrap_err().to_string();
+        assert!(message.contains("only one has a metadata.csv"), "{message}");
+        write(
+            "test/metadata.jsonl",
+            "{\"file_name\": \"3.png\", \"label\": \"b\"}\n",
+        );
+        assert_eq!(classes(), expected);
+        // A training split whose test split was left away.
+        fs::remove_dir_all(dir.path().join("test")).unwrap();
+        let splits = load(&dir, &OPTIONS).unwrap();
+        assert_eq!(splits.train.class_names(), ["a", "b"]);
     }
 
     #[cfg(unix)]

@@ -1,11 +1,14 @@
 //! Images: single pictures, and data sets of them that are normalised to [-1, 1] batch by batch.
 
 pub mod array;
+mod budget;
 pub mod cifar10;
+mod claims;
 mod dataset;
 mod error;
 pub mod folder;
 pub mod idx;
+pub mod metadata;
 pub mod picture;
 mod published;
 mod streamed;
@@ -14,8 +17,10 @@ pub use array::{ArrayError, ArrayFileError, load_array};
 pub use dataset::{ImageDataset, MAX_CLASSES, PartsError};
 pub use error::DatasetError;
 pub use folder::{FolderError, folder_image_sizes, load_folder};
+pub use metadata::{LabelError, MetadataError};
 pub use picture::{
-    Channels, ImageFileError, Picture, WHITE, image_size, read_folder, read_image, read_image_on,
+    Channels, ClaimError, ImageFileError, MAX_PIXELS, Picture, WHITE, image_size, read_folder,
+    read_image, read_image_on,
 };
 pub use published::verify_download;
 pub use streamed::FolderOptions;

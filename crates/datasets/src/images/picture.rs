@@ -20,19 +20,28 @@ use image::{
     RgbaImage,
 };
 
+use super::budget::{self, Share};
+use super::claims;
+pub use super::claims::{ClaimError, MAX_PIXELS};
 use crate::files::{open, read_at_most};
-
-/// The most pixels of a picture, before and after resizing: 8192 × 8192.
-pub const MAX_PIXELS: u64 = 1 << 26;
 
 /// The background that transparent pictures are laid on where no other is asked for.
 pub const WHITE: [u8; 3] = [255; 3];
 
 /// The most bytes of an image file.
-pub const MAX_FILE_LEN: usize = 256 << 20;
+pub const MAX_FILE_LEN: u64 = 256 << 20;
 
 /// The most bytes that decoding one file may take.
 const MAX_ALLOC: u64 = 1 << 30;
+
+/// The formats that are read.
+const READ: [ImageFormat; 5] = [
+    ImageFormat::Png,
+    ImageFormat::Jpeg,
+    ImageFormat::WebP,
+    ImageFormat::Bmp,
+    ImageFormat::Gif,
+];
 
 /// How many bytes tell the format of a file.
 const SIGNATURE_LEN: usize = 64;
@@ -105,6 +114,14 @@ pub enum ImageFileError {
     Truncated {
         /// The file.
         path: PathBuf,
+    },
+    /// A header inside the file claims what the file cannot hold.
+    #[error("cannot decode {}: it may be damaged or cut short", path.display())]
+    Claim {
+        /// The file.
+        path: PathBuf,
+        /// What it claims.
+        source: ClaimError,
     },
     /// The file is damaged, cut short, or of a kind that is not read.
     #[error("cannot decode {}: it may be damaged or cut short", path.display())]
@@ -228,7 +245,12 @@ pub fn read_image_on(
     background: [u8; 3],
 ) -> Result<Picture, ImageFileError> {
     let size = size.map(checked_size).transpose()?;
-    let image = decode(path)?;
+    let (image, _share) = decode(path, channels, size)?;
+    // Cropped first, so that what follows takes memory for what is kept alone.
+    let image = match size {
+        Some(_) => central_square(image),
+        None => image,
+    };
     let on_background = |image| DynamicImage::ImageRgb8(on_background(image, background));
     let image = match channels {
         Channels::Grey => DynamicImage::ImageLuma8(on_background(image).into_luma8()),
@@ -236,7 +258,7 @@ pub fn read_image_on(
         Channels::Rgba => DynamicImage::ImageRgba32F(weighed_by_alpha(image.into_rgba32f())),
     };
     let image = match size {
-        Some(size) => resize_square(&image, size),
+        Some(size) => image.resize_exact(size, size, FilterType::Lanczos3),
         None => image,
     };
     let image = match image {
@@ -332,48 +354,94 @@ fn visible_files(folder: &Path) -> Result<Vec<PathBuf>, ImageFileError> {
 ///
 /// See [`ImageFileError`].
 pub fn image_size(path: &Path) -> Result<(u32, u32), ImageFileError> {
-    let (file, format) = open_image(path)?;
-    Ok(decoder(BufReader::new(file), format, path)?.dimensions())
+    let opened = Opened::new(path)?;
+    let _share = budget::FILES.take(opened.len);
+    let decoder = decoder(BufReader::new(opened.file), opened.format, path)?;
+    Ok(decoder.dimensions())
 }
 
-/// Decodes a file, upright.
-fn decode(path: &Path) -> Result<DynamicImage, ImageFileError> {
+/// Decodes a file, upright. The share of the budget is for what is made of the image, too.
+fn decode(
+    path: &Path,
+    channels: Channels,
+    size: Option<u32>,
+) -> Result<(DynamicImage, Share<'static>), ImageFileError> {
     let owned = || path.to_owned();
     let decode_error = |source| ImageFileError::Decode {
         path: owned(),
         source,
     };
 
-    let (file, format) = open_image(path)?;
-    let bytes = read_at_most(file, MAX_FILE_LEN + 1).map_err(|e| read_error(path, e.source))?;
-    if bytes.len() > MAX_FILE_LEN {
-        return Err(ImageFileError::FileTooLong { path: owned() });
-    }
+    let Opened { file, format, len } = Opened::new(path)?;
+    let _share_of_files = budget::FILES.take(len);
+    let most = usize::try_from(len).unwrap_or(usize::MAX);
+    let bytes = read_at_most(file, most).map_err(|e| read_error(path, e.source))?;
     if format == ImageFormat::Jpeg && !jpeg_has_end(&bytes) {
         return Err(ImageFileError::Truncated { path: owned() });
     }
+    claims::check(&bytes, format).map_err(|source| ImageFileError::Claim {
+        path: owned(),
+        source,
+    })?;
     let mut decoder = decoder(Cursor::new(bytes), format, path)?;
     let orientation = decoder.orientation().map_err(decode_error)?;
+    let share = budget::PIXELS.take(working_memory(&decoder, channels, size));
     let mut image = DynamicImage::from_decoder(decoder).map_err(decode_error)?;
     image.apply_orientation(orientation);
-    Ok(image)
+    Ok((image, share))
 }
 
-/// Opens a file and tells its format by its first bytes; it is read from its start again.
-fn open_image(path: &Path) -> Result<(File, ImageFormat), ImageFileError> {
-    let mut file = open(path).map_err(|source| read_error(path, source))?;
-    let signature =
-        read_at_most(&mut file, SIGNATURE_LEN).map_err(|e| read_error(path, e.source))?;
-    if signature.is_empty() {
-        let path = path.to_owned();
-        return Err(ImageFileError::Empty { path });
-    }
-    let Ok(format) = image::guess_format(&signature) else {
-        let path = path.to_owned();
-        return Err(ImageFileError::UnknownFormat { path });
+/// About how many bytes it takes to decode an image and to bring it to its colours and size.
+fn working_memory(decoder: &impl ImageDecoder, channels: Channels, size: Option<u32>) -> u64 {
+    /// Decoders keep a frame, a canvas or coefficients beside what they give.
+    const COPIES: u64 = 4;
+    /// Of a pixel as four 32-bit floats, as filters work on it.
+    const FLOATS: u64 = 16;
+    let (width, height) = decoder.dimensions();
+    let decoded = decoder.total_bytes();
+    let pixels = match size {
+        Some(_) => u64::from(width.min(height)).pow(2),
+        None => u64::from(width) * u64::from(height),
     };
-    file.rewind().map_err(|source| read_error(path, source))?;
-    Ok((file, format))
+    let coloured = pixels
+        * match channels {
+            Channels::Grey | Channels::Rgb => 2 * channels.count() as u64,
+            Channels::Rgba => FLOATS,
+        };
+    let half_resized =
+        FLOATS * size.map_or(0, |size| u64::from(width.min(height)) * u64::from(size));
+    (COPIES * decoded).max(decoded + coloured + half_resized)
+}
+
+/// A file, read from its start.
+struct Opened {
+    file: File,
+    /// As its first bytes say.
+    format: ImageFormat,
+    /// In bytes.
+    len: u64,
+}
+
+impl Opened {
+    fn new(path: &Path) -> Result<Self, ImageFileError> {
+        let owned = || path.to_owned();
+        let read_error = |source| read_error(path, source);
+        let mut file = open(path).map_err(read_error)?;
+        let len = file.metadata().map_err(read_error)?.len();
+        if len > MAX_FILE_LEN {
+            return Err(ImageFileError::FileTooLong { path: owned() });
+        }
+        let signature = read_at_most(&mut file, SIGNATURE_LEN).map_err(|e| read_error(e.source))?;
+        if signature.is_empty() {
+            return Err(ImageFileError::Empty { path: owned() });
+        }
+        let format = image::guess_format(&signature)
+            .ok()
+            .filter(|format| READ.contains(format))
+            .ok_or_else(|| ImageFileError::UnknownFormat { path: owned() })?;
+        file.rewind().map_err(read_error)?;
+        Ok(Self { file, format, len })
+    }
 }
 
 /// A decoder that has read the header of a file and found its size to be within the limits.
@@ -489,13 +557,14 @@ fn not_weighed_by_alpha(image: &Rgba32FImage, [red, green, blue]: [u8; 3]) -> Rg
     bytes
 }
 
-/// The central square of an image, resized to `size` × `size`.
-fn resize_square(image: &DynamicImage, size: u32) -> DynamicImage {
-    let side = image.width().min(image.height());
-    let (left, top) = ((image.width() - side) / 2, (image.height() - side) / 2);
-    image
-        .crop_imm(left, top, side, side)
-        .resize_exact(size, size, FilterType::Lanczos3)
+/// The central square of an image.
+fn central_square(image: DynamicImage) -> DynamicImage {
+    let (width, height) = (image.width(), image.height());
+    let side = width.min(height);
+    if width == height {
+        return image;
+    }
+    image.crop_imm((width - side) / 2, (height - side) / 2, side, side)
 }
 
 fn checked_size(size: usize) -> Result<u32, ImageFileError> {
@@ -505,7 +574,7 @@ fn checked_size(size: usize) -> Result<u32, ImageFileError> {
     }
 }
 
-/// The first of these errors, with what the decoder says.
+/// The first few of these errors, with what the decoder says.
 pub(crate) fn first_messages(errors: &[ImageFileError]) -> String {
     const SHOWN: usize = 5;
     let messages: Vec<String> = errors
@@ -770,6 +839,59 @@ mod tests {
         let rotated = [&plain[..2], &exif, &plain[2..]].concat();
         let picture = read_bytes(&rotated, Channels::Rgb).unwrap();
         assert_eq!((picture.height(), picture.width()), (20, 12));
+    }
+
+    #[test]
+    fn what_a_frame_or_a_chunk_claims_is_checked_first() {
+        let message = |bytes: &[u8]| {
+            let error = read_bytes(bytes, Channels::Rgb).unwrap_err();
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            format!("{error}: {}", source.unwrap_or_default())
+        };
+        // The frame of a GIF has its size after its place, behind the palette and an extension.
+        let mut gif = encoded(&colours().into(), ImageFormat::Gif);
+        let start = [b',', 0, 0, 0, 0, 20, 0, 12, 0];
+        let frame = gif.windows(9).position(|bytes| bytes == start).unwrap();
+        gif[frame + 5..frame + 9].copy_from_slice(&[0xff; 4]);
+        assert!(
+            message(&gif).contains("65535 × 65535 pixels"),
+            "{}",
+            message(&gif)
+        );
+        // A WebP whose EXIF chunk, in which its orientation is looked for, claims 3.7 GB.
+        let webp = encoded(&colours().into(), ImageFormat::WebP);
+        let mut extended = b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\x08\0\0\0\x13\0\0\x0b\0\0".to_vec();
+        extended.extend(&webp[12..]);
+        extended.extend(b"EXIF\0\0\xad\xde1234");
+        let len = extended.len() as u32 - 8;
+        extended[4..8].copy_from_slice(&len.to_le_bytes());
+        let message = message(&extended);
+        assert!(
+            message.contains("\"EXIF\"") && message.contains("4 are left"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn of_an_animation_only_the_first_frame_is_looked_at() {
+        let first = colours();
+        let frame =
+            |image: &RgbImage| image::Frame::new(DynamicImage::from(image.clone()).into_rgba8());
+        let mut gif = Vec::new();
+        let mut encoder = image::codecs::gif::GifEncoder::new(&mut gif);
+        let other = RgbImage::from_pixel(20, 12, Rgb([9; 3]));
+        encoder
+            .encode_frames([&first, &other, &other].map(frame))
+            .unwrap();
+        drop(encoder);
+        let whole = read_bytes(&gif, Channels::Rgb).unwrap();
+        let cut = read_bytes(&gif[..gif.len() - 60], Channels::Rgb).unwrap();
+        assert_eq!(whole.pixels(), cut.pixels());
+        let alone = encoded(&first.into(), ImageFormat::Gif);
+        assert_eq!(
+            whole.pixels(),
+            read_bytes(&alone, Channels::Rgb).unwrap().pixels()
+        );
     }
 
     #[test]

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::files::{open, read_at_most};
+use crate::shown::shown;
 use crate::splits::{Splits, split_by_hash};
 
 /// The most bytes of a CSV file.
@@ -339,12 +340,6 @@ pub fn parse(bytes: &[u8]) -> Result<Points, CsvError> {
 /// The number that a field holds.
 fn number(field: &[u8]) -> Option<f64> {
     std::str::from_utf8(field).ok()?.parse().ok()
-}
-
-/// A field as it can be shown, shortened.
-fn shown(field: &[u8]) -> String {
-    const SHOWN: usize = 40;
-    String::from_utf8_lossy(field).chars().take(SHOWN).collect()
 }
 
 /// The line on which a record starts. The record knows only where the reader stood before it
