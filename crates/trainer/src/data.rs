@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use burn::tensor::{Device, Tensor, TensorData};
 use datasets::{
     Channels, CloudName, DatasetName, FolderOptions, ImageDataset, ImageFileError, Normalisation,
     Points, Split, Splits, load_array, load_folder, load_points,
@@ -131,23 +130,6 @@ pub enum Dataset {
 }
 
 impl Dataset {
-    /// The number of examples, at least one.
-    #[expect(clippy::len_without_is_empty, reason = "there is always one")]
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Images(images) => images.len(),
-            Self::Points(points) => points.len(),
-        }
-    }
-
-    /// Channels, height and width of an example.
-    pub fn example_shape(&self) -> [usize; 3] {
-        match self {
-            Self::Images(images) => [images.channels(), images.height(), images.width()],
-            Self::Points(points) => [points.dimensions(), 1, 1],
-        }
-    }
-
     /// The number of classes; 0 where there are none.
     pub fn num_classes(&self) -> usize {
         match self {
@@ -155,41 +137,44 @@ impl Dataset {
             Self::Points(_) => 0,
         }
     }
+}
 
-    /// The class of an example, if it has one.
-    pub fn label(&self, index: usize) -> Option<usize> {
+impl training::Data for Dataset {
+    type Error = ImageFileError;
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Images(images) => images.len(),
+            Self::Points(points) => points.len(),
+        }
+    }
+
+    fn example_shape(&self) -> [usize; 3] {
+        match self {
+            Self::Images(images) => [images.channels(), images.height(), images.width()],
+            Self::Points(points) => [points.dimensions(), 1, 1],
+        }
+    }
+
+    fn label(&self, index: usize) -> Option<usize> {
         match self {
             Self::Images(images) => images.label(index),
             Self::Points(_) => None,
         }
     }
 
-    /// Whether the examples stay in their files and are decoded each time they are asked for.
-    pub fn is_streamed(&self) -> bool {
-        match self {
-            Self::Images(images) => images.is_streamed(),
-            Self::Points(_) => false,
-        }
-    }
-
-    /// The values of the examples of these `indices`: each channel, row, column.
-    ///
-    /// # Errors
-    ///
-    /// A file that cannot be read any more.
-    pub fn read(&self, indices: &[usize]) -> Result<Vec<f32>, ImageFileError> {
+    fn read(&self, indices: &[usize]) -> Result<Vec<f32>, ImageFileError> {
         match self {
             Self::Images(images) => images.read_normalised(indices),
             Self::Points(points) => Ok(points.read(indices)),
         }
     }
 
-    /// Values as [`read`](Self::read) gives them as a tensor `[B, C, H, W]`.
-    pub fn to_tensor(&self, values: Vec<f32>, device: &Device) -> Tensor<4> {
-        let [channels, height, width] = self.example_shape();
-        let count = values.len() / (channels * height * width);
-        let data = TensorData::new(values, [count, channels, height, width]);
-        Tensor::from_data(data, device)
+    fn is_streamed(&self) -> bool {
+        match self {
+            Self::Images(images) => images.is_streamed(),
+            Self::Points(_) => false,
+        }
     }
 }
 

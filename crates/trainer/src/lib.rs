@@ -5,7 +5,6 @@
 //! checkpoint ──▶ unet ◀──x_t── denoising ──x_{t-1}──▶ … ──▶ x_0 ──▶ pictures, scores
 //! ```
 
-pub mod batches;
 pub mod class_names;
 pub mod cli;
 pub mod commands;
@@ -16,11 +15,8 @@ pub mod device;
 pub mod diffusers;
 pub mod download;
 pub mod drawing;
-pub mod held_out;
-pub mod learner;
 pub mod mlp;
 pub mod network;
-pub mod objective;
 pub mod progress;
 pub mod run;
 pub mod sampling;

@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Result;
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Tensor};
 use rand::Rng;
+use training::{Condition, Purpose, Streams};
 use unet::{UNet, UNetConfigError, WeightsError};
 
 use crate::config::RunConfig;
@@ -39,30 +41,6 @@ impl Network {
         })
     }
 
-    /// The prediction for `x_t` `[B, C, H, W]` at timesteps `[B]`, of these classes `[B]` where the
-    /// network is told them.
-    ///
-    /// # Panics
-    ///
-    /// If a shape is not that of the network, or classes are missing or not expected.
-    #[must_use]
-    pub fn forward(
-        &self,
-        x_t: Tensor<4>,
-        timesteps: Tensor<1>,
-        labels: Option<Tensor<1, Int>>,
-    ) -> Tensor<4> {
-        match self {
-            Self::UNet(unet) => unet.forward(x_t, timesteps, labels),
-            Self::Mlp(mlp) => {
-                assert!(labels.is_none(), "points have no classes");
-                let shape = x_t.dims();
-                mlp.forward(x_t.flatten::<2>(1, 3), timesteps)
-                    .reshape(shape)
-            }
-        }
-    }
-
     /// The shape of an example: channels, height, width.
     pub fn example_shape(&self) -> [usize; 3] {
         match self {
@@ -92,4 +70,28 @@ impl Network {
             Self::Mlp(mlp) => Self::Mlp(unet::from_safetensors(mlp, bytes)?),
         })
     }
+}
+
+impl training::Network for Network {
+    /// # Panics
+    ///
+    /// If a shape is not that of the network, or classes are missing or not expected.
+    fn forward(&self, x_t: Tensor<4>, timesteps: Tensor<1>, condition: &Condition) -> Tensor<4> {
+        let labels = condition.labels().cloned();
+        match self {
+            Self::UNet(unet) => unet.forward(x_t, timesteps, labels),
+            Self::Mlp(mlp) => {
+                assert!(labels.is_none(), "points have no classes");
+                let shape = x_t.dims();
+                mlp.forward(x_t.flatten::<2>(1, 3), timesteps)
+                    .reshape(shape)
+            }
+        }
+    }
+}
+
+/// A network that has learnt nothing yet, on `device`.
+pub fn initial_network(config: &RunConfig, device: &Device) -> Result<Network> {
+    let mut rng = Streams::new(config.seed).at(Purpose::Weights, 0);
+    Ok(Network::new(config, device, &mut rng)?)
 }

@@ -10,10 +10,10 @@ use rand_chacha::ChaCha8Rng;
 use crate::Usage;
 use crate::cli::SamplerArgs;
 use crate::config::RunConfig;
-use crate::learner::initial_network;
 use crate::network::Network;
-use crate::objective::{ObjectiveConfig, labels_tensor};
+use crate::network::initial_network;
 use crate::run::checkpoint::Checkpoint;
+use training::{Condition, Network as _, ObjectiveConfig};
 use training::{Purpose, Streams, streams};
 
 /// A network that is ready to be sampled from, and how its predictions are read.
@@ -179,27 +179,24 @@ impl Model {
         classes: &[Option<usize>],
         guidance: Guidance,
     ) -> Tensor<4> {
-        let timesteps = |count: usize| Tensor::full([count], t, &self.device);
-        let Some(null_label) = self.null_label else {
-            return self.network.forward(x_t, timesteps(classes.len()), None);
+        let call = |x_t: Tensor<4>, condition: Condition| {
+            let timesteps = Tensor::full([x_t.dims()[0]], t, &self.device);
+            self.network.forward(x_t, timesteps, &condition)
         };
+        let Some(null_label) = self.null_label else {
+            return call(x_t, Condition::none());
+        };
+        let told = |labels: &[usize]| Condition::classes(labels, null_label, &self.device);
         let labels: Vec<usize> = classes
             .iter()
             .map(|class| class.unwrap_or(null_label))
             .collect();
         let guided = guidance.applies_at(t) && classes.iter().any(Option::is_some);
         if !guided {
-            let labels = labels_tensor(&labels, &self.device);
-            return self
-                .network
-                .forward(x_t, timesteps(classes.len()), Some(labels));
+            return call(x_t, told(&labels));
         }
         let both = [labels, vec![null_label; classes.len()]].concat();
-        let predictions = self.network.forward(
-            Tensor::cat(vec![x_t.clone(), x_t], 0),
-            timesteps(both.len()),
-            Some(labels_tensor(&both, &self.device)),
-        );
+        let predictions = call(Tensor::cat(vec![x_t.clone(), x_t], 0), told(&both));
         let [conditional, unconditional] = halves(predictions);
         guidance.combine(conditional, unconditional)
     }

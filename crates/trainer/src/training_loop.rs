@@ -8,19 +8,19 @@ use anyhow::{Context, Result, bail};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use datasets::Splits;
-use rand::{Rng, RngExt};
 use serde::Serialize;
 use tracing::{info, warn};
+use training::{
+    AdamW, BatchOptions, Batches, ClassOptions, Data, Ema, Learner, Objective, Position, Streams,
+    flatten, held_out_loss,
+};
 
-use crate::batches::Batches;
 use crate::config::RunConfig;
 use crate::curves;
 use crate::data::Dataset;
 use crate::drawing::scatter::{LARGE, panel, reach};
 use crate::drawing::{grid, pictures};
-use crate::held_out::held_out_loss;
-use crate::learner::Learner;
-use crate::objective::Example;
+use crate::network::{Network, initial_network};
 use crate::progress::TrainingProgress;
 use crate::run::atomic_file;
 use crate::run::checkpoint::{self, Checkpoint, Counters, Snapshot};
@@ -29,18 +29,16 @@ use crate::run::metrics::{Metrics, Record};
 use crate::sampling::{Model, Request, every_class};
 use crate::scoring::cache::FeatureCache;
 use crate::scoring::evaluator::Evaluator;
-use training::{Purpose, Streams, streams};
 
 /// A run in training: what changes from step to step, and what it works on.
 pub struct Training<'a> {
     config: &'a RunConfig,
     folder: &'a RunFolder,
-    batches: Batches,
+    batches: Batches<Dataset>,
     test_split: Dataset,
     device: Device,
-    streams: Streams,
 
-    learner: Learner,
+    learner: Learner<Network>,
     counters: Counters,
     /// Measures the scores that are asked for.
     evaluator: Option<Evaluator>,
@@ -104,6 +102,44 @@ impl Tick {
     }
 }
 
+/// A network that has learnt nothing yet, in training on `device` as `config` says.
+pub fn new_learner(config: &RunConfig, device: &Device) -> Result<Learner<Network>> {
+    let network = initial_network(config, &device.clone().autodiff())?;
+    let ema = Ema::new(flatten(&network), 0, config.ema.decay);
+    let optimizer = AdamW::new(config.optimizer.clone());
+    learner_of(config, network, optimizer, ema)
+}
+
+fn learner_of(
+    config: &RunConfig,
+    network: Network,
+    optimizer: AdamW,
+    ema: Ema,
+) -> Result<Learner<Network>> {
+    let objective = Objective::new(config.noise.chain()?, &config.objective);
+    let max_grad_norm = config.training.max_grad_norm;
+    Ok(Learner::new(
+        network,
+        objective,
+        optimizer,
+        ema,
+        max_grad_norm,
+    ))
+}
+
+/// How batches are made, as `config` says.
+fn batch_options(config: &RunConfig) -> BatchOptions {
+    BatchOptions {
+        batch_size: config.training.batch_size,
+        flip: config.data.flip,
+        classes: config.null_label().map(|num_classes| ClassOptions {
+            num_classes,
+            dropout: config.conditioning.label_dropout,
+        }),
+        has_dropout: config.network.dropout > 0.0,
+    }
+}
+
 impl<'a> Training<'a> {
     /// A run that starts, or goes on where `checkpoint` stands.
     pub fn new(
@@ -113,21 +149,32 @@ impl<'a> Training<'a> {
         device: &Device,
         checkpoint: Option<&Checkpoint>,
     ) -> Result<Self> {
-        let streams = Streams::new(config.seed);
         let device = device.clone().without_autodiff();
         let cache = FeatureCache::beside(folder.path());
         let evaluator = Evaluator::new(&config.evaluation, &splits, &cache, &device)
             .context("cannot measure the scores that evaluation.every asks for")?;
-        let mut learner = Learner::new(config, &device)?;
+        let mut learner = new_learner(config, &device)?;
         let mut counters = Counters::default();
         if let Some(checkpoint) = checkpoint {
             let network = checkpoint.load_model(learner.network().clone())?;
             let (ema, optimizer) = checkpoint.load_training(&network, config)?;
-            learner = Learner::from_parts(config, network, optimizer, ema)?;
+            learner = learner_of(config, network, optimizer, ema)?;
             counters = checkpoint.counters().clone();
         }
+        let options = batch_options(config);
+        let position = Position {
+            examples: counters.examples_seen,
+            batches: counters.examples_seen / options.batch_size as u64,
+        };
         Ok(Self {
-            batches: Batches::new(splits.train, config, counters.examples_seen),
+            batches: Batches::new(
+                splits.train,
+                options,
+                &learner.objective,
+                Streams::new(config.seed),
+                position,
+                &device,
+            ),
             metrics: Metrics::open(folder.path(), counters.step)
                 .context("cannot write the metrics")?,
             seconds_before: counters.seconds,
@@ -136,7 +183,6 @@ impl<'a> Training<'a> {
             config,
             folder,
             device,
-            streams,
             learner,
             counters,
             evaluator,
@@ -159,8 +205,9 @@ impl<'a> Training<'a> {
         while self.progress() < 1.0 && !stop.load(Ordering::Relaxed) {
             let accumulation = self.config.training.gradient_accumulation;
             let batches = (0..accumulation)
-                .map(|_| self.next_example())
-                .collect::<Result<_>>()?;
+                .map(|_| self.batches.next())
+                .collect::<Result<_, _>>()?;
+            self.counters.examples_seen = self.batches.position().examples;
             let learning_rate = self
                 .config
                 .training
@@ -211,66 +258,13 @@ impl<'a> Training<'a> {
         Ok(Ending::Finished)
     }
 
-    /// The next training batch, whose position in the data and in the random streams is the number
-    /// of examples seen.
-    fn next_example(&mut self) -> Result<Example> {
-        let batch_size = self.config.training.batch_size;
-        let micro_batch = self.counters.examples_seen / batch_size as u64;
-        let batch = self.batches.next()?;
-        self.counters.examples_seen += batch_size as u64;
-
-        let x_0 = self.batches.dataset().to_tensor(batch.values, &self.device);
-        let rng = &mut self.streams.at(Purpose::Training, micro_batch);
-        let timesteps = streams::timesteps(
-            batch_size,
-            self.learner.objective.chain().num_train_timesteps(),
-            rng,
-        );
-        let mut noise = streams::noise(x_0.dims(), rng, &self.device);
-        let offset = self.config.objective.offset_noise;
-        if offset > 0.0 {
-            // The same for all pixels of a channel (Guttenberg 2023): without it a network never has
-            // to learn how bright an image is as a whole.
-            let [batch, channels, ..] = x_0.dims();
-            let rng = &mut self.streams.at(Purpose::OffsetNoise, micro_batch);
-            let levels = streams::noise([batch, channels, 1, 1], rng, &self.device);
-            noise = noise + levels.mul_scalar(offset);
-        }
-        if self.config.network.dropout > 0.0 {
-            // Seeded anew for each batch, so that a resumed run drops what it would have dropped.
-            let seed = self.streams.at(Purpose::Dropout, micro_batch).next_u64();
-            self.device.seed(seed);
-        }
-        Ok(Example {
-            x_0: x_0.autodiff(),
-            labels: self.labels(&batch.indices, micro_batch),
-            noise: noise.autodiff(),
-            timesteps,
-        })
-    }
-
-    /// The labels of a batch, some of them dropped (Ho and Salimans 2022, algorithm 1). An image
-    /// without a class has the label that means "no class".
-    fn labels(&self, indices: &[usize], micro_batch: u64) -> Option<Vec<usize>> {
-        let null_label = self.config.null_label()?;
-        let mut rng = self.streams.at(Purpose::LabelDropout, micro_batch);
-        let label = |&index: &usize| {
-            if rng.random_bool(self.config.conditioning.label_dropout) {
-                null_label
-            } else {
-                self.batches.dataset().label(index).unwrap_or(null_label)
-            }
-        };
-        Some(indices.iter().map(label).collect())
-    }
-
     /// Time spent on the run, over all its sessions.
     fn seconds(&self) -> f64 {
         self.seconds_before + self.started.elapsed().as_secs_f64()
     }
 
     fn epoch(&self) -> f64 {
-        self.counters.examples_seen as f64 / self.batches.dataset().len() as f64
+        self.counters.examples_seen as f64 / self.batches.data().len() as f64
     }
 
     /// The share of the budget that is used up: the largest, where there are several budgets.
@@ -324,7 +318,9 @@ impl<'a> Training<'a> {
             &self.learner.averaged(),
             &self.learner.objective,
             &self.test_split,
-            self.config,
+            &self.config.held_out,
+            &batch_options(self.config),
+            Streams::new(self.config.seed),
             &self.device,
         )?;
         self.counters.fid = match &self.evaluator {

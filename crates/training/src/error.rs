@@ -1,6 +1,25 @@
-//! What may be wrong with the values of a configuration.
+//! What can go wrong: in training, and with the values of a configuration.
 
+use burn::tensor::TensorReadError;
 use thiserror::Error;
+
+/// A step of training that cannot be taken.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TrainingError {
+    /// The data could not be read.
+    #[error("cannot read the next examples")]
+    Read(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The thread that reads ahead is gone.
+    #[error("the thread that reads the examples has died")]
+    ReaderDied,
+    /// A step was asked for without a batch to take it on.
+    #[error("a step needs at least one batch")]
+    NoBatch,
+    /// The device gave nothing back.
+    #[error("cannot read the loss back from the device")]
+    Device(#[source] TensorReadError),
+}
 
 /// A value of a configuration that makes no sense.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

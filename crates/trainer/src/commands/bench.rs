@@ -6,14 +6,14 @@ use anyhow::{Context, Result, bail};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::Serialize;
+use training::{Batch, Condition, Learner, Network as _, Purpose, Streams, streams};
 
 use crate::Usage;
 use crate::cli::{BenchArgs, BenchMeasure};
 use crate::config::{self, RunConfig};
 use crate::device;
-use crate::learner::Learner;
-use crate::objective::{Example, labels_tensor};
-use training::{Purpose, Streams, streams};
+use crate::network::Network;
+use crate::training_loop::new_learner;
 
 /// Repetitions that are not counted: memory and caches are filled by them.
 const WARM_UP: usize = 2;
@@ -57,7 +57,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
             args.seconds
         )));
     }
-    let learner = Learner::new(&config, &device.device)?;
+    let learner = new_learner(&config, &device.device)?;
     if !args.json {
         println!(
             "{}: {} parameters, device {}, {} threads",
@@ -117,7 +117,7 @@ fn print(measurement: &Measurement, json: bool) -> Result<()> {
 /// Whole steps of training, from drawing the noise to the moving average.
 fn train(
     config: &RunConfig,
-    mut learner: Learner,
+    mut learner: Learner<Network>,
     batch_size: usize,
     budget: Duration,
     device: &Device,
@@ -125,18 +125,18 @@ fn train(
     let streams = Streams::new(config.seed);
     let shape = learner.network().example_shape();
     let x_0 = examples(config, shape, batch_size, device).autodiff();
-    let labels = labels(config, batch_size);
+    let condition = condition(config, batch_size, &x_0.device());
     let num_train_timesteps = learner.objective.chain().num_train_timesteps();
     repeat(budget, |index| {
         let mut rng = streams.at(Purpose::Training, index);
         let timesteps = streams::timesteps(batch_size, num_train_timesteps, &mut rng);
-        let example = Example {
+        let batch = Batch {
             noise: streams::noise(x_0.dims(), &mut rng, device).autodiff(),
             x_0: x_0.clone(),
-            labels: labels.clone(),
+            condition: condition.clone(),
             timesteps,
         };
-        let step = learner.step(vec![example], config.training.learning_rate)?;
+        let step = learner.step(vec![batch], config.training.learning_rate)?;
         wait_for(&step.loss)
     })
 }
@@ -144,7 +144,7 @@ fn train(
 /// Calls of the network, without gradients.
 fn call(
     config: &RunConfig,
-    learner: &Learner,
+    learner: &Learner<Network>,
     batch_size: usize,
     budget: Duration,
     device: &Device,
@@ -152,9 +152,9 @@ fn call(
     let network = learner.network().valid();
     let x_t = examples(config, network.example_shape(), batch_size, device);
     let timesteps = Tensor::full([batch_size], 500.0, device);
-    let labels = labels(config, batch_size).map(|labels| labels_tensor(&labels, device));
+    let condition = condition(config, batch_size, device);
     repeat(budget, |_| {
-        let predicted = network.forward(x_t.clone(), timesteps.clone(), labels.clone());
+        let predicted = network.forward(x_t.clone(), timesteps.clone(), &condition);
         wait_for(&predicted.slice([0..1, 0..1, 0..1, 0..1]))
     })
 }
@@ -193,11 +193,12 @@ fn examples(
     streams::noise(shape, &mut rng, device)
 }
 
-fn labels(config: &RunConfig, batch_size: usize) -> Option<Vec<usize>> {
-    let classes = config.null_label()?;
-    Some(
-        (0..batch_size)
-            .map(|index| index % classes.max(1))
-            .collect(),
-    )
+fn condition(config: &RunConfig, batch_size: usize, device: &Device) -> Condition {
+    let Some(classes) = config.null_label() else {
+        return Condition::none();
+    };
+    let labels: Vec<usize> = (0..batch_size)
+        .map(|index| index % classes.max(1))
+        .collect();
+    Condition::classes(&labels, classes, device)
 }

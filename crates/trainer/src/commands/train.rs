@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, bail};
 use datasets::Splits;
 use tracing::info;
+use training::Data as _;
 
 use crate::Usage;
 use crate::cli::{BudgetArgs, TrainArgs};

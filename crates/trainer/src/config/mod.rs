@@ -10,15 +10,15 @@ mod load;
 
 use noising::NoiseConfig;
 use serde::{Deserialize, Serialize};
-use training::{EmaConfig, OptimizerConfig, TrainingConfig};
+use training::{
+    ConditioningConfig, EmaConfig, HeldOutConfig, ObjectiveConfig, OptimizerConfig, TrainingConfig,
+};
 use unet::UNetConfig;
 
 pub use self::diagnostics::ConfigError;
 pub use self::load::path_or_default;
 use crate::data::{DataConfig, Found};
-use crate::held_out::HeldOutConfig;
 use crate::mlp::MlpConfig;
-use crate::objective::{ConditioningConfig, ObjectiveConfig};
 use crate::run::checkpoint::CheckpointConfig;
 use crate::run::metrics::LogConfig;
 use crate::sampling_config::SamplingConfig;

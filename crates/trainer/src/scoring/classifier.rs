@@ -19,10 +19,10 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use tracing::info;
 
-use crate::objective::labels_tensor;
 use crate::progress;
 use crate::scoring::image_set::ImageSet;
 use training::DataOrder;
+use training::labels_tensor;
 use training::{AdamW, clip_by_global_norm};
 use training::{LearningRateSchedule, OptimizerConfig, TrainingConfig};
 use training::{Purpose, Streams, streams};

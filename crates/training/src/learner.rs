@@ -1,28 +1,25 @@
 //! What learns: the network, its optimiser and its moving average, and one step of all three.
 
-use anyhow::{Context, Result};
-use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
-use crate::config::RunConfig;
+use crate::batch::Batch;
+use crate::ema::Ema;
+use crate::error::TrainingError;
 use crate::network::Network;
-use crate::objective::{Example, Objective};
-use training::Ema;
-use training::TrainingConfig;
-use training::{AdamW, clip_by_global_norm};
-use training::{Purpose, Streams};
-use training::{flatten, flatten_gradients, unflatten};
+use crate::objective::Objective;
+use crate::optimizer::{AdamW, clip_by_global_norm};
+use crate::parameters::{flatten, flatten_gradients, unflatten};
 
 /// A network in training.
 #[derive(Debug, Clone)]
-pub struct Learner {
+pub struct Learner<N> {
     /// What it is trained to do.
     pub objective: Objective,
     /// Its optimiser.
     pub optimizer: AdamW,
     /// The moving average of its weights.
     pub ema: Ema,
-    network: Network,
+    network: N,
     /// The network's parameters in one vector, which must agree with it: `[N]`.
     parameters: Tensor<1>,
     max_grad_norm: f64,
@@ -37,51 +34,42 @@ pub struct Step {
     pub grad_norm: Tensor<1>,
 }
 
-/// A network that has learnt nothing yet, on `device`.
-pub fn initial_network(config: &RunConfig, device: &Device) -> Result<Network> {
-    let mut rng = Streams::new(config.seed).at(Purpose::Weights, 0);
-    Ok(Network::new(config, device, &mut rng)?)
-}
-
-impl Learner {
-    /// A network that has learnt nothing yet, on `device`.
-    pub fn new(config: &RunConfig, device: &Device) -> Result<Self> {
-        let network = initial_network(config, &device.clone().autodiff())?;
-        let ema = Ema::new(flatten(&network), 0, config.ema.decay);
-        let optimizer = AdamW::new(config.optimizer.clone());
-        Self::from_parts(config, network, optimizer, ema)
-    }
-
-    /// A network that goes on learning.
-    pub fn from_parts(
-        config: &RunConfig,
-        network: Network,
+impl<N: Network> Learner<N> {
+    /// `network`, which has autodiff, with an optimiser and a moving average of as many parameters. Where
+    /// the gradient is longer than `max_grad_norm`, it is scaled down to it.
+    pub fn new(
+        network: N,
+        objective: Objective,
         optimizer: AdamW,
         ema: Ema,
-    ) -> Result<Self> {
-        let TrainingConfig { max_grad_norm, .. } = config.training;
-        Ok(Self {
-            objective: Objective::new(config.noise.chain()?, &config.objective),
+        max_grad_norm: f64,
+    ) -> Self {
+        Self {
             parameters: flatten(&network),
+            objective,
             network,
             optimizer,
             ema,
             max_grad_norm,
-        })
+        }
     }
 
     /// The network, with autodiff.
-    pub fn network(&self) -> &Network {
+    pub fn network(&self) -> &N {
         &self.network
     }
 
     /// Changes the weights once, against the gradient averaged over the batches.
-    pub fn step(&mut self, batches: Vec<Example>, learning_rate: f64) -> Result<Step> {
+    ///
+    /// # Errors
+    ///
+    /// Where there is no batch.
+    pub fn step(&mut self, batches: Vec<Batch>, learning_rate: f64) -> Result<Step, TrainingError> {
         // Accumulate gradients.
         let count = batches.len() as f64;
         let mut sum: Option<(Tensor<1>, Tensor<1>)> = None;
-        for example in batches {
-            let loss = self.objective.loss(&self.network, example) / count;
+        for batch in batches {
+            let loss = self.objective.loss(&self.network, batch) / count;
             let gradient = flatten_gradients(&self.network, &mut loss.backward());
             let loss = loss.inner();
             sum = Some(match sum {
@@ -89,7 +77,7 @@ impl Learner {
                 None => (loss, gradient),
             });
         }
-        let (loss, gradient) = sum.context("training.gradient_accumulation is 0")?;
+        let (loss, gradient) = sum.ok_or(TrainingError::NoBatch)?;
 
         // Update weights.
         let (scale, grad_norm) = clip_by_global_norm(gradient.clone(), self.max_grad_norm);
@@ -106,7 +94,7 @@ impl Learner {
     }
 
     /// The network with the averaged weights, without autodiff.
-    pub fn averaged(&self) -> Network {
+    pub fn averaged(&self) -> N {
         unflatten(self.network.valid(), self.ema.parameters.clone())
     }
 }

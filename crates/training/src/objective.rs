@@ -1,40 +1,13 @@
 //! What the network is trained to do: predict ε, x_0 or v from x_t, with the squared error averaged
 //! over elements and weighted over timesteps (Ho et al. 2020, eq. 14; Salimans and Ho 2022 for v).
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use noising::{Chain, LossWeight, PredictionType};
 use serde::{Deserialize, Serialize};
-use training::InvalidValue;
 
+use crate::batch::Batch;
+use crate::error::InvalidValue;
 use crate::network::Network;
-
-/// `[conditioning]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ConditioningConfig {
-    /// Whether the network is told the class of each example.
-    pub class_labels: bool,
-    /// Share of labels replaced by "no class", so that the network also learns to do without.
-    pub label_dropout: f64,
-}
-
-impl Default for ConditioningConfig {
-    fn default() -> Self {
-        Self {
-            class_labels: false,
-            label_dropout: 0.1,
-        }
-    }
-}
-
-impl ConditioningConfig {
-    /// # Errors
-    ///
-    /// A share outside [0, 1].
-    pub fn check(&self) -> Result<(), InvalidValue> {
-        InvalidValue::share("label_dropout", self.label_dropout)
-    }
-}
 
 /// `[objective]`
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -70,25 +43,13 @@ impl ObjectiveConfig {
     }
 }
 
-/// The training objective of a run.
+/// A training objective over a chain.
 #[derive(Debug, Clone)]
 pub struct Objective {
     chain: Chain,
     prediction_type: PredictionType,
     loss_weight: LossWeight,
-}
-
-/// What one pass through the network is made from.
-#[derive(Debug, Clone)]
-pub struct Example {
-    /// Clean examples: `[B, C, H, W]`, images in [-1, 1].
-    pub x_0: Tensor<4>,
-    /// The class of each, where the network is conditional.
-    pub labels: Option<Vec<usize>>,
-    /// Standard normal noise of the shape of `x_0`.
-    pub noise: Tensor<4>,
-    /// A timestep for each.
-    pub timesteps: Vec<usize>,
+    offset_noise: f64,
 }
 
 impl Objective {
@@ -98,31 +59,41 @@ impl Objective {
             chain,
             prediction_type: config.prediction_type,
             loss_weight: config.loss_weight,
+            offset_noise: config.offset_noise,
         }
     }
 
-    /// The chain that corrupts the images.
+    /// The chain that corrupts the data.
     pub fn chain(&self) -> &Chain {
         &self.chain
     }
 
+    /// What the network predicts.
+    pub fn prediction_type(&self) -> PredictionType {
+        self.prediction_type
+    }
+
+    /// How much noise is added that is the same for all pixels of a channel, relative to the other.
+    pub fn offset_noise(&self) -> f64 {
+        self.offset_noise
+    }
+
     /// The squared error of each example, averaged over its elements, unweighted: `[B]`.
-    pub fn errors(&self, network: &Network, example: Example) -> Tensor<1> {
-        let Example {
+    pub fn errors(&self, network: &impl Network, batch: Batch) -> Tensor<1> {
+        let Batch {
             x_0,
-            labels,
+            condition,
             noise,
             timesteps,
-        } = example;
+        } = batch;
         let device = x_0.device();
         let t = timesteps_tensor(&timesteps, &device);
-        let labels = labels.map(|labels| labels_tensor(&labels, &device));
 
         let x_t = self.chain.q_sample(x_0.clone(), noise.clone(), &timesteps);
         let target = self
             .chain
             .target(self.prediction_type, x_0, noise, &timesteps);
-        let predicted = network.forward(x_t, t, labels);
+        let predicted = network.forward(x_t, t, &condition);
         (predicted - target)
             .square()
             .flatten::<2>(1, 3)
@@ -131,8 +102,8 @@ impl Objective {
     }
 
     /// The loss of a batch, weighted over timesteps: `[1]`.
-    pub fn loss(&self, network: &Network, example: Example) -> Tensor<1> {
-        let weights: Vec<f32> = example
+    pub fn loss(&self, network: &impl Network, batch: Batch) -> Tensor<1> {
+        let weights: Vec<f32> = batch
             .timesteps
             .iter()
             .map(|&t| {
@@ -140,8 +111,8 @@ impl Objective {
                 self.loss_weight.weight(schedule, self.prediction_type, t) as f32
             })
             .collect();
-        let weights = Tensor::from_data(weights.as_slice(), &example.x_0.device());
-        (self.errors(network, example) * weights).mean()
+        let weights = Tensor::from_data(weights.as_slice(), &batch.x_0.device());
+        (self.errors(network, batch) * weights).mean()
     }
 }
 
@@ -149,10 +120,4 @@ impl Objective {
 fn timesteps_tensor(timesteps: &[usize], device: &Device) -> Tensor<1> {
     let timesteps: Vec<f32> = timesteps.iter().map(|&t| t as f32).collect();
     Tensor::from_data(timesteps.as_slice(), device)
-}
-
-/// Labels as the network takes them: `[B]`.
-pub fn labels_tensor(labels: &[usize], device: &Device) -> Tensor<1, Int> {
-    let values: Vec<i32> = labels.iter().map(|&label| label as i32).collect();
-    Tensor::from_data(TensorData::new(values, [labels.len()]), device)
 }

@@ -1,15 +1,15 @@
 //! The loss on the test split: the same examples, timesteps and noise each time, so that the figure
 //! changes only with the weights.
 
-use anyhow::{Context, Result};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
-use training::InvalidValue;
 
-use crate::config::RunConfig;
-use crate::data::Dataset;
-use crate::network::Network;
-use crate::objective::{Example, Objective};
+use crate::batch::{Batch, BatchOptions, ClassOptions};
+use crate::data::{Data, to_tensor};
+use crate::error::{InvalidValue, TrainingError};
+use crate::network::{Condition, Network};
+use crate::objective::Objective;
+use crate::streams::{self, Purpose, Streams};
 
 /// `[held_out]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,7 +49,6 @@ impl HeldOutConfig {
         Ok(())
     }
 }
-use training::{Purpose, Streams, streams};
 
 /// The mean squared error of a network on the test split.
 #[derive(Debug, Clone)]
@@ -60,53 +59,58 @@ pub struct HeldOutLoss {
     pub by_timestep: Vec<f64>,
 }
 
-/// Measures `network` (without autodiff, on `device`) on the first test examples, at timesteps spread
+/// Measures `network` (without autodiff, on `device`) on the first examples of `data`, at timesteps spread
 /// evenly over the chain. Where there are fewer of them than are asked for, they come again, each time
-/// with another timestep and noise.
-pub fn held_out_loss(
-    network: &Network,
+/// with another timestep and noise. No label is dropped, and nothing is mirrored.
+///
+/// # Errors
+///
+/// Data that cannot be read, or a device that gives nothing back.
+pub fn held_out_loss<D: Data>(
+    network: &impl Network,
     objective: &Objective,
-    dataset: &Dataset,
-    config: &RunConfig,
+    data: &D,
+    config: &HeldOutConfig,
+    options: &BatchOptions,
+    streams: Streams,
     device: &Device,
-) -> Result<HeldOutLoss> {
-    let count = config.held_out.examples;
+) -> Result<HeldOutLoss, TrainingError> {
+    let count = config.examples;
     let num_train_timesteps = objective.chain().num_train_timesteps();
-    let streams = Streams::new(config.seed);
+    let [channels, height, width] = data.example_shape();
     let indices: Vec<usize> = (0..count).collect();
 
     let mut errors: Vec<f32> = Vec::with_capacity(count);
     let timestep = |index: usize| index * num_train_timesteps / count;
-    for batch in indices.chunks(config.training.batch_size) {
-        let examples: Vec<usize> = batch.iter().map(|index| index % dataset.len()).collect();
-        let x_0 = dataset.to_tensor(dataset.read(&examples)?, device);
-        let shape = {
-            let [_, channels, height, width] = x_0.dims();
-            [1, channels, height, width]
-        };
+    for batch in indices.chunks(options.batch_size) {
+        let examples: Vec<usize> = batch.iter().map(|index| index % data.len()).collect();
+        let read = data.read(&examples);
+        let values = read.map_err(|error| TrainingError::Read(error.into()))?;
         let noise = batch
             .iter()
             .map(|&index| {
                 let mut rng = streams.at(Purpose::HeldOut, index as u64);
-                streams::noise(shape, &mut rng, device)
+                streams::noise([1, channels, height, width], &mut rng, device)
             })
             .collect();
-        let example = Example {
-            x_0,
-            labels: config.null_label().map(|null_label| {
-                let label = |&index: &usize| dataset.label(index).unwrap_or(null_label);
-                examples.iter().map(label).collect()
-            }),
+        let condition = match options.classes {
+            Some(ClassOptions { num_classes, .. }) => {
+                let label = |&index: &usize| data.label(index).unwrap_or(num_classes);
+                let labels: Vec<usize> = examples.iter().map(label).collect();
+                Condition::classes(&labels, num_classes, device)
+            }
+            None => Condition::none(),
+        };
+        let batch = Batch {
+            x_0: to_tensor(values, data.example_shape(), device),
+            condition,
             noise: Tensor::cat(noise, 0),
             timesteps: batch.iter().map(|&index| timestep(index)).collect(),
         };
-        let values: Vec<f32> = objective
-            .errors(network, example)
-            .try_into_vec_as()
-            .context("cannot read the held-out loss back from the device")?;
-        errors.extend(values);
+        let read = objective.errors(network, batch).try_into_vec_as::<f32>();
+        errors.extend(read.map_err(TrainingError::Device)?);
     }
-    Ok(summarize(&errors, config.held_out.buckets))
+    Ok(summarize(&errors, config.buckets))
 }
 
 /// Examples stand in the order of their timesteps, evenly spread, so that ranges of timesteps are

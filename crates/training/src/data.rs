@@ -1,0 +1,41 @@
+//! What is asked of the data.
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// Examples to learn from, by their index.
+pub trait Data: Send + Sync + 'static {
+    /// What may go wrong when examples are read.
+    type Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send;
+
+    /// The number of examples, at least one.
+    #[expect(clippy::len_without_is_empty, reason = "there is always one")]
+    fn len(&self) -> usize;
+
+    /// Channels, height and width of an example.
+    fn example_shape(&self) -> [usize; 3];
+
+    /// The class of an example, if it has one.
+    fn label(&self, _index: usize) -> Option<usize> {
+        None
+    }
+
+    /// The values of the examples of these `indices`: each channel, row, column.
+    ///
+    /// # Errors
+    ///
+    /// What keeps them from being read.
+    fn read(&self, indices: &[usize]) -> Result<Vec<f32>, Self::Error>;
+
+    /// Whether reading takes so long that it is done ahead, on a thread of its own.
+    fn is_streamed(&self) -> bool {
+        false
+    }
+}
+
+/// Values as [`Data::read`] gives them as a tensor `[B, C, H, W]`.
+pub fn to_tensor(values: Vec<f32>, example_shape: [usize; 3], device: &Device) -> Tensor<4> {
+    let [channels, height, width] = example_shape;
+    let count = values.len() / (channels * height * width);
+    let data = TensorData::new(values, [count, channels, height, width]);
+    Tensor::from_data(data, device)
+}

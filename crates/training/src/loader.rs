@@ -1,0 +1,204 @@
+//! The examples of a training, in the order that its seed fixes: from memory, or, where reading them takes
+//! time, read a few batches ahead by a thread of its own.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+
+use rand::RngExt;
+
+use crate::batch::Position;
+use crate::data::Data;
+use crate::error::TrainingError;
+use crate::order::DataOrder;
+use crate::streams::{Purpose, Streams};
+
+/// Batches that may wait, read, for the step that needs them.
+const BATCHES_AHEAD: usize = 4;
+
+/// The examples of a batch.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Examples {
+    /// Which ones.
+    pub(crate) indices: Vec<usize>,
+    /// Their values, some of the examples mirrored: each channel, row, column.
+    pub(crate) values: Vec<f32>,
+}
+
+/// An endless supply of examples.
+#[derive(Debug)]
+pub(crate) struct Loader<D> {
+    data: Arc<D>,
+    supply: Supply<D>,
+}
+
+#[derive(Debug)]
+enum Supply<D> {
+    /// A batch is put together when it is asked for.
+    Direct(Source<D>),
+    /// A thread puts them together ahead; it ends when the receiver is gone.
+    Ahead(Receiver<Result<Examples, TrainingError>>),
+}
+
+/// What makes the batches: their place in the order of the data is all that changes.
+#[derive(Debug)]
+struct Source<D> {
+    data: Arc<D>,
+    order: DataOrder,
+    streams: Streams,
+    flip: bool,
+    batch_size: usize,
+    /// Where the next batch stands.
+    position: Position,
+}
+
+impl<D: Data> Loader<D> {
+    pub(crate) fn new(
+        data: D,
+        batch_size: usize,
+        flip: bool,
+        streams: Streams,
+        position: Position,
+    ) -> Self {
+        let data = Arc::new(data);
+        let mut source = Source {
+            data: Arc::clone(&data),
+            order: DataOrder::new(data.len(), streams),
+            streams,
+            flip,
+            batch_size,
+            position,
+        };
+        let supply = if data.is_streamed() {
+            let (sender, receiver) = sync_channel(BATCHES_AHEAD);
+            thread::spawn(move || while sender.send(source.next()).is_ok() {});
+            Supply::Ahead(receiver)
+        } else {
+            Supply::Direct(source)
+        };
+        Self { data, supply }
+    }
+
+    pub(crate) fn data(&self) -> &Arc<D> {
+        &self.data
+    }
+
+    /// The examples of the next batch.
+    pub(crate) fn next(&mut self) -> Result<Examples, TrainingError> {
+        match &mut self.supply {
+            Supply::Direct(source) => source.next(),
+            Supply::Ahead(receiver) => receiver.recv().map_err(|_| TrainingError::ReaderDied)?,
+        }
+    }
+}
+
+impl<D: Data> Source<D> {
+    fn next(&mut self) -> Result<Examples, TrainingError> {
+        let Position { examples, batches } = self.position;
+        let indices = self.order.indices(examples, self.batch_size);
+        self.position.examples += self.batch_size as u64;
+        self.position.batches += 1;
+        let read = self.data.read(&indices);
+        let mut values = read.map_err(|error| TrainingError::Read(error.into()))?;
+        if self.flip {
+            let mut rng = self.streams.at(Purpose::Flip, batches);
+            let [.., width] = self.data.example_shape();
+            let example_len = values.len() / self.batch_size;
+            for example in values.chunks_mut(example_len) {
+                if rng.random::<bool>() {
+                    example.chunks_mut(width).for_each(<[f32]>::reverse);
+                }
+            }
+        }
+        Ok(Examples { indices, values })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// A hundred images of 3 × 2, each value another. One that is broken cannot be read.
+    #[derive(Debug)]
+    struct Numbered {
+        is_streamed: bool,
+        broken: Option<usize>,
+    }
+
+    impl Data for Numbered {
+        type Error = String;
+
+        fn len(&self) -> usize {
+            100
+        }
+
+        fn example_shape(&self) -> [usize; 3] {
+            [1, 2, 3]
+        }
+
+        fn read(&self, indices: &[usize]) -> Result<Vec<f32>, String> {
+            if self.broken.is_some_and(|broken| indices.contains(&broken)) {
+                return Err("it is broken".to_owned());
+            }
+            let values = indices.iter().flat_map(|index| 6 * index..6 * index + 6);
+            Ok(values.map(|value| value as f32).collect())
+        }
+
+        fn is_streamed(&self) -> bool {
+            self.is_streamed
+        }
+    }
+
+    const IN_MEMORY: Numbered = Numbered {
+        is_streamed: false,
+        broken: None,
+    };
+
+    fn loader(data: Numbered, flip: bool, batches: u64) -> Loader<Numbered> {
+        let position = Position {
+            examples: 6 * batches,
+            batches,
+        };
+        Loader::new(data, 6, flip, Streams::new(0), position)
+    }
+
+    fn take(mut loader: Loader<Numbered>, count: usize) -> Vec<Examples> {
+        (0..count).map(|_| loader.next().unwrap()).collect()
+    }
+
+    #[test]
+    fn half_of_the_images_are_mirrored_and_a_resumed_run_mirrors_the_same() {
+        let plain = take(loader(IN_MEMORY, false, 0), 40);
+        let flipped = take(loader(IN_MEMORY, true, 0), 40);
+        let mut mirrored = 0;
+        for (plain, flipped) in plain.iter().zip(&flipped) {
+            assert_eq!(plain.indices, flipped.indices);
+            for (a, b) in plain.values.chunks(6).zip(flipped.values.chunks(6)) {
+                if a != b {
+                    assert_eq!([a[2], a[1], a[0], a[5], a[4], a[3]], b);
+                    mirrored += 1;
+                }
+            }
+        }
+        assert!((80..160).contains(&mirrored), "{mirrored} of 240");
+        let resumed = take(loader(IN_MEMORY, true, 25), 15);
+        assert_eq!(resumed, flipped[25..]);
+    }
+
+    #[test]
+    fn what_is_read_ahead_is_what_is_in_memory_and_what_cannot_be_read_is_told() {
+        let streamed = |broken| Numbered {
+            is_streamed: true,
+            broken,
+        };
+        let ahead = loader(streamed(None), true, 2);
+        assert!(matches!(ahead.supply, Supply::Ahead(_)));
+        assert_eq!(take(ahead, 30), take(loader(IN_MEMORY, true, 2), 30));
+
+        let mut broken = loader(streamed(Some(50)), false, 0);
+        let error = (0..17).find_map(|_| broken.next().err()).unwrap();
+        assert!(matches!(error, TrainingError::Read(_)), "{error}");
+    }
+}
