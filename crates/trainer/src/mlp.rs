@@ -139,10 +139,10 @@ impl Mlp {
         &self.config
     }
 
-    /// The prediction `[B, D]` for points x_t `[B, D]` at timesteps `[B]`.
+    /// The prediction `[B, D]` for points x_t `[B, D]` at a timestep for each.
     #[must_use]
-    pub fn forward(&self, x_t: Tensor<2>, timesteps: Tensor<1>) -> Tensor<2> {
-        let embedding = timestep_embedding(timesteps, self.config.width, false, 1);
+    pub fn forward(&self, x_t: Tensor<2>, timesteps: &[f64]) -> Tensor<2> {
+        let embedding = timestep_embedding(timesteps, self.config.width, false, 1, &x_t.device());
         let embedding = self.time2.forward(silu(self.time1.forward(embedding)));
         let embedding = silu(embedding);
         let mut input = vec![x_t.clone()];
@@ -183,16 +183,16 @@ mod tests {
         let weights = streams::noise([count], &mut rng, &Device::flex());
         let mlp = unflatten(mlp, weights);
         let x_t = streams::noise([16, 3], &mut rng, &device);
-        let timesteps: Vec<f32> = (0..16).map(|t| 60.0 * t as f32).collect();
-        let timesteps = Tensor::from_data(timesteps.as_slice(), &device);
-        let predicted = mlp.forward(x_t.clone(), timesteps.clone());
+        let timesteps: Vec<f64> = (0..16).map(|t| 60.0 * f64::from(t)).collect();
+        let predicted = mlp.forward(x_t.clone(), &timesteps);
         assert_eq!(predicted.dims(), [16, 3]);
         let loss = predicted.clone().square().mean();
         let gradients = flatten_gradients(&mlp, &mut loss.backward());
         let gradients: Vec<f32> = gradients.try_into_vec_as().unwrap();
         assert!(gradients.iter().all(|&gradient| gradient != 0.0));
 
-        let later = mlp.forward(x_t, timesteps.add_scalar(100.0));
+        let later: Vec<f64> = timesteps.iter().map(|t| t + 100.0).collect();
+        let later = mlp.forward(x_t, &later);
         let moved: f32 = (later - predicted).abs().mean().try_into_scalar().unwrap();
         assert!(moved > 0.1, "{moved}");
     }

@@ -73,15 +73,20 @@ impl Network {
 }
 
 impl training::Network for Network {
-    /// # Panics
-    ///
-    /// If a shape is not that of the network, or classes are missing or not expected.
-    fn forward(&self, x_t: Tensor<4>, timesteps: Tensor<1>, condition: &Condition) -> Tensor<4> {
-        let labels = condition.labels().cloned();
+    fn forward(&self, x_t: Tensor<4>, timesteps: &[f64], condition: &Condition) -> Tensor<4> {
         match self {
-            Self::UNet(unet) => unet.forward(x_t, timesteps, labels),
+            Self::UNet(unet) => {
+                // The embedding behind those of the classes is that of "no class".
+                let labels = condition.num_classes().map(|num_classes| {
+                    let labels = condition.labels().unwrap_or_default().iter();
+                    labels
+                        .map(|label| label.unwrap_or(num_classes))
+                        .collect::<Vec<usize>>()
+                });
+                unet.forward(x_t, timesteps, labels.as_deref())
+            }
             Self::Mlp(mlp) => {
-                assert!(labels.is_none(), "points have no classes");
+                assert!(condition.labels().is_none(), "points have no classes");
                 let shape = x_t.dims();
                 mlp.forward(x_t.flatten::<2>(1, 3), timesteps)
                     .reshape(shape)

@@ -179,24 +179,22 @@ impl Model {
         classes: &[Option<usize>],
         guidance: Guidance,
     ) -> Tensor<4> {
-        let call = |x_t: Tensor<4>, condition: Condition| {
-            let timesteps = Tensor::full([x_t.dims()[0]], t, &self.device);
-            self.network.forward(x_t, timesteps, &condition)
+        let call = |x_t: Tensor<4>, condition: &Condition| {
+            let timesteps = vec![t; x_t.dims()[0]];
+            self.network.forward(x_t, &timesteps, condition)
         };
-        let Some(null_label) = self.null_label else {
-            return call(x_t, Condition::none());
+        let Some(num_classes) = self.null_label else {
+            return call(x_t, &Condition::none());
         };
-        let told = |labels: &[usize]| Condition::classes(labels, null_label, &self.device);
-        let labels: Vec<usize> = classes
-            .iter()
-            .map(|class| class.unwrap_or(null_label))
-            .collect();
+        let condition = Condition::classes(classes.to_vec(), num_classes);
         let guided = guidance.applies_at(t) && classes.iter().any(Option::is_some);
         if !guided {
-            return call(x_t, told(&labels));
+            return call(x_t, &condition);
         }
-        let both = [labels, vec![null_label; classes.len()]].concat();
-        let predictions = call(Tensor::cat(vec![x_t.clone(), x_t], 0), told(&both));
+        let predictions = call(
+            Tensor::cat(vec![x_t.clone(), x_t], 0),
+            &condition.and(&condition.without_classes()),
+        );
         let [conditional, unconditional] = halves(predictions);
         guidance.combine(conditional, unconditional)
     }

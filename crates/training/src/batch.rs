@@ -72,7 +72,7 @@ pub struct BatchOptions {
 /// How the network is told classes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ClassOptions {
-    /// The number of classes; as a label it means "no class".
+    /// The number of classes.
     pub num_classes: usize,
     /// Share of labels that are replaced by "no class" (Ho and Salimans 2022, algorithm 1).
     pub dropout: f64,
@@ -171,16 +171,15 @@ impl<D: Data> Batches<D> {
         }
         let x_0 = x_0.autodiff();
         Ok(Batch {
-            condition: self.condition(&indices, index, &x_0.device()),
+            condition: self.condition(&indices, index),
             x_0,
             noise: noise.autodiff(),
             timesteps,
         })
     }
 
-    /// The classes of a batch, some of them dropped. An example without a class has the label that means
-    /// "no class".
-    fn condition(&self, indices: &[usize], batch: u64, device: &Device) -> Condition {
+    /// The classes of a batch, some of them dropped.
+    fn condition(&self, indices: &[usize], batch: u64) -> Condition {
         let Some(classes) = self.options.classes else {
             return Condition::none();
         };
@@ -191,12 +190,11 @@ impl<D: Data> Batches<D> {
         let mut rng = self.streams.at(Purpose::LabelDropout, batch);
         let label = |&index: &usize| {
             if rng.random_bool(dropout) {
-                num_classes
+                None
             } else {
-                self.data().label(index).unwrap_or(num_classes)
+                self.data().label(index)
             }
         };
-        let labels: Vec<usize> = indices.iter().map(label).collect();
-        Condition::classes(&labels, num_classes, device)
+        Condition::classes(indices.iter().map(label).collect(), num_classes)
     }
 }

@@ -95,9 +95,8 @@ pub fn held_out_loss<D: Data>(
             .collect();
         let condition = match options.classes {
             Some(ClassOptions { num_classes, .. }) => {
-                let label = |&index: &usize| data.label(index).unwrap_or(num_classes);
-                let labels: Vec<usize> = examples.iter().map(label).collect();
-                Condition::classes(&labels, num_classes, device)
+                let labels = examples.iter().map(|&index| data.label(index));
+                Condition::classes(labels.collect(), num_classes)
             }
             None => Condition::none(),
         };

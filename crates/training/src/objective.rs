@@ -1,7 +1,7 @@
 //! What the network is trained to do: predict ε, x_0 or v from x_t, with the squared error averaged
 //! over elements and weighted over timesteps (Ho et al. 2020, eq. 14; Salimans and Ho 2022 for v).
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use noising::{Chain, LossWeight, PredictionType};
 use serde::{Deserialize, Serialize};
 
@@ -86,14 +86,12 @@ impl Objective {
             noise,
             timesteps,
         } = batch;
-        let device = x_0.device();
-        let t = timesteps_tensor(&timesteps, &device);
-
         let x_t = self.chain.q_sample(x_0.clone(), noise.clone(), &timesteps);
         let target = self
             .chain
             .target(self.prediction_type, x_0, noise, &timesteps);
-        let predicted = network.forward(x_t, t, &condition);
+        let timesteps: Vec<f64> = timesteps.iter().map(|&t| t as f64).collect();
+        let predicted = network.forward(x_t, &timesteps, &condition);
         (predicted - target)
             .square()
             .flatten::<2>(1, 3)
@@ -114,10 +112,4 @@ impl Objective {
         let weights = Tensor::from_data(weights.as_slice(), &batch.x_0.device());
         (self.errors(network, batch) * weights).mean()
     }
-}
-
-/// Timesteps as the network takes them: `[B]`, float.
-fn timesteps_tensor(timesteps: &[usize], device: &Device) -> Tensor<1> {
-    let timesteps: Vec<f32> = timesteps.iter().map(|&t| t as f32).collect();
-    Tensor::from_data(timesteps.as_slice(), device)
 }

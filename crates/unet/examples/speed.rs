@@ -58,13 +58,13 @@ fn measure() {
         Tensor::<4>::from_data(TensorData::new(values, dims), device)
     };
     let (x, target) = (images(&device), images(&device));
-    let timesteps = |device: &Device| Tensor::<1>::full([batch], 500.0, device);
+    let timesteps = vec![500.0; batch];
 
     let mut parts = [Vec::new(), Vec::new()];
     let mut steps = Vec::new();
     for _ in 0..repeats {
         let start = Instant::now();
-        let predicted = model.forward(x.clone(), timesteps(&device), None);
+        let predicted = model.forward(x.clone(), &timesteps, None);
         let loss = (predicted - target.clone()).square().mean();
         let forward = start.elapsed();
         let gradients = loss.backward();
@@ -80,7 +80,7 @@ fn measure() {
     let x = images(&plain);
     for _ in 0..repeats {
         let start = Instant::now();
-        let y = model.forward(x.clone(), timesteps(&plain), None);
+        let y = model.forward(x.clone(), &timesteps, None);
         drop(y);
         calls.push(start.elapsed().as_secs_f64());
     }

@@ -12,14 +12,18 @@
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::silu;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 
 /// The longest period of the sinusoids, in timesteps over 2π.
 const MAX_PERIOD: f64 = 10_000.0;
 
 /// The sinusoidal embedding of timesteps, fractions of a step included.
 ///
-/// - `timesteps`: `[batch]`
+/// It is computed on the host: the angles reach hundreds of radians, and a GPU may take sines of angles
+/// beyond ±π as inexactly as it likes (WGSL, section 15.7.4, bounds the error within them only). Angles
+/// are rounded to f32 as in every implementation that weights are exchanged with.
+///
+/// - `timesteps`: one for each example
 /// - output: `[batch, width]`; the last column of an odd width is zero
 ///
 /// # Panics
@@ -27,36 +31,36 @@ const MAX_PERIOD: f64 = 10_000.0;
 /// If `width` has no more than `freq_shift` pairs of sine and cosine.
 #[must_use]
 pub fn timestep_embedding(
-    timesteps: Tensor<1>,
+    timesteps: &[f64],
     width: usize,
     flip_sin_to_cos: bool,
     freq_shift: usize,
+    device: &Device,
 ) -> Tensor<2> {
     let half = width / 2;
     assert!(
         half > freq_shift,
         "a time embedding of width {width} has {half} frequencies, freq_shift {freq_shift} needs more"
     );
-    let device = timesteps.device();
-    let [batch] = timesteps.dims();
-
     let exponent = -MAX_PERIOD.ln() / (half - freq_shift) as f64;
     let frequencies: Vec<f32> = (0..half)
         .map(|i| (exponent * i as f64).exp() as f32)
         .collect();
-    let frequencies = Tensor::<1>::from_floats(frequencies.as_slice(), &device);
 
-    let angles = timesteps.reshape([batch, 1]) * frequencies.reshape([1, half]);
-    let (sin, cos) = (angles.clone().sin(), angles.cos());
-    let mut columns = if flip_sin_to_cos {
-        vec![cos, sin]
-    } else {
-        vec![sin, cos]
-    };
-    if width % 2 == 1 {
-        columns.push(Tensor::zeros([batch, 1], &device));
+    let mut values = vec![0.0; timesteps.len() * width];
+    for (row, &t) in values.chunks_exact_mut(width).zip(timesteps) {
+        let (first, second) = row.split_at_mut(half);
+        let (sines, cosines) = if flip_sin_to_cos {
+            (second, first)
+        } else {
+            (first, second)
+        };
+        for ((sine, cosine), frequency) in sines.iter_mut().zip(cosines).zip(&frequencies) {
+            let angle = t as f32 * frequency;
+            (*sine, *cosine) = (angle.sin(), angle.cos());
+        }
     }
-    Tensor::cat(columns, 1)
+    Tensor::from_data(TensorData::new(values, [timesteps.len(), width]), device)
 }
 
 /// The two linear layers behind the sinusoid, with SiLU between them.

@@ -73,9 +73,9 @@ impl UNet {
     /// The prediction for a batch.
     ///
     /// - `x_t`: `[batch, in_channels, height, width]`, of any size that the levels divide
-    /// - `timesteps`: `[batch]`, each example its own, fractions of a step included
-    /// - `class_labels`: `[batch]`, each below `num_class_embeds` (not checked here, for that would
-    ///   wait for the device); given exactly if the network is class-conditional
+    /// - `timesteps`: one for each example, fractions of a step included
+    /// - `class_labels`: one for each example, each below `num_class_embeds`; given exactly if the
+    ///   network is class-conditional
     /// - output: `[batch, out_channels, height, width]`
     ///
     /// # Panics
@@ -85,19 +85,23 @@ impl UNet {
     pub fn forward(
         &self,
         x_t: Tensor<4>,
-        timesteps: Tensor<1>,
-        class_labels: Option<Tensor<1, Int>>,
+        timesteps: &[f64],
+        class_labels: Option<&[usize]>,
     ) -> Tensor<4> {
-        self.assert_shapes(&x_t, &timesteps, class_labels.as_ref());
+        self.assert_shapes(&x_t, timesteps, class_labels);
 
+        let device = x_t.device();
         let sinusoid = timestep_embedding(
             timesteps,
             self.config.block_out_channels[0],
             self.config.flip_sin_to_cos,
             self.config.freq_shift,
+            &device,
         );
         let mut embedding = self.time_embedding.forward(sinusoid);
         if let (Some(classes), Some(labels)) = (&self.class_embedding, class_labels) {
+            let labels: Vec<i32> = labels.iter().map(|&label| label as i32).collect();
+            let labels = Tensor::<1, Int>::from_ints(labels.as_slice(), &device);
             embedding = embedding + classes.weight.val().select(0, labels);
         }
         // Every residual block begins with this SiLU: computed once.
@@ -142,12 +146,7 @@ impl UNet {
     }
 
     /// Panics with what was found and what was expected.
-    fn assert_shapes(
-        &self,
-        x_t: &Tensor<4>,
-        timesteps: &Tensor<1>,
-        class_labels: Option<&Tensor<1, Int>>,
-    ) {
+    fn assert_shapes(&self, x_t: &Tensor<4>, timesteps: &[f64], class_labels: Option<&[usize]>) {
         let config = &self.config;
         let [batch, channels, height, width] = x_t.dims();
         assert!(
@@ -160,18 +159,24 @@ impl UNet {
             height > 0 && width > 0 && height % shrink == 0 && width % shrink == 0,
             "x_t is {height}×{width} pixels, the levels need multiples of {shrink}"
         );
-        let [steps] = timesteps.dims();
+        let steps = timesteps.len();
         assert!(
             steps == batch,
             "{steps} timesteps for a batch of {batch}, expected one for each example"
         );
         match (config.num_class_embeds, class_labels) {
             (Some(classes), Some(labels)) => {
-                let [labels] = labels.dims();
                 assert!(
-                    labels == batch,
-                    "{labels} class labels for a batch of {batch}, expected one of {classes} classes for each example"
+                    labels.len() == batch,
+                    "{} class labels for a batch of {batch}, expected one of {classes} classes for each example",
+                    labels.len()
                 );
+                for label in labels {
+                    assert!(
+                        *label < classes,
+                        "class label {label} of {classes} class embeddings"
+                    );
+                }
             }
             (Some(classes), None) => panic!(
                 "no class labels, the network is class-conditional and expects one of {classes} classes for each example"

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use safetensors::SafeTensors;
@@ -60,14 +60,13 @@ fn floats<const D: usize>(file: &SafeTensors<'_>, name: &str) -> Tensor<D> {
     )
 }
 
-fn labels(file: &SafeTensors<'_>) -> Option<Tensor<1, Int>> {
+fn labels(file: &SafeTensors<'_>) -> Option<Vec<usize>> {
     let view = file.tensor("class_labels").ok()?;
-    let values: Vec<i64> = view
+    let values = view
         .data()
         .chunks_exact(8)
-        .map(|b| i64::from_le_bytes(b.try_into().unwrap()))
-        .collect();
-    Some(Tensor::from_ints(values.as_slice(), &Device::flex()))
+        .map(|b| i64::from_le_bytes(b.try_into().unwrap()) as usize);
+    Some(values.collect())
 }
 
 /// Name to type and shape.
@@ -91,11 +90,8 @@ fn check(name: &str) {
     assert_eq!(unet.num_params(), reference.parameters, "parameters");
 
     let unet = from_safetensors(unet, &weights).unwrap();
-    let output = unet.forward(
-        floats(&file, "input"),
-        floats(&file, "timesteps"),
-        labels(&file),
-    );
+    let timesteps: Vec<f64> = floats::<1>(&file, "timesteps").try_into_vec_as().unwrap();
+    let output = unet.forward(floats(&file, "input"), &timesteps, labels(&file).as_deref());
     let expected = floats::<4>(&file, "output");
     assert_eq!(output.dims(), expected.dims());
     let output = output.into_data().try_into_vec::<f32>().unwrap();

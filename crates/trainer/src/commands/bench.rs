@@ -125,7 +125,7 @@ fn train(
     let streams = Streams::new(config.seed);
     let shape = learner.network().example_shape();
     let x_0 = examples(config, shape, batch_size, device).autodiff();
-    let condition = condition(config, batch_size, &x_0.device());
+    let condition = condition(config, batch_size);
     let num_train_timesteps = learner.objective.chain().num_train_timesteps();
     repeat(budget, |index| {
         let mut rng = streams.at(Purpose::Training, index);
@@ -151,10 +151,10 @@ fn call(
 ) -> Result<Vec<f64>> {
     let network = learner.network().valid();
     let x_t = examples(config, network.example_shape(), batch_size, device);
-    let timesteps = Tensor::full([batch_size], 500.0, device);
-    let condition = condition(config, batch_size, device);
+    let timesteps = vec![500.0; batch_size];
+    let condition = condition(config, batch_size);
     repeat(budget, |_| {
-        let predicted = network.forward(x_t.clone(), timesteps.clone(), &condition);
+        let predicted = network.forward(x_t.clone(), &timesteps, &condition);
         wait_for(&predicted.slice([0..1, 0..1, 0..1, 0..1]))
     })
 }
@@ -193,12 +193,11 @@ fn examples(
     streams::noise(shape, &mut rng, device)
 }
 
-fn condition(config: &RunConfig, batch_size: usize, device: &Device) -> Condition {
-    let Some(classes) = config.null_label() else {
+fn condition(config: &RunConfig, batch_size: usize) -> Condition {
+    let Some(num_classes) = config.null_label() else {
         return Condition::none();
     };
-    let labels: Vec<usize> = (0..batch_size)
-        .map(|index| index % classes.max(1))
-        .collect();
-    Condition::classes(&labels, classes, device)
+    // A network of the null label alone has no class to be told.
+    let label = |index: usize| index.checked_rem(num_classes);
+    Condition::classes((0..batch_size).map(label).collect(), num_classes)
 }
