@@ -11,6 +11,7 @@ mod edit;
 mod evaluate;
 mod exchange;
 mod noise;
+mod old_runs;
 mod points;
 mod sample;
 mod support;
