@@ -34,7 +34,7 @@ impl Network {
         device: &Device,
         rng: &mut impl Rng,
     ) -> Result<Self, UNetConfigError> {
-        Ok(if config.data.is_points() {
+        Ok(if config.data.kind().uses_mlp() {
             Self::Mlp(config.mlp.init(device, rng))
         } else {
             Self::UNet(config.network.init(device, rng)?)

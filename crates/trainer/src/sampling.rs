@@ -3,16 +3,11 @@
 
 use anyhow::{Result, ensure};
 use burn::tensor::{Device, Tensor};
-use denoising::{Denoising, Guidance, Inpainting, Sampler, SamplerKind, SamplingOptions, State};
-use noising::{Chain, Marginal};
+use denoising::{Denoising, Guidance, Inpainting, Sampler, SamplingOptions, State};
+use noising::{Chain, Marginal, NoiseConfig};
 use rand_chacha::ChaCha8Rng;
 
-use crate::Usage;
-use crate::cli::SamplerArgs;
-use crate::config::RunConfig;
 use crate::network::Network;
-use crate::network::initial_network;
-use crate::run::checkpoint::Checkpoint;
 use training::{Condition, Network as _, ObjectiveConfig};
 use training::{Purpose, Streams, streams};
 
@@ -63,20 +58,24 @@ pub struct Edit {
 }
 
 impl Model {
-    /// The averaged network of `checkpoint`.
-    pub fn load(checkpoint: &Checkpoint, device: Device) -> Result<Self> {
-        let config = checkpoint.config();
-        let network = checkpoint.load_ema(initial_network(config, &device)?)?;
-        Self::new(network, config, device)
-    }
-
-    /// A model of `network` as `config` describes it.
-    pub fn new(network: Network, config: &RunConfig, device: Device) -> Result<Self> {
+    /// A model of `network`, which runs on `device` and was trained as these sections of a configuration
+    /// say.
+    ///
+    /// # Errors
+    ///
+    /// A description of noise that makes no chain.
+    pub fn new(
+        network: Network,
+        noise: &NoiseConfig,
+        objective: &ObjectiveConfig,
+        null_label: Option<usize>,
+        device: Device,
+    ) -> Result<Self> {
         Ok(Self {
             network,
-            chain: config.noise.chain()?,
-            objective: config.objective.clone(),
-            null_label: config.null_label(),
+            chain: noise.chain()?,
+            objective: objective.clone(),
+            null_label,
             device,
         })
     }
@@ -198,39 +197,6 @@ impl Model {
         let [conditional, unconditional] = halves(predictions);
         guidance.combine(conditional, unconditional)
     }
-}
-
-/// A run's settings for sampling, with what the command line says in their place.
-pub fn settings(config: &RunConfig, args: &SamplerArgs) -> Result<SamplingOptions> {
-    let mut overrides = Vec::new();
-    overrides.extend(args.sampler.map(|kind| format!("sampling.sampler={kind}")));
-    let steps = match (args.steps, args.sampler) {
-        // Ancestral sampling is made for every step of the chain.
-        (None, Some(SamplerKind::Ddpm)) => Some(config.noise.num_train_timesteps),
-        (steps, _) => steps,
-    };
-    overrides.extend(steps.map(|n| format!("sampling.num_inference_steps={n}")));
-    overrides.extend(
-        args.spacing
-            .as_ref()
-            .map(|spacing| format!("sampling.timestep_spacing={spacing}")),
-    );
-    overrides.extend(args.eta.map(|eta| format!("sampling.eta={eta:?}")));
-    overrides.extend(
-        args.guidance
-            .map(|s| format!("sampling.guidance_scale={s:?}")),
-    );
-    for text in &args.set {
-        if !text.trim_start().starts_with("sampling.") {
-            return Err(Usage(format!(
-                "--set {text}: a trained network is what it is; only keys of [sampling] can be set, \
-                 as in sampling.clipping.kind=none"
-            ))
-            .into());
-        }
-        overrides.push(text.clone());
-    }
-    Ok(config.overridden(&overrides)?.sampling.options)
 }
 
 /// The classes of a grid of `count` images when none are asked for: all of them in turn, an equal

@@ -17,9 +17,8 @@ use training::{
 
 use crate::config::RunConfig;
 use crate::curves;
-use crate::data::Dataset;
-use crate::drawing::scatter::{LARGE, panel, reach};
-use crate::drawing::{grid, pictures};
+use crate::drawing::pictures;
+use crate::kinds::Dataset;
 use crate::network::{Network, initial_network};
 use crate::progress::TrainingProgress;
 use crate::run::atomic_file;
@@ -390,18 +389,8 @@ impl<'a> Training<'a> {
             edit: None,
         };
         let drawn = model.sample(&request, |_, _| Ok(()))?;
-        let picture = if self.config.data.is_points() {
-            let [_, dimensions, ..] = drawn.dims();
-            let drawn: Vec<f32> = drawn
-                .try_into_vec_as()
-                .context("cannot read the points back from the device")?;
-            panel(&drawn, dimensions, reach(&drawn), LARGE)?
-        } else {
-            grid::grid(
-                &pictures::from_tensor(drawn)?,
-                grid::columns(count, model.null_label),
-            )?
-        };
+        let kind = self.config.data.kind();
+        let picture = kind.picture(drawn, self.config.null_label())?;
         let path = self.folder.grid(self.counters.step);
         pictures::save_png(&picture, &path)?;
         info!("step {}: drew {}", self.counters.step, path.display());
@@ -410,7 +399,13 @@ impl<'a> Training<'a> {
 
     /// The averaged network, ready to be drawn from.
     fn model(&self) -> Result<Model> {
-        Model::new(self.learner.averaged(), self.config, self.device.clone())
+        Model::new(
+            self.learner.averaged(),
+            &self.config.noise,
+            &self.config.objective,
+            self.config.null_label(),
+            self.device.clone(),
+        )
     }
 
     fn write_summary(&self, device_name: &str) -> Result<()> {

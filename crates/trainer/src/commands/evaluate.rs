@@ -15,8 +15,8 @@ use crate::class_names::parse_classes;
 use crate::cli::{EvaluateArgs, FeatureKind, InceptionResize};
 use crate::commands::opened::{Opened, at_least, open_images};
 use crate::config::RunConfig;
-use crate::data;
 use crate::drawing::{grid, pictures};
+use crate::kinds;
 use crate::progress;
 use crate::run::atomic_file;
 use crate::sampling::Request;
@@ -216,7 +216,7 @@ fn check(args: &EvaluateArgs) -> Result<()> {
 
 /// The images that the run learnt from and those that it did not, as far as they are asked for.
 fn splits(config: &RunConfig, args: &EvaluateArgs) -> Result<(ImageSet, ImageSet)> {
-    let splits = data::load_images(config, args.data_dir.as_deref())?;
+    let splits = kinds::load_images(&config.source(args.data_dir.as_deref()))?;
     let count = args.reference_images.unwrap_or(usize::MAX);
     let network = &config.network;
     let expected = [

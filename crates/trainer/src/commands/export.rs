@@ -12,13 +12,13 @@ use unet::UNet;
 use crate::Usage;
 use crate::class_names::parse_classes;
 use crate::cli::ExportArgs;
+use crate::commands::opened::model;
 use crate::config::RunConfig;
 use crate::device;
 use crate::diffusers;
 use crate::network::Network;
 use crate::run::atomic_file;
 use crate::run::checkpoint::Checkpoint;
-use crate::sampling::Model;
 
 /// Writes the folder.
 pub fn run(args: &ExportArgs) -> Result<()> {
@@ -27,7 +27,7 @@ pub fn run(args: &ExportArgs) -> Result<()> {
     let checkpoint = Checkpoint::open(&args.run, args.best)?;
     let config = checkpoint.config();
     let class = class(args, config)?;
-    let Network::UNet(unet) = Model::load(&checkpoint, device.device)?.network else {
+    let Network::UNet(unet) = model(&checkpoint, device.device)?.network else {
         bail!(Usage(format!(
             "{} draws points by a network that diffusers does not have: only networks for images can be \
              exported",

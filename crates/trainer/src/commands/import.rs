@@ -26,13 +26,9 @@ pub fn run(args: &ImportArgs) -> Result<()> {
     let device = device::select(None)?.device.autodiff();
     let pipeline = PipelineFolder::open(&args.folder)?;
     let config = run_config(&pipeline, args)?;
-    if config.data.is_points() {
-        bail!(Usage(format!(
-            "{} holds a network for images, and {} are points: name other data with --config or --set",
-            args.folder.display(),
-            config.data.name()
-        )));
-    }
+    let kind = config.data.kind();
+    kind.must_be_images(config.data.name())
+        .context("name other data with --config or --set")?;
     let network = Network::UNet(pipeline.load_weights(&config.network, || {
         let mut rng = Streams::new(config.seed).at(Purpose::Weights, 0);
         config.network.init(&device, &mut rng).map_err(Error::from)

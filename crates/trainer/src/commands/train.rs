@@ -12,8 +12,8 @@ use training::Data as _;
 use crate::Usage;
 use crate::cli::{BudgetArgs, TrainArgs};
 use crate::config::{self, ConfigError, RunConfig};
-use crate::data::{self, DataConfig, Dataset};
 use crate::device;
+use crate::kinds::{self, DataConfig, Dataset, Fitted};
 use crate::run::atomic_file;
 use crate::run::checkpoint::Checkpoint;
 use crate::run::folder::RunFolder;
@@ -34,14 +34,10 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
         (Some(checkpoint), Some(run)) => (resumed_config(checkpoint, args)?, run.clone()),
         _ => new_config(args)?,
     };
-    let splits = data::load(&config, args.data_dir.as_deref())?;
+    let kind = config.data.kind();
+    let splits = kind.load(&config.source(args.data_dir.as_deref()))?;
     let config = fit(config, &splits)?;
     let examples = splits.train.len();
-    let what = if config.data.is_points() {
-        "points"
-    } else {
-        "images"
-    };
     let how = if splits.train.is_streamed() {
         " (too many for data.cache_mib: read anew each time)"
     } else {
@@ -56,7 +52,7 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
         .with_context(|| format!("cannot write {}", folder.config().display()))?;
     let mut training = Training::new(&config, &folder, splits, &device.device, resumed.as_ref())?;
     info!(
-        "{} {} on {}: {examples} training {what}{how}, {} parameters, device {}",
+        "{} {} on {}: {examples} training {kind}{how}, {} parameters, device {}",
         if resumed.is_some() {
             "going on with"
         } else {
@@ -167,66 +163,23 @@ fn same_data(a: &DataConfig, b: &DataConfig) -> bool {
     moved == *b && a.path.is_some() == b.path.is_some()
 }
 
-/// Fits the configuration to the data: a network for images gets an embedding for each class and one more
-/// for "no class", one for points as many inputs as they have coordinates.
+/// Keeps in the configuration what was found in the data, and fits the network to it.
 fn fit(mut config: RunConfig, splits: &Splits<Dataset>) -> Result<RunConfig> {
-    let train_split = &splits.train;
-    let name = config.data.name();
-    let value_error = |key: &str, message: String| ConfigError::Value {
-        path: None,
-        line: None,
-        key: key.to_owned(),
-        message,
+    config.found = kinds::found(splits);
+    let kind = config.data.kind();
+    let fitted = Fitted {
+        name: config.data.name(),
+        class_labels: config.conditioning.class_labels,
+        network: &mut config.network,
+        mlp: &mut config.mlp,
     };
-    config.found = data::found(splits);
-    let [channels, height, width] = train_split.example_shape();
-    if config.data.is_points() {
-        if config.mlp.dimensions.is_some_and(|given| given != channels) {
-            bail!(value_error(
-                "mlp.dimensions",
-                format!("the points of {name} have {channels} coordinates: leave it out")
-            ));
-        }
-        config.mlp.dimensions = Some(channels);
-        return Ok(config);
-    }
-    if config.conditioning.class_labels && train_split.num_classes() == 0 {
-        bail!(value_error(
-            "conditioning.class_labels",
-            format!(
-                "the images of {name} have no classes: set it to false, or sort the images into a \
-                 folder for each class, or put labels into the .npz file"
-            )
-        ));
-    }
-    let embeds = config
-        .conditioning
-        .class_labels
-        .then_some(train_split.num_classes() + 1);
-    if config.network.num_class_embeds.is_some() && config.network.num_class_embeds != embeds {
-        bail!(value_error(
-            "network.num_class_embeds",
-            "it follows from conditioning.class_labels and the data set: leave it out".into()
-        ));
-    }
-    config.network.num_class_embeds = embeds;
-    for (key, found, expected) in [
-        ("network.in_channels", config.network.in_channels, channels),
-        (
-            "network.out_channels",
-            config.network.out_channels,
-            channels,
-        ),
-        ("network.sample_size", config.network.sample_size, height),
-        ("network.sample_size", config.network.sample_size, width),
-    ] {
-        if found != expected {
-            bail!(value_error(
-                key,
-                format!("it is {found}, but the images of {name} need {expected}")
-            ));
-        }
-    }
+    kind.fit(fitted, &splits.train)
+        .map_err(|(key, message)| ConfigError::Value {
+            path: None,
+            line: None,
+            key,
+            message,
+        })?;
     Ok(config)
 }
 

@@ -1,7 +1,5 @@
 //! The checks of a configuration: those of its sections, and those across sections.
 
-use datasets::Channels;
-use denoising::X0Clipping;
 use training::InvalidValue;
 
 use super::RunConfig;
@@ -41,7 +39,16 @@ pub(super) fn check(config: &RunConfig) -> Result<(), BadValue> {
     config.held_out.check().map_err(within("held_out"))?;
     config.evaluation.check().map_err(within("evaluation"))?;
     config.data.check().map_err(within("data"))?;
-    check_network(config)?;
+    let sections = config.sections();
+    let kind = config.data.kind();
+    kind.check(&sections)
+        .map_err(|(key, message)| BadValue::new(key, message))?;
+    config.network.validate().map_err(|error| {
+        BadValue::new(
+            format!("network.{}", error.key),
+            format!("it is {}, expected {}", error.found, error.expected),
+        )
+    })?;
     let timesteps = config.noise.num_train_timesteps as u64;
     InvalidValue::at_least("num_train_timesteps", timesteps, 1).map_err(within("noise"))?;
     let chain = config.noise.chain();
@@ -52,72 +59,4 @@ pub(super) fn check(config: &RunConfig) -> Result<(), BadValue> {
         .sampling
         .check(chain.schedule(), objective.prediction_type)
         .map_err(within("sampling"))
-}
-
-/// What the data make of the network.
-fn check_network(config: &RunConfig) -> Result<(), BadValue> {
-    let data = &config.data;
-    match data.is_points() {
-        true => check_points(config)?,
-        false if data.path.is_some() && Channels::of(config.network.in_channels).is_none() => {
-            return Err(BadValue::new(
-                "network.in_channels",
-                format!(
-                    "it is {}, but images have 1 channel (grey), 3 (RGB) or 4 (RGBA)",
-                    config.network.in_channels
-                ),
-            ));
-        }
-        _ => {}
-    }
-    config.network.validate().map_err(|error| {
-        BadValue::new(
-            format!("network.{}", error.key),
-            format!("it is {}, expected {}", error.found, error.expected),
-        )
-    })
-}
-
-/// What makes no sense for points.
-fn check_points(config: &RunConfig) -> Result<(), BadValue> {
-    let for_images_alone = [
-        ("data.flip", config.data.flip, "there is nothing to mirror"),
-        (
-            "conditioning.class_labels",
-            config.conditioning.class_labels,
-            "they have no classes",
-        ),
-        (
-            "evaluation.every",
-            config.evaluation.every.is_some(),
-            "scores are of images",
-        ),
-        (
-            "objective.offset_noise",
-            config.objective.offset_noise > 0.0,
-            "a coordinate has one value, and all noise is its own",
-        ),
-        (
-            "sampling.clipping",
-            config.sampling.options.clipping != X0Clipping::None,
-            "they are not confined to [-1, 1] as images are, so clipping.kind must be \"none\"",
-        ),
-    ];
-    for (key, given, why) in for_images_alone {
-        if given {
-            return Err(BadValue::new(key, format!("the data are points: {why}")));
-        }
-    }
-    let normalisation = config.found.normalisation.as_ref();
-    let dimensions = config.mlp.dimensions();
-    if normalisation.is_some_and(|n| [n.offset.len(), n.columns.len()] != [dimensions; 2]) {
-        return Err(BadValue {
-            key: "found.normalisation".to_owned(),
-            message: format!("expected columns and offset for {dimensions} coordinates"),
-        });
-    }
-    config.mlp.validate().map_err(|(key, message)| BadValue {
-        key: format!("mlp.{key}"),
-        message,
-    })
 }

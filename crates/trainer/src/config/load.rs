@@ -81,7 +81,7 @@ impl RunConfig {
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         let text = toml::to_string(self)?;
         // Left out of the text and not of a `Table`, which would forget the order of the keys.
-        let unused = if self.data.is_points() {
+        let unused = if self.data.kind().uses_mlp() {
             "[network]"
         } else {
             "[mlp]"

@@ -8,6 +8,8 @@ mod check;
 mod diagnostics;
 mod load;
 
+use std::path::Path;
+
 use noising::NoiseConfig;
 use serde::{Deserialize, Serialize};
 use training::{
@@ -17,7 +19,7 @@ use unet::UNetConfig;
 
 pub use self::diagnostics::ConfigError;
 pub use self::load::path_or_default;
-use crate::data::{DataConfig, Found};
+use crate::kinds::{DataConfig, Found, Sections, Source};
 use crate::mlp::MlpConfig;
 use crate::run::checkpoint::CheckpointConfig;
 use crate::run::metrics::LogConfig;
@@ -78,11 +80,36 @@ pub struct RunConfig {
 }
 
 impl RunConfig {
+    /// Where the data come from; published data sets are looked for in `data_dir` first.
+    pub fn source<'a>(&'a self, data_dir: Option<&'a Path>) -> Source<'a> {
+        Source {
+            data: &self.data,
+            found: &self.found,
+            network: &self.network,
+            seed: self.seed,
+            data_dir,
+        }
+    }
+
+    /// What must fit the kind of data.
+    fn sections(&self) -> Sections<'_> {
+        Sections {
+            data: &self.data,
+            found: &self.found,
+            network: &self.network,
+            mlp: &self.mlp,
+            conditioning: &self.conditioning,
+            objective: &self.objective,
+            clipping: self.sampling.options.clipping,
+            is_scored: self.evaluation.every.is_some(),
+        }
+    }
+
     /// The label that means "no class", where the network is conditional: the last embedding.
     pub fn null_label(&self) -> Option<usize> {
         let embeds = self.network.num_class_embeds;
         embeds
-            .filter(|_| !self.data.is_points())
+            .filter(|_| !self.data.kind().uses_mlp())
             .map(|embeds| embeds - 1)
     }
 }

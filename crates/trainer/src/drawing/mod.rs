@@ -2,6 +2,7 @@
 
 pub(crate) mod canvas;
 pub mod captions;
+pub mod frames;
 pub mod grid;
 pub mod pictures;
 pub mod plots;

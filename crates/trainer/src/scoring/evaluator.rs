@@ -8,7 +8,7 @@ use denoising::SamplingOptions;
 use serde::{Deserialize, Serialize};
 use training::InvalidValue;
 
-use crate::data::Dataset;
+use crate::kinds::Dataset;
 use crate::sampling::{Model, Request};
 use crate::scoring::cache::FeatureCache;
 use crate::scoring::classifier::default_steps;

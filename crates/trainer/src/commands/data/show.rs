@@ -11,12 +11,10 @@ use datasets::{
 
 use crate::Usage;
 use crate::cli::DataShowArgs;
-use crate::commands::noise::one_of_each_class_first;
-use crate::data::DataConfig;
-use crate::data::{is_array, is_csv};
 use crate::device;
 use crate::drawing::scatter::{LARGE, panel, reach};
 use crate::drawing::{grid, pictures};
+use crate::kinds::{DataConfig, is_array, is_csv, one_of_each_class_first};
 use training::{Purpose, Streams};
 
 /// Images whose pixels are summed at a time.

@@ -9,28 +9,25 @@ use datasets::Normalisation;
 use image::DynamicImage;
 use tracing::warn;
 
-use super::{FRAME_TIME, MAX_FRAMES, TRAJECTORY_MOMENTS};
 use crate::Usage;
-use crate::cli::SampleArgs;
-use crate::commands::noise::evenly_spread;
-use crate::commands::opened::Opened;
 use crate::drawing::captions::captioned;
+use crate::drawing::frames::{FRAME_TIME, MAX_FRAMES, evenly_spread};
 use crate::drawing::scatter::{LARGE, SMALL, panel, reach};
 use crate::drawing::{grid, pictures};
+use crate::kinds::outputs::Outputs;
 use crate::progress;
 use crate::run::atomic_file;
-use crate::sampling::Request;
+use crate::sampling::{Model, Request};
+
+/// Panels of the strip, the noise among them.
+const PANELS: usize = 10;
 
 /// Draws the points; writes pictures and CSV. Returns the points, `[N, D, 1, 1]`, normalised.
-pub(super) fn draw(
-    opened: &Opened,
-    args: &SampleArgs,
-    request: &Request,
-    out: &Path,
-) -> Result<Tensor<4>> {
+pub(in crate::kinds) fn sample(model: &Model, request: &Request, outputs: &Outputs<'_>) -> Result<Tensor<4>> {
+    let out = outputs.picture;
     for (option, given) in [
-        ("--each", args.each.is_some()),
-        ("--trajectory", args.trajectory.is_some()),
+        ("--each", outputs.each.is_some()),
+        ("--trajectory", outputs.trajectory.is_some()),
     ] {
         if given {
             bail!(Usage(format!(
@@ -46,11 +43,10 @@ pub(super) fn draw(
         )));
     }
 
-    let model = &opened.model;
     let count = request.classes.len();
     let timesteps = model.timesteps(request)?;
     let steps = timesteps.len();
-    let strip_moments = moments(TRAJECTORY_MOMENTS - 1, steps);
+    let strip_moments = moments(PANELS - 1, steps);
     let frame_moments = evenly_spread(steps, MAX_FRAMES);
     let noise = match &request.initial_noise {
         Some(noise) => noise.clone().narrow(0, 0, count),
@@ -69,7 +65,7 @@ pub(super) fn draw(
             };
             strip.push((label, coordinates(state.x.clone())?));
         }
-        if args.gif.is_some() && frame_moments.binary_search(&index).is_ok() {
+        if outputs.gif.is_some() && frame_moments.binary_search(&index).is_ok() {
             frames.push(coordinates(state.x.clone())?);
         }
         Ok(())
@@ -94,7 +90,7 @@ pub(super) fn draw(
     if dimensions > 2 {
         warn!("of {dimensions} coordinates the first two are drawn; the CSV has all");
     }
-    if let Some(path) = &args.gif {
+    if let Some(path) = outputs.gif {
         let frames: Vec<DynamicImage> = frames
             .iter()
             .map(|cloud| panel(cloud, dimensions, reach, LARGE))
@@ -102,7 +98,7 @@ pub(super) fn draw(
         pictures::save_gif(&frames, FRAME_TIME, path)?;
         println!("wrote {}", path.display());
     }
-    let normalisation = opened.checkpoint.config().found.normalisation.as_ref();
+    let normalisation = outputs.found.normalisation.as_ref();
     let normalisation = normalisation.context(
         "the configuration of the run has no [found.normalisation]: it was changed by hand",
     )?;

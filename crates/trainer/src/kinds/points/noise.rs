@@ -6,16 +6,16 @@ use datasets::Points;
 use rand::seq::index;
 use tracing::info;
 
-use super::{Forward, Strips, values};
 use crate::drawing::scatter::{LARGE, SMALL, panel, reach};
+use crate::kinds::forward::{Forward, Strips, values};
 use training::streams;
 
 /// Shows at most `count` points on their way. The noise of each dimension is independent of the
 /// others', so only those that are drawn, the first two, are noised.
-pub(super) fn show(forward: &Forward, points: &Points, count: usize) -> Result<()> {
+pub fn show(forward: &Forward, points: &Points, count: Option<usize>) -> Result<()> {
     let dimensions = points.dimensions().min(2);
     let x_0 = points.to_tensor(&forward.device).narrow(1, 0, dimensions);
-    let x_0 = some_of(x_0, count, forward);
+    let x_0 = some_of(x_0, count.unwrap_or(super::COUNT), forward);
     let drawn = x_0.dims()[0];
     info!(
         "noising {drawn} of {} points; drawn: {} (moved by their mean and divided by {:.4})",

@@ -10,10 +10,10 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, IntoFont, TextStyle};
 use tracing::info;
 
-use super::{Forward, mean_square, values};
 use crate::drawing::canvas::{Area, COLOURS, FONT, canvas};
 use crate::drawing::captions::captioned;
 use crate::drawing::grid;
+use crate::kinds::forward::{Forward, mean_square, values};
 use crate::progress;
 use crate::run::atomic_file;
 use training::streams;
@@ -41,7 +41,7 @@ struct Span {
 
 /// Shows a sound on its way, in closed form: minutes of sound have millions of samples, too many to
 /// take a thousand steps with each.
-pub(super) fn show(forward: &Forward, audio: &Audio) -> Result<()> {
+pub fn show(forward: &Forward, audio: &Audio) -> Result<()> {
     info!(
         "noising {:.2} s of sound, {} channel(s), {} samples a second",
         audio.frames() as f64 / f64::from(audio.sample_rate()),

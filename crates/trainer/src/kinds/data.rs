@@ -1,19 +1,13 @@
-//! The data that a configuration names: images or points.
+//! `[data]` and `[found]`, and the examples that a network learns from.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
 use datasets::{
-    Channels, CloudName, DatasetName, FolderOptions, ImageDataset, ImageFileError, Normalisation,
-    Points, Split, Splits, load_array, load_folder, load_points,
+    CloudName, DatasetName, ImageDataset, ImageFileError, Normalisation, Points, Splits,
 };
 
 use serde::{Deserialize, Serialize};
 use training::InvalidValue;
-
-use crate::Usage;
-use crate::config::RunConfig;
-use training::{Purpose, Streams};
 
 /// `[data]`: a published data set, or the images at a path.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -90,11 +84,6 @@ impl DataConfig {
             (None, None, None) => "no data".to_owned(),
         }
     }
-
-    /// Whether the data are points, not images.
-    pub fn is_points(&self) -> bool {
-        self.cloud.is_some() || self.path.as_deref().is_some_and(is_csv)
-    }
 }
 
 /// `[found]`: what the program found in the data when the run began, which it writes and nobody asks for.
@@ -114,6 +103,21 @@ pub struct Found {
 }
 
 impl Found {
+    /// Refuses data that are not those that a run began with.
+    pub(super) fn check_fingerprint(
+        &self,
+        now: Option<&str>,
+        data: &DataConfig,
+    ) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.fingerprint.is_none() || self.fingerprint.as_deref() == now,
+            "the data of {} are not those that the run began with: some came, went or changed. Bring \
+             them back to go on (data.path may say where), or start a new run",
+            data.name()
+        );
+        Ok(())
+    }
+
     /// Whether nothing was found, or nothing yet.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -178,111 +182,6 @@ impl training::Data for Dataset {
     }
 }
 
-/// Both splits of the data of `config`. Published data sets are looked for in `data_dir`
-/// ([`datasets::find`]); a path is taken as it stands.
-///
-/// # Errors
-///
-/// What is wrong with the files, and data at a path that are not those of the configuration's
-/// fingerprint.
-pub fn load(config: &RunConfig, data_dir: Option<&Path>) -> Result<Splits<Dataset>> {
-    if config.data.is_points() {
-        return Ok(wrap(load_cloud(config)?, Dataset::Points));
-    }
-    Ok(wrap(load_images(config, data_dir)?, Dataset::Images))
-}
-
-fn wrap<D>(splits: Splits<D>, kind: fn(D) -> Dataset) -> Splits<Dataset> {
-    Splits {
-        train: kind(splits.train),
-        test: kind(splits.test),
-        fingerprint: splits.fingerprint,
-    }
-}
-
-/// Both splits of the points of `config`.
-///
-/// # Errors
-///
-/// As [`load`], and where the configuration names images.
-pub fn load_cloud(config: &RunConfig) -> Result<Splits<Points>> {
-    let data = &config.data;
-    if let Some(cloud) = data.cloud {
-        return Ok(cloud.draw(&mut Streams::new(config.seed).at(Purpose::Cloud, 0)));
-    }
-    let path = data.path.as_deref().filter(|path| is_csv(path));
-    let path = path.with_context(|| format!("{} has no points", data.name()))?;
-    let splits = load_points(path)?;
-    check_fingerprint(config, splits.fingerprint.as_deref())?;
-    Ok(splits)
-}
-
-/// Both splits of the images of `config`.
-///
-/// # Errors
-///
-/// As [`load`], and where the configuration names points.
-pub fn load_images(config: &RunConfig, data_dir: Option<&Path>) -> Result<Splits<ImageDataset>> {
-    let data = &config.data;
-    if data.is_points() {
-        bail!(Usage(format!(
-            "{} are points, and this is for images",
-            data.name()
-        )));
-    }
-    if let Some(name) = data.dataset {
-        let dir = datasets::find(name, data_dir)?;
-        return Ok(Splits {
-            train: ImageDataset::load(name, Split::Train, &dir)?,
-            test: ImageDataset::load(name, Split::Test, &dir)?,
-            fingerprint: None,
-        });
-    }
-    let path = data
-        .path
-        .as_deref()
-        .context("the configuration names no data")?;
-    let cache_bytes = data.cache_mib.saturating_mul(1 << 20);
-    let splits = if is_array(path) {
-        load_array(path, cache_bytes)?
-    } else {
-        let options = FolderOptions {
-            // The configuration was checked for it.
-            channels: Channels::of(config.network.in_channels).unwrap_or(Channels::Rgb),
-            size: config.network.sample_size,
-            background: data.background,
-            skip_bad: data.skip_bad,
-            cache_bytes,
-        };
-        load_folder(path, &options)?
-    };
-    check_fingerprint(config, splits.fingerprint.as_deref())?;
-    Ok(splits)
-}
-
-/// Refuses data that are not those that a run began with.
-fn check_fingerprint(config: &RunConfig, found: Option<&str>) -> Result<()> {
-    if config.found.fingerprint.is_some() && config.found.fingerprint.as_deref() != found {
-        bail!(
-            "the data of {} are not those that the run began with: some came, went or changed. Bring \
-             them back to go on (data.path may say where), or start a new run",
-            config.data.name()
-        );
-    }
-    Ok(())
-}
-
-/// The held-out images of the data of `config`; see [`load_images`].
-pub fn load_test_images(config: &RunConfig, data_dir: Option<&Path>) -> Result<ImageDataset> {
-    match config.data.dataset {
-        Some(name) => {
-            let dir = datasets::find(name, data_dir)?;
-            Ok(ImageDataset::load(name, Split::Test, &dir)?)
-        }
-        None => load_images(config, data_dir).map(|splits| splits.test),
-    }
-}
-
 /// What was found in the data, as the configuration of a run keeps it.
 pub fn found(splits: &Splits<Dataset>) -> Found {
     let (class_names, normalisation) = match &splits.train {
@@ -294,16 +193,4 @@ pub fn found(splits: &Splits<Dataset>) -> Found {
         class_names,
         normalisation,
     }
-}
-
-/// Whether a path is named as a NumPy array is.
-pub fn is_array(path: &Path) -> bool {
-    let extension = path.extension().unwrap_or_default();
-    extension.eq_ignore_ascii_case("npy") || extension.eq_ignore_ascii_case("npz")
-}
-
-/// Whether a path is named as a CSV of points is.
-pub fn is_csv(path: &Path) -> bool {
-    let extension = path.extension().unwrap_or_default();
-    extension.eq_ignore_ascii_case("csv")
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use noising::NoiseSchedule;
 
-use super::evenly_spread;
+use crate::drawing::frames::evenly_spread;
 use crate::run::atomic_file;
 
 /// Timesteps in the table besides the first.

@@ -1,0 +1,169 @@
+//! Images from a trained network: a grid, each by itself, the way from noise as a strip or an animation.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use burn::tensor::Tensor;
+use image::DynamicImage;
+
+use crate::drawing::frames::{FRAME_TIME, MAX_FRAMES, evenly_spread};
+use crate::drawing::{grid, pictures};
+use crate::kinds::outputs::Outputs;
+use crate::progress;
+use crate::run::atomic_file;
+use crate::sampling::{Model, Request};
+
+/// Images and moments of a trajectory strip.
+const TRAJECTORY_IMAGES: usize = 4;
+const TRAJECTORY_MOMENTS: usize = 10;
+
+/// Draws images and writes pictures of them. Returns the images, `[N, C, H, W]`.
+pub(in crate::kinds) fn sample(model: &Model, request: &Request, outputs: &Outputs<'_>) -> Result<Tensor<4>> {
+    let count = request.classes.len();
+    let steps = request.sampling.num_inference_steps;
+    let bar = progress::bar(count.div_ceil(request.batch_size) * steps, "denoising");
+    let mut motion = Recording::new(outputs.gif.is_some(), steps, MAX_FRAMES, count);
+    let strip_moments = Recording::new(
+        outputs.trajectory.is_some(),
+        steps,
+        TRAJECTORY_MOMENTS,
+        TRAJECTORY_IMAGES.min(count),
+    );
+    let (mut strip_x, mut strip_x_0) = (strip_moments.clone(), strip_moments);
+    let drawn = model.sample(request, |first, state| {
+        bar.inc(1);
+        motion.record(first, state.index, &state.x)?;
+        strip_x.record(first, state.index, &state.x)?;
+        strip_x_0.record(first, state.index, &state.predicted_x_0)
+    })?;
+    bar.finish_and_clear();
+
+    let images = pictures::from_tensor(drawn.clone())?;
+    let columns = grid::columns(count, model.null_label.filter(|_| outputs.class_a_row));
+    pictures::save_png(&grid::grid(&images, columns)?, outputs.picture)?;
+    println!("wrote {}", outputs.picture.display());
+    if let Some(folder) = outputs.each {
+        write_each(
+            &images,
+            &request.classes,
+            &outputs.found.class_names,
+            folder,
+        )?;
+        println!(
+            "wrote {count} images and labels.csv into {}",
+            folder.display()
+        );
+    }
+    if let Some(path) = outputs.gif {
+        let frames: Vec<DynamicImage> = motion
+            .frames
+            .iter()
+            .map(|frame| grid::grid(frame, columns))
+            .collect::<Result<_>>()?;
+        pictures::save_gif(&frames, FRAME_TIME, path)?;
+        println!("wrote {}", path.display());
+    }
+    if let Some(path) = outputs.trajectory {
+        pictures::save_png(&trajectory(&strip_x.frames, &strip_x_0.frames)?, path)?;
+        println!("wrote {}", path.display());
+    }
+    Ok(drawn)
+}
+
+/// Each image by itself, and `labels.csv` with its class by number and by name.
+fn write_each(
+    images: &[DynamicImage],
+    classes: &[Option<usize>],
+    names: &[String],
+    folder: &Path,
+) -> Result<()> {
+    let mut labels = "file,class,name\n".to_owned();
+    for (index, (image, class)) in images.iter().zip(classes).enumerate() {
+        let file = format!("{index:06}.png");
+        pictures::save_png(image, &folder.join(&file))?;
+        let name = class.and_then(|class| names.get(class));
+        let name = name.map(quoted_where_needed).unwrap_or_default();
+        let class = class.map(|class| class.to_string()).unwrap_or_default();
+        writeln!(labels, "{file},{class},{name}").context("cannot write a label")?;
+    }
+    let path = folder.join("labels.csv");
+    atomic_file::write(&path, labels.as_bytes())
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// A name as a field of a CSV file.
+fn quoted_where_needed(name: &String) -> String {
+    if name.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    } else {
+        name.clone()
+    }
+}
+
+/// The first images of a request at some moments of their denoising, gathered from all batches.
+#[derive(Debug, Clone)]
+struct Recording {
+    /// The steps that are recorded, in order; the last step is always among them.
+    moments: Vec<usize>,
+    /// How many images are recorded.
+    count: usize,
+    /// The images at each moment.
+    frames: Vec<Vec<DynamicImage>>,
+}
+
+impl Recording {
+    fn new(wanted: bool, steps: usize, max_moments: usize, count: usize) -> Self {
+        let moments = if wanted {
+            evenly_spread(steps, max_moments)
+        } else {
+            Vec::new()
+        };
+        Self {
+            frames: vec![Vec::new(); moments.len()],
+            moments,
+            count,
+        }
+    }
+
+    fn record(&mut self, first: usize, step: usize, images: &Tensor<4>) -> Result<()> {
+        let Ok(moment) = self.moments.binary_search(&step) else {
+            return Ok(());
+        };
+        let wanted = self.count.saturating_sub(first).min(images.dims()[0]);
+        if wanted > 0 {
+            let images = images.clone().narrow(0, 0, wanted);
+            self.frames[moment].extend(pictures::from_tensor(images)?);
+        }
+        Ok(())
+    }
+}
+
+/// For each image a row of x_t and below it a row of the predicted x_0, from noise to data.
+fn trajectory(
+    x: &[Vec<DynamicImage>],
+    predicted_x_0: &[Vec<DynamicImage>],
+) -> Result<DynamicImage> {
+    let count = x.first().map_or(0, Vec::len);
+    let mut cells = Vec::new();
+    for image in 0..count {
+        for frames in [x, predicted_x_0] {
+            cells.extend(frames.iter().map(|frame| frame[image].clone()));
+        }
+    }
+    grid::grid(&cells, x.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recording_ends_with_the_last_step() {
+        for (steps, moments) in [(50, 10), (10, 10), (7, 10), (1, 10), (1000, 40)] {
+            let recording = Recording::new(true, steps, moments, 1);
+            assert_eq!(recording.moments.last(), Some(&(steps - 1)));
+            assert_eq!(recording.moments.len(), moments.min(steps));
+        }
+    }
+}
