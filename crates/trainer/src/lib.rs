@@ -5,37 +5,29 @@
 //! checkpoint ──▶ unet ◀──x_t── denoising ──x_{t-1}──▶ … ──▶ x_0 ──▶ pictures, scores
 //! ```
 
-pub mod class_names;
 pub mod cli;
 pub mod commands;
 pub mod config;
-pub mod curves;
 pub mod device;
 pub mod diffusers;
 pub mod download;
 pub mod drawing;
+pub mod error;
 pub mod kinds;
 pub mod mlp;
 pub mod network;
 pub mod progress;
 pub mod run;
 pub mod sampling;
-pub mod sampling_config;
 pub mod scoring;
-pub mod tensor_file;
 pub mod training_loop;
 
 use anyhow::{Error, Result};
-use thiserror::Error;
 
 use crate::cli::{Cli, Command};
 use crate::config::ConfigError;
 use crate::device::DeviceError;
-
-/// What was typed cannot be done as it stands: the command line or the configuration is wrong.
-#[derive(Debug, Error)]
-#[error("{0}")]
-pub struct Usage(pub String);
+use crate::error::Usage;
 
 /// Does what the command line asks for; returns the exit code.
 pub fn run(cli: &Cli) -> Result<u8> {

@@ -16,13 +16,13 @@ use training::{
 };
 
 use crate::config::RunConfig;
-use crate::curves;
 use crate::drawing::pictures;
 use crate::kinds::Dataset;
 use crate::network::{Network, initial_network};
 use crate::progress::TrainingProgress;
 use crate::run::atomic_file;
 use crate::run::checkpoint::{self, Checkpoint, Counters, Snapshot};
+use crate::run::curves;
 use crate::run::folder::RunFolder;
 use crate::run::metrics::{Metrics, Record};
 use crate::sampling::{Model, Request, every_class};

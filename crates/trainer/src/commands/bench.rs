@@ -8,10 +8,10 @@ use burn::tensor::{Device, Tensor};
 use serde::Serialize;
 use training::{Batch, Condition, Learner, Network as _, Purpose, Streams, streams};
 
-use crate::Usage;
 use crate::cli::{BenchArgs, BenchMeasure};
 use crate::config::{self, RunConfig};
 use crate::device;
+use crate::error::Usage;
 use crate::network::Network;
 use crate::training_loop::new_learner;
 

@@ -11,12 +11,12 @@ use denoising::{
 };
 use tracing::info;
 
-use crate::Usage;
-use crate::class_names::parse_classes;
 use crate::cli::EditArgs;
 use crate::commands::opened::{Opened, at_least, open_images};
 use crate::drawing::{grid, pictures};
+use crate::error::Usage;
 use crate::progress;
+use crate::sampling::parse_classes;
 use crate::sampling::{Edit, Model, Request};
 
 /// How far along the chain an image is noised when no strength is given: half of it, or all of it where

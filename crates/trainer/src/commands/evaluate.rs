@@ -10,16 +10,16 @@ use inception::Resize;
 use serde::Serialize;
 use tracing::info;
 
-use crate::Usage;
-use crate::class_names::parse_classes;
 use crate::cli::{EvaluateArgs, FeatureKind, InceptionResize};
 use crate::commands::opened::{Opened, at_least, open_images};
 use crate::config::RunConfig;
 use crate::drawing::{grid, pictures};
+use crate::error::Usage;
 use crate::kinds;
 use crate::progress;
 use crate::run::atomic_file;
 use crate::sampling::Request;
+use crate::sampling::parse_classes;
 use crate::scoring::cache::FeatureCache;
 use crate::scoring::classifier::default_steps;
 use crate::scoring::features::{FeatureNetwork, find_inception};

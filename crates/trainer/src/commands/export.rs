@@ -9,16 +9,16 @@ use denoising::TimestepSpacing;
 use tracing::warn;
 use unet::UNet;
 
-use crate::Usage;
-use crate::class_names::parse_classes;
 use crate::cli::ExportArgs;
 use crate::commands::opened::model;
 use crate::config::RunConfig;
 use crate::device;
 use crate::diffusers;
+use crate::error::Usage;
 use crate::network::Network;
 use crate::run::atomic_file;
 use crate::run::checkpoint::Checkpoint;
+use crate::sampling::parse_classes;
 
 /// Writes the folder.
 pub fn run(args: &ExportArgs) -> Result<()> {

@@ -7,11 +7,11 @@ use burn::module::Module;
 use tracing::warn;
 use unet::UNetConfig;
 
-use crate::Usage;
 use crate::cli::ImportArgs;
 use crate::config::RunConfig;
 use crate::device;
 use crate::diffusers::PipelineFolder;
+use crate::error::Usage;
 use crate::network::Network;
 use crate::run::atomic_file;
 use crate::run::checkpoint::{Checkpoint, Counters, Snapshot};

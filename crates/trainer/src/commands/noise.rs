@@ -23,10 +23,10 @@ use burn::tensor::{Device, Tensor};
 use datasets::{Channels, read_folder, read_image, read_points, read_wav};
 use tracing::info;
 
-use crate::Usage;
 use crate::cli::NoiseArgs;
 use crate::config::{self, RunConfig};
 use crate::device;
+use crate::error::Usage;
 use crate::kinds::{self, Forward};
 
 /// Images that are noised when no number is given.

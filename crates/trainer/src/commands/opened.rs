@@ -4,10 +4,10 @@ use anyhow::{Result, bail};
 use burn::tensor::Device;
 use denoising::{SamplerKind, SamplingOptions};
 
-use crate::Usage;
 use crate::cli::{ModelArgs, SamplerArgs};
 use crate::config::RunConfig;
 use crate::device;
+use crate::error::Usage;
 use crate::network::initial_network;
 use crate::run::checkpoint::Checkpoint;
 use crate::sampling::Model;

@@ -4,13 +4,13 @@ use anyhow::{Result, bail};
 use burn::tensor::Tensor;
 use tracing::info;
 
-use crate::Usage;
-use crate::class_names::parse_classes;
 use crate::cli::SampleArgs;
 use crate::commands::opened::{at_least, open};
+use crate::error::Usage;
 use crate::kinds::{Kind, Outputs};
+use crate::sampling::parse_classes;
+use crate::sampling::tensor_file;
 use crate::sampling::{Request, every_class};
-use crate::tensor_file;
 
 /// Images of each class in a grid when no number is given.
 const COUNT_PER_CLASS: usize = 10;

@@ -9,10 +9,10 @@ use datasets::Splits;
 use tracing::info;
 use training::Data as _;
 
-use crate::Usage;
 use crate::cli::{BudgetArgs, TrainArgs};
 use crate::config::{self, ConfigError, RunConfig};
 use crate::device;
+use crate::error::Usage;
 use crate::kinds::{self, DataConfig, Dataset, Fitted};
 use crate::run::atomic_file;
 use crate::run::checkpoint::Checkpoint;

@@ -23,7 +23,7 @@ use crate::kinds::{DataConfig, Found, Sections, Source};
 use crate::mlp::MlpConfig;
 use crate::run::checkpoint::CheckpointConfig;
 use crate::run::metrics::LogConfig;
-use crate::sampling_config::SamplingConfig;
+use crate::sampling::SamplingConfig;
 use crate::scoring::evaluator::EvaluationConfig;
 
 /// Everything that decides what a run computes.

@@ -25,7 +25,7 @@ pub use self::images::{
 pub use self::outputs::{Fitted, Outputs, Refused, Sections, Source};
 pub use self::points::{is_csv, noise as noise_points};
 pub use self::sounds::show as noise_sound;
-use crate::Usage;
+use crate::error::Usage;
 use crate::sampling::{Model, Request};
 
 /// A kind of data.

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::Usage;
+use crate::error::Usage;
 use crate::run::checkpoint;
 
 /// The folder of a run, locked against a second writer as long as this value lives.

@@ -3,5 +3,6 @@
 
 pub mod atomic_file;
 pub mod checkpoint;
+pub mod curves;
 pub mod folder;
 pub mod metrics;

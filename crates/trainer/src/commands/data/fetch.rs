@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use datasets::{DatasetName, verify_download};
 
-use crate::Usage;
 use crate::cli::DataFetchArgs;
 use crate::download::download;
+use crate::error::Usage;
 use crate::progress;
 
 pub(super) fn run(args: &DataFetchArgs) -> Result<()> {

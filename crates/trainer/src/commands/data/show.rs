@@ -9,11 +9,11 @@ use datasets::{
     folder_image_sizes, load_array, load_folder, load_points,
 };
 
-use crate::Usage;
 use crate::cli::DataShowArgs;
 use crate::device;
 use crate::drawing::scatter::{LARGE, panel, reach};
 use crate::drawing::{grid, pictures};
+use crate::error::Usage;
 use crate::kinds::{DataConfig, is_array, is_csv, one_of_each_class_first};
 use training::{Purpose, Streams};
 

@@ -7,8 +7,8 @@ use burn::tensor::Tensor;
 use rand_chacha::ChaCha8Rng;
 use training::streams::per_image_noise;
 
-use crate::Usage;
 use crate::drawing::{grid, pictures};
+use crate::error::Usage;
 use crate::kinds::forward::{Forward, Strips};
 
 /// Values that the moments of one picture may have in all; they are held in memory.

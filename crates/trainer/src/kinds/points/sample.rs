@@ -9,11 +9,11 @@ use datasets::Normalisation;
 use image::DynamicImage;
 use tracing::warn;
 
-use crate::Usage;
 use crate::drawing::captions::captioned;
 use crate::drawing::frames::{FRAME_TIME, MAX_FRAMES, evenly_spread};
 use crate::drawing::scatter::{LARGE, SMALL, panel, reach};
 use crate::drawing::{grid, pictures};
+use crate::error::Usage;
 use crate::kinds::outputs::Outputs;
 use crate::progress;
 use crate::run::atomic_file;

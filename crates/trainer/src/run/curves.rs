@@ -4,9 +4,9 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use super::metrics::{Record, Smoothed};
 use crate::drawing::pictures;
 use crate::drawing::plots::{Curve, Labels, Scale, draw};
-use crate::run::metrics::{Record, Smoothed};
 
 /// Draws the training loss, smoothed, and the held-out loss of a run over its steps, as PNG.
 pub fn loss_curve(records: &[Record], path: &Path) -> Result<()> {

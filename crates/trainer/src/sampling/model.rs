@@ -3,10 +3,11 @@
 
 use anyhow::{Result, ensure};
 use burn::tensor::{Device, Tensor};
-use denoising::{Denoising, Guidance, Inpainting, Sampler, SamplingOptions, State};
+use denoising::{Denoising, Guidance, Inpainting, Sampler, State};
 use noising::{Chain, Marginal, NoiseConfig};
 use rand_chacha::ChaCha8Rng;
 
+use super::request::{Edit, Request};
 use crate::network::Network;
 use training::{Condition, Network as _, ObjectiveConfig};
 use training::{Purpose, Streams, streams};
@@ -24,37 +25,6 @@ pub struct Model {
     pub null_label: Option<usize>,
     /// Where it runs.
     pub device: Device,
-}
-
-/// Which images to draw, and how.
-#[derive(Debug, Clone)]
-pub struct Request {
-    /// The class of each image; `None` for no class.
-    pub classes: Vec<Option<usize>>,
-    /// The sampler and its settings.
-    pub sampling: SamplingOptions,
-    /// Seed of the noise. An image depends on it and on its own place in `classes`, on nothing
-    /// else: not on the batch size, nor on the images beside it.
-    pub seed: u64,
-    /// How many images go through the network at once.
-    pub batch_size: usize,
-    /// The noise x_T to begin with, `[count, C, H, W]`; `None` draws it.
-    pub initial_noise: Option<Tensor<4>>,
-    /// What is drawn over; `None` begins with noise alone.
-    pub edit: Option<Edit>,
-}
-
-/// An image that is drawn over.
-#[derive(Debug, Clone)]
-pub struct Edit {
-    /// The image: `[1, C, H, W]` in [-1, 1].
-    pub image: Tensor<4>,
-    /// How far along the chain it is noised before it is drawn anew, in (0, 1] (Meng et al. 2022,
-    /// "SDEdit").
-    pub strength: f64,
-    /// What of it is kept: 1 where it stays, 0 where it is drawn anew, `[1, 1, H, W]`; and how often
-    /// each step is taken. `None` keeps nothing as it is.
-    pub mask: Option<(Tensor<4>, usize)>,
 }
 
 impl Model {
@@ -199,33 +169,10 @@ impl Model {
     }
 }
 
-/// The classes of a grid of `count` images when none are asked for: all of them in turn, an equal
-/// number of each, in order; no class where the network knows none.
-pub fn every_class(count: usize, null_label: Option<usize>) -> Vec<Option<usize>> {
-    // The classes are the labels below the one that means "no class".
-    let class = |index: usize| null_label.map(|classes| index * classes / count);
-    (0..count).map(class).collect()
-}
-
 fn halves(tensor: Tensor<4>) -> [Tensor<4>; 2] {
     let half = tensor.dims()[0] / 2;
     [
         tensor.clone().narrow(0, 0, half),
         tensor.narrow(0, half, half),
     ]
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    #[test]
-    fn a_grid_shows_every_class_in_order() {
-        let classes = every_class(6, Some(3));
-        assert_eq!(classes, [0, 0, 1, 1, 2, 2].map(Some));
-        assert_eq!(every_class(2, None), [None, None]);
-        assert_eq!(every_class(2, Some(3)), [0, 1].map(Some));
-    }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::Usage;
+use crate::error::Usage;
 
 /// How alike two names must be, from 0 to 1, for one to be offered in place of the other.
 const ALIKE: f64 = 0.5;

@@ -1,0 +1,13 @@
+//! Sampling: the network, a sampler of [`denoising`], guidance and the random streams put together. It knows
+//! no run and no kind of data.
+
+mod classes;
+mod config;
+mod model;
+mod request;
+pub mod tensor_file;
+
+pub use self::classes::parse_classes;
+pub use self::config::SamplingConfig;
+pub use self::model::Model;
+pub use self::request::{Edit, Request, every_class};

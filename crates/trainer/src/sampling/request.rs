@@ -1,0 +1,56 @@
+//! What is to be sampled.
+
+use burn::tensor::Tensor;
+use denoising::SamplingOptions;
+
+/// Which images to draw, and how.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The class of each image; `None` for no class.
+    pub classes: Vec<Option<usize>>,
+    /// The sampler and its settings.
+    pub sampling: SamplingOptions,
+    /// Seed of the noise. An image depends on it and on its own place in `classes`, on nothing
+    /// else: not on the batch size, nor on the images beside it.
+    pub seed: u64,
+    /// How many images go through the network at once.
+    pub batch_size: usize,
+    /// The noise x_T to begin with, `[count, C, H, W]`; `None` draws it.
+    pub initial_noise: Option<Tensor<4>>,
+    /// What is drawn over; `None` begins with noise alone.
+    pub edit: Option<Edit>,
+}
+
+/// An image that is drawn over.
+#[derive(Debug, Clone)]
+pub struct Edit {
+    /// The image: `[1, C, H, W]` in [-1, 1].
+    pub image: Tensor<4>,
+    /// How far along the chain it is noised before it is drawn anew, in (0, 1] (Meng et al. 2022,
+    /// "SDEdit").
+    pub strength: f64,
+    /// What of it is kept: 1 where it stays, 0 where it is drawn anew, `[1, 1, H, W]`; and how often
+    /// each step is taken. `None` keeps nothing as it is.
+    pub mask: Option<(Tensor<4>, usize)>,
+}
+
+/// The classes of a grid of `count` images when none are asked for: all of them in turn, an equal
+/// number of each, in order; no class where the network knows none.
+pub fn every_class(count: usize, null_label: Option<usize>) -> Vec<Option<usize>> {
+    // The classes are the labels below the one that means "no class".
+    let class = |index: usize| null_label.map(|classes| index * classes / count);
+    (0..count).map(class).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grid_shows_every_class_in_order() {
+        let classes = every_class(6, Some(3));
+        assert_eq!(classes, [0, 0, 1, 1, 2, 2].map(Some));
+        assert_eq!(every_class(2, None), [None, None]);
+        assert_eq!(every_class(2, Some(3)), [0, 1].map(Some));
+    }
+}
