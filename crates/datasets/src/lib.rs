@@ -1,8 +1,23 @@
 //! Bytes on disk to tensors in [-1, 1], with checks.
 //!
+//! ```
+//! use burn::tensor::Device;
+//! use datasets::ImageDataset;
+//!
+//! // Two grey images of 1 × 2 pixels, of the classes "cat" and "dog".
+//! let names = vec!["cat".to_owned(), "dog".to_owned()];
+//! let pixels = vec![0, 255, 51, 204];
+//! let images = ImageDataset::from_parts(pixels, [1, 1, 2], vec![Some(0), Some(1)], names)?;
+//! let batch = images.batch(&[1, 0], &Device::flex())?;
+//! assert_eq!(batch.dims(), [2, 1, 1, 2]);
+//! assert_eq!(batch.into_data().to_vec::<f32>().unwrap(), [-0.6, 0.6, -1.0, 1.0]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! - [`files`]: files found, and read within limits; the catalogue of published data sets.
 //! - [`ImageDataset`]: images of one size, held as bytes or read file by file, and normalised batch by
 //!   batch. MNIST, Fashion-MNIST and CIFAR-10 by name ([`ImageDataset::load`]; [`find`] says where they
-//!   lie), any folder of images ([`load_folder`]) and NumPy arrays ([`load_array`]).
+//!   lie), any folder of images ([`load_folder`], with classes by folder or by [`images::metadata`]) and NumPy arrays ([`load_array`]).
 //! - [`images::idx`] and [`images::cifar10`]: the file formats of the published datasets.
 //! - [`Points`]: clouds of points, from a CSV ([`load_points`]) or made by a formula ([`CloudName`]).
 //! - [`images::picture`] and [`sounds`]: single pictures and sound.
@@ -12,6 +27,12 @@
 //!
 //! Whatever bytes a file holds, a reader returns its contents or an error that says what is wrong
 //! and where; it does not panic, and it does not allocate by a size that only a header claims.
+
+#![forbid(unsafe_code)]
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 pub mod files;
 pub mod images;

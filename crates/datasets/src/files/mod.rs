@@ -9,4 +9,5 @@ mod read;
 pub use catalogue::{DatasetName, Split, UnknownName};
 pub use find::{NotFound, find};
 pub(crate) use hash::{Sha256Writer, sha256};
-pub(crate) use read::{Interrupted, open, open_unpacked, read_at_most};
+pub use read::read_file;
+pub(crate) use read::{Interrupted, open, open_unpacked, read_at_most, read_whole};

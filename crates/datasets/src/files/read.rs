@@ -71,6 +71,36 @@ pub(crate) fn read_at_most(reader: impl Read, limit: usize) -> Result<Vec<u8>, I
     }
 }
 
+/// Reads a file to its end; nothing where it is longer than `limit`.
+pub(crate) fn read_whole(mut file: File, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let len = file.metadata()?.len();
+    if len > limit {
+        return Ok(None);
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or_default());
+    // It may have grown since.
+    file.by_ref().take(limit + 1).read_to_end(&mut bytes)?;
+    Ok(Some(bytes).filter(|bytes| bytes.len() as u64 <= limit))
+}
+
+/// Reads a regular file of at most `limit` bytes to its end.
+///
+/// ```
+/// let path = std::env::temp_dir();
+/// let error = datasets::files::read_file(&path, 100).unwrap_err();
+/// assert!(error.to_string().contains("regular file"));
+/// ```
+///
+/// # Errors
+///
+/// What the system says; a folder, a pipe or a device in place of a file; a file that is longer.
+pub fn read_file(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    read_whole(open(path)?, limit)?.ok_or_else(|| {
+        let message = format!("it is longer than {limit} bytes, the limit of such a file");
+        io::Error::new(io::ErrorKind::FileTooLarge, message)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -85,6 +115,11 @@ mod tests {
         assert!(open(&dir.path().join("none")).is_err());
         fs::write(dir.path().join("file"), "text").unwrap();
         assert!(open(&dir.path().join("file")).is_ok());
+        assert_eq!(read_file(&dir.path().join("file"), 4).unwrap(), b"text");
+        let message = read_file(&dir.path().join("file"), 3)
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("longer than 3 bytes"), "{message}");
     }
 
     #[cfg(unix)]

@@ -205,6 +205,12 @@ pub enum ArrayError {
 /// Loads a `.npy` or `.npz` file as both splits of a dataset; see the [module](self). At most `limit`
 /// bytes of images are held.
 ///
+/// ```no_run
+/// let splits = datasets::load_array("digits.npz".as_ref(), 1 << 30)?;
+/// println!("{} images, {} held out", splits.train.len(), splits.test.len());
+/// # Ok::<(), datasets::ArrayFileError>(())
+/// ```
+///
 /// # Errors
 ///
 /// See [`ArrayFileError`].

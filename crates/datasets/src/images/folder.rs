@@ -159,6 +159,21 @@ struct Listing {
 
 /// Loads a folder as both splits of a dataset; see the [module](self).
 ///
+/// ```no_run
+/// use datasets::{Channels, FolderOptions, load_folder};
+///
+/// let options = FolderOptions {
+///     channels: Channels::Grey,
+///     size: 32,
+///     background: datasets::WHITE,
+///     skip_bad: true,
+///     cache_bytes: 1 << 30,
+/// };
+/// let splits = load_folder("my-images".as_ref(), &options)?;
+/// assert_eq!(splits.train.height(), 32);
+/// # Ok::<(), datasets::FolderError>(())
+/// ```
+///
 /// # Errors
 ///
 /// See [`FolderError`]; unreadable images are reported together.

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use csv::{ByteRecord, ReaderBuilder, Trim};
 use serde_json::{Map, Value};
 
-use crate::files::{open, read_at_most};
+use crate::files::{open, read_whole};
 use crate::shown::{shown, shown_list};
 
 /// The names that such a file has.
@@ -31,7 +31,7 @@ const FILE_NAME: &str = "file_name";
 const LABEL: &str = "label";
 
 /// The most bytes of such a file.
-const MAX_FILE_LEN: usize = 256 << 20;
+const MAX_FILE_LEN: u64 = 256 << 20;
 
 /// The most characters of the name of a class: more is a description of an image.
 const MAX_NAME_LEN: usize = 200;
@@ -190,11 +190,8 @@ type Entries = HashMap<Vec<u8>, Entry>;
 
 fn read(path: &Path) -> Result<Vec<u8>, AtLine> {
     let file = open(path).map_err(LabelError::Read)?;
-    let bytes = read_at_most(file, MAX_FILE_LEN + 1).map_err(|e| LabelError::Read(e.source))?;
-    if bytes.len() > MAX_FILE_LEN {
-        return Err(LabelError::FileTooLong.into());
-    }
-    Ok(bytes)
+    let bytes = read_whole(file, MAX_FILE_LEN).map_err(LabelError::Read)?;
+    Ok(bytes.ok_or(LabelError::FileTooLong)?)
 }
 
 /// Takes a line up; `class` is empty where there is none.

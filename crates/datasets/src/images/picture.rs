@@ -23,7 +23,7 @@ use image::{
 use super::budget::{self, Share};
 use super::claims;
 pub use super::claims::{ClaimError, MAX_PIXELS};
-use crate::files::{open, read_at_most};
+use crate::files::{open, read_at_most, read_whole};
 
 /// The background that transparent pictures are laid on where no other is asked for.
 pub const WHITE: [u8; 3] = [255; 3];
@@ -222,6 +222,14 @@ impl Picture {
 /// Reads one picture, on white where it is transparent. With a `size` it is cropped to its central
 /// square and resized to `size` × `size`; without, it keeps its own size.
 ///
+/// ```no_run
+/// use datasets::{Channels, read_image};
+///
+/// let picture = read_image("cat.webp".as_ref(), Channels::Rgb, Some(64))?;
+/// assert_eq!(picture.pixels().len(), 3 * 64 * 64);
+/// # Ok::<(), datasets::ImageFileError>(())
+/// ```
+///
 /// # Errors
 ///
 /// See [`ImageFileError`].
@@ -374,8 +382,8 @@ fn decode(
 
     let Opened { file, format, len } = Opened::new(path)?;
     let _share_of_files = budget::FILES.take(len);
-    let most = usize::try_from(len).unwrap_or(usize::MAX);
-    let bytes = read_at_most(file, most).map_err(|e| read_error(path, e.source))?;
+    let bytes = read_whole(file, len).map_err(|source| read_error(path, source))?;
+    let bytes = bytes.ok_or_else(|| ImageFileError::FileTooLong { path: owned() })?;
     if format == ImageFormat::Jpeg && !jpeg_has_end(&bytes) {
         return Err(ImageFileError::Truncated { path: owned() });
     }

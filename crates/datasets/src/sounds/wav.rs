@@ -133,6 +133,12 @@ impl Audio {
     /// A sound of `samples`, channel by channel (all samples of the first, then of the second, …),
     /// which is the order of a tensor `[channels, frames]`.
     ///
+    /// ```
+    /// let sound = datasets::Audio::new(8000, 2, vec![0.0, 0.1, 0.2, 0.3])?;
+    /// assert_eq!((sound.frames(), sound.channel(1)), (2, &[0.2, 0.3][..]));
+    /// # Ok::<(), datasets::AudioError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// See [`AudioError`].

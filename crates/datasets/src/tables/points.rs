@@ -15,12 +15,12 @@ use csv::{ByteRecord, ReaderBuilder, Trim};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::files::{open, read_at_most};
+use crate::files::{open, read_whole};
 use crate::shown::shown;
 use crate::splits::{Splits, split_by_hash};
 
 /// The most bytes of a CSV file.
-pub const MAX_FILE_LEN: usize = 256 << 20;
+pub const MAX_FILE_LEN: u64 = 256 << 20;
 
 /// The largest magnitude of a coordinate; its square still is a number.
 pub const MAX_MAGNITUDE: f64 = 1e100;
@@ -258,15 +258,21 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>, PointsError> {
         source,
     };
     let file = open(path).map_err(read_error)?;
-    let bytes = read_at_most(file, MAX_FILE_LEN + 1).map_err(|e| read_error(e.source))?;
-    if bytes.len() > MAX_FILE_LEN {
-        let path = path.to_owned();
-        return Err(PointsError::FileTooLong { path });
-    }
-    Ok(bytes)
+    let bytes = read_whole(file, MAX_FILE_LEN).map_err(read_error)?;
+    bytes.ok_or_else(|| PointsError::FileTooLong {
+        path: path.to_owned(),
+    })
 }
 
 /// Parses a CSV of points.
+///
+/// ```
+/// let points = datasets::tables::points::parse(b"x,y\n0,10\n2,10\n")?;
+/// assert_eq!(points.normalisation().columns, ["x", "y"]);
+/// // Mean 0, and variance 1 where it is largest.
+/// assert_eq!(points.read(&[0, 1]), [-1.0, 0.0, 1.0, 0.0]);
+/// # Ok::<(), datasets::CsvError>(())
+/// ```
 ///
 /// # Errors
 ///

@@ -1,10 +1,10 @@
 //! Batches of images as numbers, in safetensors files: noise that comes in, images that go out.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
+use datasets::files::read_file;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::run::atomic_file;
@@ -12,9 +12,16 @@ use crate::run::atomic_file;
 /// Bytes of a value on disk.
 const F32_BYTES: usize = size_of::<f32>();
 
+/// The most bytes of a file.
+const MAX_FILE_LEN: u64 = 16 << 30;
+
+/// Names of tensors that an error lists.
+const SHOWN: usize = 10;
+
 /// The tensor `name` of a safetensors file: `[N, C, H, W]` of finite f32.
 pub fn read(path: &Path, name: &str, device: &Device) -> Result<Tensor<4>> {
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let bytes =
+        read_file(path, MAX_FILE_LEN).with_context(|| format!("cannot read {}", path.display()))?;
     tensor(&bytes, name, device).with_context(|| format!("cannot use {}", path.display()))
 }
 
@@ -22,7 +29,17 @@ fn tensor(bytes: &[u8], name: &str, device: &Device) -> Result<Tensor<4>> {
     let file = SafeTensors::deserialize(bytes)
         .context("not a safetensors file, or damaged or cut short")?;
     let Ok(view) = file.tensor(name) else {
-        bail!("it has no tensor `{name}`, but {:?}", file.names());
+        let mut names = file.names();
+        let all = names.len();
+        names.truncate(SHOWN);
+        let names: Vec<String> = names
+            .iter()
+            .map(|name| name.chars().take(40).collect())
+            .collect();
+        bail!(
+            "it has no tensor `{name}`; the names of its {all} tensors: {}",
+            names.join(", ")
+        );
     };
     let Ok(shape) = <[usize; 4]>::try_from(view.shape()) else {
         bail!(

@@ -362,6 +362,88 @@ fn npy(element_type: &str, shape: &str, data: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn labels_are_learned_from_a_file_and_numbers_that_are_too_large_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    make_images(folder);
+    let images = folder.join("images");
+    let mut lines = "file_name,kind\n".to_owned();
+    for class in ["circles", "squares"] {
+        for entry in fs::read_dir(images.join(class)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            lines += &format!(
+                "{class}/{name},{}\n",
+                if name < "12".to_owned() {
+                    "first"
+                } else {
+                    "last"
+                }
+            );
+        }
+    }
+    fs::write(images.join("metadata.csv"), &lines).unwrap();
+    succeed(
+        folder,
+        &as_strs(&train_args("images", 3, &["--out", "run", "--steps", "1"])),
+    );
+    let saved = fs::read_to_string(folder.join("run/config.toml")).unwrap();
+    assert!(
+        saved.contains("class_names = [\"first\", \"last\"]"),
+        "{saved}"
+    );
+    fs::write(images.join("metadata.csv"), lines + "missing.png,first\n").unwrap();
+    let args = train_args("images", 3, &["--out", "other", "--steps", "1"]);
+    fail(
+        folder,
+        &as_strs(&args),
+        1,
+        &["images/metadata.csv:26", "\"missing.png\" is no image"],
+    );
+    fs::remove_file(images.join("metadata.csv")).unwrap();
+    // In place of a file.
+    let pipe = folder.join("pipe.npy");
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    fail(
+        folder,
+        &["data", "show", "pipe.npy"],
+        1,
+        &["pipe.npy", "regular file"],
+    );
+    let many = [
+        "data", "show", "images", "--count", "10000", "--size", "2048",
+    ];
+    fail(
+        folder,
+        &[&many[..], &["--skip-bad"]].concat(),
+        2,
+        &["--count 10000", "smaller --size"],
+    );
+    fail(
+        folder,
+        &["data", "show", "images", "--count", "99999999999999"],
+        2,
+        &["--count"],
+    );
+    let constant = "1e99,1,2\n".repeat(3);
+    fs::write(folder.join("constant.csv"), constant).unwrap();
+    succeed(folder, &["data", "show", "constant.csv"]);
+    let wide = "1,".repeat(50_000);
+    fs::write(
+        folder.join("wide.csv"),
+        format!("{wide}1\n{wide}2\n{wide}3\n"),
+    )
+    .unwrap();
+    let shown = succeed(folder, &["data", "show", "wide.csv"]);
+    assert!(shown.stdout.len() < 2000, "{}", shown.stdout.len());
+}
+
+#[test]
 fn an_array_is_learned_or_refused() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -381,9 +463,9 @@ fn an_array_is_learned_or_refused() {
     let whole = npy("|u1", "(20, 16, 16)", &pixels);
     refused(&whole[..4000], 1, &["bad.npy", "cut short", "5120 bytes"]);
     refused(
-        &npy("<f8", "(20, 16, 16)", &pixels),
+        &npy("<i8", "(20, 16, 16)", &pixels),
         1,
-        &["bad.npy", "\"<f8\"", "uint8"],
+        &["bad.npy", "\"<i8\"", "uint8"],
     );
     refused(
         &npy("|u1", "(20, 256)", &pixels),
@@ -610,6 +692,32 @@ fn is_whole(folder: &Path) {
 }
 
 const LABELS: &str = "t10k-labels-idx1-ubyte.gz";
+
+#[test]
+fn two_that_fetch_at_once_take_turns() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (address, _) = serve(&[whole_or_rest]);
+    let ended = thread::scope(|scope| {
+        let both = [0, 1].map(|_| scope.spawn(|| fetch(folder, &[&address])));
+        both.map(|one| one.join().unwrap())
+    });
+    for one in &ended {
+        assert_eq!(one.code, Some(0), "{one:#?}");
+    }
+    let count = |text: &str| -> usize {
+        ended
+            .iter()
+            .map(|one| one.stdout.matches(text).count())
+            .sum()
+    };
+    assert_eq!(
+        (count("wrote "), count("is there already")),
+        (4, 4),
+        "{ended:#?}"
+    );
+    is_whole(folder);
+}
 
 #[test]
 fn a_broken_download_goes_on_where_it_broke() {

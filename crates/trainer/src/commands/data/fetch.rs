@@ -1,5 +1,7 @@
 //! `trainer data fetch`: a published data set from the internet, file by file, each checked.
 
+use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -31,6 +33,7 @@ pub(super) fn run(args: &DataFetchArgs) -> Result<()> {
 }
 
 fn fetch(name: DatasetName, mirrors: &[&str], folder: &Path) -> Result<()> {
+    let _lock = lock(folder).with_context(|| format!("cannot write into {}", folder.display()))?;
     for file in name.downloads() {
         let target = folder.join(&file);
         let verify = |path: &Path| verify_download(name, &file, path).map_err(anyhow::Error::from);
@@ -55,6 +58,32 @@ fn fetch(name: DatasetName, mirrors: &[&str], folder: &Path) -> Result<()> {
     }
     println!("{name} is whole: look at it with: trainer data show {name}");
     Ok(())
+}
+
+/// Makes the folder, and waits for its turn: two that fetch at once would write into one file.
+fn lock(folder: &Path) -> io::Result<File> {
+    fs::create_dir_all(folder)?;
+    let lock = if cfg!(unix) {
+        File::open(folder)?
+    } else {
+        // A folder cannot be opened there.
+        File::create(folder.join(".fetching"))?
+    };
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            tracing::warn!(
+                "another process fetches into {}: waiting for it",
+                folder.display()
+            );
+            lock.lock()?;
+        }
+        Err(TryLockError::Error(error)) => {
+            // Some network file systems know no locks: then we have to trust that we are alone.
+            tracing::warn!("cannot lock {}: {error}", folder.display());
+        }
+    }
+    Ok(lock)
 }
 
 /// Where the files go: to `data_dir/NAME`, or to where the data set is looked for, `data/NAME` in the

@@ -24,6 +24,13 @@ const IMAGES_AT_ONCE: usize = 1024;
 const MAX_COUNT: usize = 10_000;
 const MAX_CLASS_COLUMNS: usize = 25;
 
+/// The most values of all images of a contact sheet, each channel of a pixel being one.
+const MAX_SHEET_VALUES: usize = 1 << 27;
+
+/// The most classes that are listed, and the most columns of a table.
+const MAX_LISTED: usize = 200;
+const MAX_COLUMNS: usize = 20;
+
 /// The largest side of the images of a folder.
 const MAX_SIZE: usize = 2048;
 
@@ -60,7 +67,11 @@ pub(super) fn run(args: &DataShowArgs) -> Result<()> {
         test.len(),
         train.width(),
         train.height(),
-        if train.channels() == 1 { "grey" } else { "RGB" }
+        match Channels::of(train.channels()) {
+            Some(Channels::Grey) => "grey",
+            Some(Channels::Rgb) => "RGB",
+            _ => "RGBA",
+        }
     );
     if args.what.parse::<DatasetName>().is_err() && !is_array(path) {
         println!("sizes of the files: {}", sizes(&folder_image_sizes(path)?));
@@ -82,6 +93,16 @@ pub(super) fn run(args: &DataShowArgs) -> Result<()> {
             .map(|place| place * train.len() / count)
             .collect()
     };
+    let values = indices.len() * train.channels() * train.height() * train.width();
+    if values > MAX_SHEET_VALUES {
+        bail!(Usage(format!(
+            "--count {}: a contact sheet of so many images of {} × {} pixels is too large; take fewer, or \
+             for a folder a smaller --size",
+            args.count,
+            train.width(),
+            train.height()
+        )));
+    }
     let columns = match train.num_classes() {
         classes @ 2..=MAX_CLASS_COLUMNS => classes,
         _ => indices.len().isqrt(),
@@ -102,11 +123,18 @@ fn show_points(args: &DataShowArgs, splits: &Splits<Points>, out: &Path) -> Resu
         test.len(),
         train.dimensions()
     );
-    let columns = train.normalisation().columns.join(", ");
+    let normalisation = train.normalisation();
+    let shown = normalisation.columns.len().min(MAX_COLUMNS);
+    let more = if shown < normalisation.columns.len() {
+        ", …"
+    } else {
+        ""
+    };
     println!(
-        "mean {} ({columns}), largest deviation {:.4}",
-        numbers(&train.normalisation().offset),
-        train.normalisation().scale
+        "mean {} ({}{more}), largest deviation {:.4}",
+        numbers(&normalisation.offset[..shown]),
+        normalisation.columns[..shown].join(", "),
+        normalisation.scale
     );
     let all = train.read(&Vec::from_iter(0..train.len()));
     let picture = panel(&all, train.dimensions(), reach(&all), LARGE)?;
@@ -200,6 +228,12 @@ fn print_classes(train: &ImageDataset, test: &ImageDataset) {
     let rows = names.iter().chain([&without]).zip(train.iter().zip(&test));
     println!("class    train  held out  name");
     for (class, (name, (train, test))) in rows.enumerate() {
+        if class >= MAX_LISTED && class < names.len() {
+            continue;
+        }
+        if class == names.len() && class > MAX_LISTED {
+            println!("      … and {} more", class - MAX_LISTED);
+        }
         if class < names.len() {
             println!("{class:5} {train:8} {test:9}  {name}");
         } else if train + test > 0 {
