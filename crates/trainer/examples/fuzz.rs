@@ -31,7 +31,7 @@ use sha2::{Digest, Sha256};
 use trainer::config::RunConfig;
 use trainer::run::checkpoint::Checkpoint;
 use trainer::run::metrics::Metrics;
-use trainer::tensor_file;
+use trainer::sampling::tensor_file;
 use unet::{UNet, UNetConfig};
 use zip::CompressionMethod;
 use zip::write::{SimpleFileOptions, ZipWriter};
