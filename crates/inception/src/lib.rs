@@ -14,6 +14,8 @@
 //! Forward only. Batch normalisation is folded into the weights when they are converted
 //! (`scripts/inception/convert.py`), so that convolutions with bias, ReLU and pools are all that is left.
 
+#![forbid(unsafe_code)]
+
 mod blocks;
 mod network;
 mod resize;

@@ -217,7 +217,7 @@ fn readers() -> Vec<Reader> {
         ),
     ];
     let network = small_network();
-    let weights = unet::to_safetensors(&network, &[].into()).unwrap();
+    let weights = weights::to_safetensors(&network, &[].into()).unwrap();
     readers.push(reader(
         "weights",
         "input.safetensors",
@@ -225,7 +225,7 @@ fn readers() -> Vec<Reader> {
         vec![weights],
         move |path| {
             let bytes = fs::read(path).unwrap();
-            said(unet::from_safetensors(network.clone(), &bytes))
+            said(weights::from_safetensors(network.clone(), &bytes))
         },
     ));
     for (name, corpus) in pictures() {

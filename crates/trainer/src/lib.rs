@@ -14,7 +14,6 @@ pub mod download;
 pub mod drawing;
 pub mod error;
 pub mod kinds;
-pub mod mlp;
 pub mod network;
 pub mod progress;
 pub mod run;

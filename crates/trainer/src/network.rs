@@ -8,10 +8,11 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use rand::Rng;
 use training::{Condition, Purpose, Streams};
-use unet::{UNet, UNetConfigError, WeightsError};
+use unet::{UNet, UNetConfigError};
+use weights::WeightsError;
 
 use crate::config::RunConfig;
-use crate::mlp::Mlp;
+use mlp::Mlp;
 
 /// A network that predicts from x_t and t.
 #[derive(Module, Debug)]
@@ -52,22 +53,22 @@ impl Network {
         }
     }
 
-    /// The weights as a safetensors file; see [`unet::to_safetensors`].
+    /// The weights as a safetensors file; see [`weights::to_safetensors`].
     pub fn to_safetensors(
         &self,
         metadata: &BTreeMap<String, String>,
     ) -> Result<Vec<u8>, WeightsError> {
         match self {
-            Self::UNet(unet) => unet::to_safetensors(unet, metadata),
-            Self::Mlp(mlp) => unet::to_safetensors(mlp, metadata),
+            Self::UNet(unet) => weights::to_safetensors(unet, metadata),
+            Self::Mlp(mlp) => weights::to_safetensors(mlp, metadata),
         }
     }
 
-    /// This network with the weights of a safetensors file; see [`unet::from_safetensors`].
+    /// This network with the weights of a safetensors file; see [`weights::from_safetensors`].
     pub fn from_safetensors(self, bytes: &[u8]) -> Result<Self, WeightsError> {
         Ok(match self {
-            Self::UNet(unet) => Self::UNet(unet::from_safetensors(unet, bytes)?),
-            Self::Mlp(mlp) => Self::Mlp(unet::from_safetensors(mlp, bytes)?),
+            Self::UNet(unet) => Self::UNet(weights::from_safetensors(unet, bytes)?),
+            Self::Mlp(mlp) => Self::Mlp(weights::from_safetensors(mlp, bytes)?),
         })
     }
 }

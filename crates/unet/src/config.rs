@@ -4,12 +4,7 @@
 //! `down_block_attention` stands for `down_block_types` and its mirror image `up_block_types`, and
 //! `mid_block_attention` for `add_attention`.
 
-use burn::tensor::Device;
-use rand::Rng;
 use serde::{Deserialize, Serialize};
-
-use crate::initialization::initialise;
-use crate::unet::UNet;
 
 /// No size in a configuration may be larger: beyond it products of sizes make no sense.
 const MAX_SIZE: usize = 65_536;
@@ -26,7 +21,7 @@ pub enum TimeScaleShift {
     ScaleShift,
 }
 
-/// The description of a [`UNet`].
+/// The description of a [`UNet`](crate::UNet).
 ///
 /// The default is the network that Ho et al. trained on CIFAR-10 (35.7 M parameters), without
 /// dropout.
@@ -240,15 +235,9 @@ impl UNetConfig {
         )
     }
 
-    /// Builds the network on `device` with fresh weights, drawn from `rng` on the host: every
-    /// backend starts from the same numbers.
-    ///
-    /// # Errors
-    ///
-    /// The first value of the configuration that makes no network.
-    pub fn init(&self, device: &Device, rng: &mut impl Rng) -> Result<UNet, UNetConfigError> {
-        self.validate()?;
-        Ok(initialise(UNet::new(self, device), rng))
+    /// Width of the time embedding behind its linear layers.
+    pub(crate) fn time_embedding_channels(&self) -> usize {
+        4 * self.block_out_channels[0]
     }
 }
 

@@ -12,18 +12,32 @@
 //! generator gives the same weights on every backend.
 
 use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
+use weights::ParameterPath;
 
+use crate::config::{UNetConfig, UNetConfigError};
 use crate::unet::UNet;
-use crate::weights::ParameterPath;
 
 /// Ho et al.'s stand-in for a scale of zero, which keeps gradients alive from the first step.
 const ZERO_SCALE: f64 = 1e-10;
 
+impl UNetConfig {
+    /// Builds the network on `device` with fresh weights, drawn from `rng` on the host: every
+    /// backend starts from the same numbers.
+    ///
+    /// # Errors
+    ///
+    /// The first value of the configuration that makes no network.
+    pub fn init(&self, device: &Device, rng: &mut impl Rng) -> Result<UNet, UNetConfigError> {
+        self.validate()?;
+        Ok(initialise(UNet::new(self, device), rng))
+    }
+}
+
 /// Draws every weight of `unet` from `rng`.
-pub(crate) fn initialise(unet: UNet, rng: &mut impl Rng) -> UNet {
+fn initialise(unet: UNet, rng: &mut impl Rng) -> UNet {
     unet.map(&mut Initialiser {
         path: ParameterPath::default(),
         rng,

@@ -1,4 +1,4 @@
-//! The DDPM U-Net, its building blocks and its weights on disk.
+//! The DDPM U-Net and its building blocks.
 //!
 //! The network of Ho et al. 2020, "Denoising Diffusion Probabilistic Models", appendix B, with the
 //! structure and the parameter names of `UNet2DModel` in Hugging Face diffusers: weights are
@@ -7,18 +7,16 @@
 //!
 //! - [`UNetConfig`] describes a network, checks the description and initialises it.
 //! - [`UNet::forward`] is the prediction.
-//! - [`to_safetensors`] and [`from_safetensors`] turn weights into the bytes of a file and back.
+//!
+//! The crate `weights` turns its weights into the bytes of a file and back.
 
-mod attention;
+#![forbid(unsafe_code)]
+
 mod config;
-mod embedding;
 mod initialization;
-mod resample;
-mod resnet;
+mod layers;
 mod unet;
-mod weights;
 
 pub use config::{TimeScaleShift, UNetConfig, UNetConfigError};
-pub use embedding::timestep_embedding;
+pub use layers::embedding::timestep_embedding;
 pub use unet::UNet;
-pub use weights::{WeightsError, from_safetensors, to_safetensors};

@@ -14,11 +14,13 @@ use burn::tensor::activation::silu;
 use burn::tensor::{Device, Int, Tensor};
 use kernels::Sampling;
 
-use crate::attention::Attention;
 use crate::config::{TimeScaleShift, UNetConfig};
-use crate::embedding::{TimestepEmbedding, timestep_embedding};
-use crate::resample::{Downsample, Upsample};
-use crate::resnet::{ResnetBlock, conv3x3, convolve, group_norm, group_norm_silu};
+use crate::layers::attention::Attention;
+use crate::layers::conv::{conv3x3, convolve};
+use crate::layers::embedding::{TimestepEmbedding, timestep_embedding};
+use crate::layers::norm::{group_norm, group_norm_silu};
+use crate::layers::resample::{Downsample, Upsample};
+use crate::layers::resnet::ResnetBlock;
 
 /// The DDPM U-Net: predicts from `x_t`, the timesteps and, in a class-conditional network, the
 /// class labels. [`UNetConfig::init`] makes one.
@@ -188,11 +190,6 @@ impl UNet {
 }
 
 impl UNetConfig {
-    /// Width of the time embedding behind its linear layers.
-    pub(crate) fn time_embedding_channels(&self) -> usize {
-        4 * self.block_out_channels[0]
-    }
-
     /// The attention layer of a level, with its normalisation.
     fn level_attention(&self, channels: usize, device: &Device) -> Attention {
         let norm = group_norm(channels, self.norm_num_groups, self, device);

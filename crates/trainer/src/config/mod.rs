@@ -20,11 +20,11 @@ use unet::UNetConfig;
 pub use self::diagnostics::ConfigError;
 pub use self::load::path_or_default;
 use crate::kinds::{DataConfig, Found, Sections, Source};
-use crate::mlp::MlpConfig;
 use crate::run::checkpoint::CheckpointConfig;
 use crate::run::metrics::LogConfig;
 use crate::sampling::SamplingConfig;
 use crate::scoring::evaluator::EvaluationConfig;
+use mlp::MlpConfig;
 
 /// Everything that decides what a run computes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -23,7 +23,8 @@ use noising::ScheduleError;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
-use unet::{UNet, UNetConfig, WeightsError};
+use unet::{UNet, UNetConfig};
+use weights::WeightsError;
 
 use crate::config::RunConfig;
 use crate::run::atomic_file;
@@ -198,7 +199,7 @@ impl PipelineFolder {
             })?;
         }
         let unet = init()?;
-        let weights = unet::from_safetensors(unet, &bytes);
+        let weights = weights::from_safetensors(unet, &bytes);
         Ok(weights.map_err(|source| DiffusersError::Weights {
             path: path.clone(),
             source,
@@ -243,7 +244,7 @@ pub fn write(folder: &Path, unet: &UNet, config: &RunConfig) -> Result<(), Diffu
     let weights = unet_folder.join(UNET_WEIGHTS);
     let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
     let bytes =
-        unet::to_safetensors(unet, &metadata).map_err(|source| DiffusersError::Weights {
+        weights::to_safetensors(unet, &metadata).map_err(|source| DiffusersError::Weights {
             path: weights.clone(),
             source,
         })?;

@@ -7,7 +7,7 @@ use training::{ConditioningConfig, ObjectiveConfig};
 use unet::UNetConfig;
 
 use super::data::{DataConfig, Found};
-use crate::mlp::MlpConfig;
+use mlp::MlpConfig;
 
 /// Where data come from.
 #[derive(Debug, Clone, Copy)]

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 use training::InvalidValue;
-use unet::WeightsError;
+use weights::WeightsError;
 
 use crate::config::{ConfigError, RunConfig};
 use crate::network::Network;

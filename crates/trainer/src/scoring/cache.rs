@@ -60,7 +60,7 @@ impl FeatureCache {
         let [channels, ..] = set.shape();
         let untrained = || Classifier::new(channels, set.num_classes(), device);
         let kept = read_kept(&path, |bytes| {
-            Ok(unet::from_safetensors(untrained(), bytes)?)
+            Ok(weights::from_safetensors(untrained(), bytes)?)
         });
         let classifier = match kept {
             Some(classifier) => classifier,
@@ -74,7 +74,10 @@ impl FeatureCache {
             }
         };
         if !path.exists() {
-            write(&path, &unet::to_safetensors(&classifier, &BTreeMap::new())?)?;
+            write(
+                &path,
+                &weights::to_safetensors(&classifier, &BTreeMap::new())?,
+            )?;
         }
         FeatureNetwork::classifier(classifier, device)
     }

@@ -40,7 +40,7 @@ enum Network {
 impl FeatureNetwork {
     /// A trained classifier, without autodiff.
     pub fn classifier(classifier: Classifier, device: &Device) -> Result<Self> {
-        let weights = unet::to_safetensors(&classifier, &BTreeMap::new())?;
+        let weights = weights::to_safetensors(&classifier, &BTreeMap::new())?;
         let network = Network::Classifier(classifier);
         Ok(Self::new(network, classifier::VERSION, &weights, device))
     }
@@ -49,7 +49,7 @@ impl FeatureNetwork {
     pub fn inception(file: &Path, resize: Resize, device: &Device) -> Result<Self> {
         let weights = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
         let inception =
-            unet::from_safetensors(Inception::new(device), &weights).with_context(|| {
+            weights::from_safetensors(Inception::new(device), &weights).with_context(|| {
                 format!(
                     "{} does not hold the weights of Inception-v3; `scripts/fetch-data inception` brings \
                      them",

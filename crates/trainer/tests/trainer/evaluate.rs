@@ -289,7 +289,7 @@ fn numbers_that_mean_nothing_are_refused() {
 /// Inception-v3 with drawn weights, in a file.
 fn inception_weights(path: &Path) {
     let network = inception::Inception::new(&Device::flex());
-    let file = unet::to_safetensors(&network, &BTreeMap::new()).unwrap();
+    let file = weights::to_safetensors(&network, &BTreeMap::new()).unwrap();
     let file = SafeTensors::deserialize(&file).unwrap();
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let drawn = file.iter().map(|(name, tensor)| {

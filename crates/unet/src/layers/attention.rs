@@ -12,7 +12,7 @@ use burn::nn::{GroupNorm, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 use kernels::Plus;
 
-use crate::resnet::normalise;
+use crate::layers::norm::normalise;
 
 /// Self-attention with its normalisation and residual connection.
 #[derive(Module, Debug)]

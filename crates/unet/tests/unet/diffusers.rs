@@ -1,12 +1,11 @@
 //! The network against `UNet2DModel` of Hugging Face diffusers, by the golden files of
 //! `scripts/reference/unet_golden.py`.
 
-#![allow(clippy::unwrap_used)]
-
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ::weights::{from_safetensors, to_safetensors};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
@@ -14,7 +13,7 @@ use rand_chacha::rand_core::SeedableRng;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::Deserialize;
-use unet::{UNet, UNetConfig, from_safetensors, to_safetensors};
+use unet::{UNet, UNetConfig};
 
 /// The difference allowed in any output element.
 const TOLERANCE: f32 = 1e-4;

@@ -13,13 +13,13 @@
 
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::{
-    Dropout, DropoutConfig, GroupNorm, GroupNormConfig, Linear, LinearConfig, PaddingConfig2d,
-};
+use burn::nn::{Dropout, DropoutConfig, GroupNorm, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 use kernels::{Plus, Sampling};
 
 use crate::config::{TimeScaleShift, UNetConfig};
+use crate::layers::conv::{bias, conv3x3};
+use crate::layers::norm::{group_norm, group_norm_silu};
 
 /// A residual block.
 #[derive(Module, Debug)]
@@ -89,61 +89,4 @@ impl ResnetBlock {
         };
         kernels::conv2d_3x3(h, self.conv2.weight.val(), plus, Sampling::Same)
     }
-}
-
-/// The bias of a convolution, to be added to its output.
-pub(crate) fn bias(conv: &Conv2d) -> Plus {
-    Plus {
-        bias: conv.bias.as_ref().map(|bias| bias.val()),
-        ..Plus::default()
-    }
-}
-
-/// A 3×3 convolution made by [`conv3x3`]. Its stride and padding are those of `sampling`.
-pub(crate) fn convolve(conv: &Conv2d, x: Tensor<4>, sampling: Sampling) -> Tensor<4> {
-    kernels::conv2d_3x3(x, conv.weight.val(), bias(conv), sampling)
-}
-
-/// GroupNorm, scale and shift, then SiLU: together in one place, for they run over the same memory.
-pub(crate) fn group_norm_silu(
-    norm: &GroupNorm,
-    x: Tensor<4>,
-    scale_shift: Option<Tensor<2>>,
-) -> Tensor<4> {
-    let (gamma, beta) = affine(norm);
-    kernels::group_norm_silu(x, gamma, beta, scale_shift, norm.num_groups, norm.epsilon)
-}
-
-/// GroupNorm alone.
-pub(crate) fn normalise(norm: &GroupNorm, x: Tensor<4>) -> Tensor<4> {
-    let (gamma, beta) = affine(norm);
-    kernels::group_norm(x, gamma, beta, norm.num_groups, norm.epsilon)
-}
-
-/// γ and β, which every norm made by [`group_norm`] has.
-fn affine(norm: &GroupNorm) -> (Tensor<1>, Tensor<1>) {
-    match (&norm.gamma, &norm.beta) {
-        (Some(gamma), Some(beta)) => (gamma.val(), beta.val()),
-        _ => unreachable!("every group normalisation of the network is affine"),
-    }
-}
-
-/// A 3×3 convolution, padded by one pixel on every side.
-pub(crate) fn conv3x3(channels: [usize; 2], stride: usize, device: &Device) -> Conv2d {
-    Conv2dConfig::new(channels, [3, 3])
-        .with_stride([stride, stride])
-        .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
-        .init(device)
-}
-
-/// GroupNorm over `channels` in `groups`.
-pub(crate) fn group_norm(
-    channels: usize,
-    groups: usize,
-    config: &UNetConfig,
-    device: &Device,
-) -> GroupNorm {
-    GroupNormConfig::new(groups, channels)
-        .with_epsilon(config.norm_eps)
-        .init(device)
 }

@@ -10,7 +10,7 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor};
 use kernels::Sampling;
 
-use crate::resnet::{conv3x3, convolve};
+use crate::layers::conv::{conv3x3, convolve};
 
 /// Halves height and width.
 #[derive(Module, Debug)]

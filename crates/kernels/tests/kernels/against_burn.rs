@@ -1,13 +1,6 @@
 //! Every operation against burn's own on the flex backend: values and all gradients, over drawn
 //! shapes; against slopes; and the same bits whatever the number of threads.
 
-#![allow(clippy::unwrap_used)]
-// burn calls its ndarray backend deprecated; it is asked for by feature.
-#![cfg_attr(feature = "ndarray", allow(deprecated))]
-
-mod case;
-mod levels;
-
 use burn::tensor::activation::{silu, softmax};
 use burn::tensor::module::{conv2d, interpolate};
 use burn::tensor::ops::{ConvOptions, InterpolateMode, InterpolateOptions, PadMode};
@@ -529,11 +522,6 @@ fn gradients_of_a_tensor_that_is_used_again_are_added() {
     assert_close("x", &gradient(&ours), &gradient(&burns), 1e-3);
     let gradient = |of: &burn::tensor::Gradients| numbers(weight.grad(of).unwrap());
     assert_close("weight", &gradient(&ours), &gradient(&burns), 1e-3);
-}
-
-#[test]
-fn every_level_is_burns() {
-    levels::assert_all_pass_but("every_level_is_burns");
 }
 
 /// The kernels are the same: so are the numbers.

@@ -13,7 +13,6 @@ pub(crate) enum Operation {
     /// Of `x` by `weight`, plus what there is of `bias`, `per_example` and `residual`.
     Convolution { kernel: usize, sampling: Sampling },
     /// The same of stride 1, for a weight of any height and width.
-    #[allow(dead_code, reason = "only some of the files of tests construct it")]
     Window { padding: [usize; 2] },
     /// Of `x`, with `gamma`, `beta` and, where SiLU follows, perhaps `scale_shift`.
     Norm { groups: usize, silu: bool },

@@ -1,15 +1,14 @@
 //! The network itself: shapes, gradients, fresh weights, dropout.
 
-#![allow(clippy::unwrap_used)]
-
 use std::collections::BTreeMap;
 
+use ::weights::to_safetensors;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use safetensors::SafeTensors;
-use unet::{TimeScaleShift, UNet, UNetConfig, timestep_embedding, to_safetensors};
+use unet::{TimeScaleShift, UNet, UNetConfig, timestep_embedding};
 
 fn config() -> UNetConfig {
     UNetConfig {

@@ -29,7 +29,7 @@ fn pixels(count: usize) -> Vec<u8> {
 /// The network with the weights that the script gives to PyTorch's.
 fn network(device: &Device) -> Inception {
     let zeros = Inception::new(device);
-    let file = unet::to_safetensors(&zeros, &BTreeMap::new()).unwrap();
+    let file = weights::to_safetensors(&zeros, &BTreeMap::new()).unwrap();
     let file = SafeTensors::deserialize(&file).unwrap();
     let mut names: Vec<&str> = file.names();
     names.sort_unstable();
@@ -59,11 +59,11 @@ fn network(device: &Device) -> Inception {
         )
     });
     let bytes = safetensors::serialize(views, None).unwrap();
-    unet::from_safetensors(zeros, &bytes).unwrap()
+    weights::from_safetensors(zeros, &bytes).unwrap()
 }
 
 fn golden(name: &str) -> Vec<f32> {
-    let file = SafeTensors::deserialize(include_bytes!("golden/inception.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(include_bytes!("../golden/inception.safetensors")).unwrap();
     let (values, _) = file.tensor(name).unwrap().data().as_chunks::<4>();
     values
         .iter()

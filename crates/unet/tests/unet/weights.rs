@@ -1,15 +1,14 @@
 //! Weights on disk: what is refused, and how; what is kept.
 
-#![allow(clippy::unwrap_used)]
-
 use std::collections::BTreeMap;
 
+use ::weights::{WeightsError, from_safetensors, to_safetensors};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use unet::{UNet, UNetConfig, WeightsError, from_safetensors, to_safetensors};
+use unet::{UNet, UNetConfig};
 
 fn config() -> UNetConfig {
     UNetConfig {

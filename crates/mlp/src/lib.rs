@@ -1,4 +1,4 @@
-//! The network for points: a residual multilayer perceptron.
+//! The network for points and tables: a residual multilayer perceptron.
 //!
 //! ```text
 //! x_t, sines and cosines of ω x_t → linear → W
@@ -9,6 +9,8 @@
 //! The residual block of the U-Net (Ho et al. 2020, appendix B) with linear layers in the place of
 //! convolutions, and without normalisation, which would take from a point how far out it lies. Without the
 //! sines, a perceptron is slow to learn what changes over short distances (Tancik et al. 2020).
+
+#![forbid(unsafe_code)]
 
 use std::f64::consts::{FRAC_PI_2, PI};
 
@@ -57,6 +59,7 @@ impl MlpConfig {
     const PLANE: usize = 2;
 
     /// Coordinates of a point.
+    #[must_use]
     pub fn dimensions(&self) -> usize {
         self.dimensions.unwrap_or(Self::PLANE)
     }

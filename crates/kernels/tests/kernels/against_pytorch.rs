@@ -1,11 +1,6 @@
 //! Every operation against PyTorch, in f64 of the same inputs: values and all gradients. The numbers
 //! are those of `scripts/reference/kernels_golden.py`.
 
-#![allow(clippy::unwrap_used)]
-
-mod case;
-mod levels;
-
 use burn::tensor::Device;
 use kernels::Sampling;
 use safetensors::SafeTensors;
@@ -77,7 +72,7 @@ impl Golden<'_> {
 
 #[test]
 fn values_and_gradients_are_pytorchs() {
-    let bytes = include_bytes!("golden/pytorch.safetensors");
+    let bytes = include_bytes!("../golden/pytorch.safetensors");
     let golden = Golden(SafeTensors::deserialize(bytes).unwrap());
     let (_, header) = SafeTensors::read_metadata(bytes).unwrap();
     let cases = &header.metadata().as_ref().unwrap()["cases"];
@@ -117,9 +112,4 @@ fn values_and_gradients_are_pytorchs() {
         golden.0.len(),
         "a tensor of the file is unused"
     );
-}
-
-#[test]
-fn every_level_is_pytorchs() {
-    levels::assert_all_pass_but("every_level_is_pytorchs");
 }

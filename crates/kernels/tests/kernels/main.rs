@@ -1,0 +1,11 @@
+//! The kernels against burn, PyTorch and formulas, with every set of instructions that the processor has.
+
+#![allow(clippy::unwrap_used)]
+// burn calls its ndarray backend deprecated; it is asked for by feature.
+#![cfg_attr(feature = "ndarray", allow(deprecated))]
+
+mod against_burn;
+mod against_pytorch;
+mod case;
+mod levels;
+mod optimizer;
