@@ -6,7 +6,7 @@ agree. Writes into OUT_DIR/scores.safetensors, for each case, CASE/first and CAS
 metadata, under `cases`, a line a case: name, FID, KID, then k, precision and recall.
 
     python -m venv ENV && ENV/bin/pip install -r scripts/reference/scores-requirements.txt
-    ENV/bin/python scripts/reference/scores_golden.py crates/evaluation/tests/golden
+    ENV/bin/python scripts/reference/scores_golden.py crates/evaluation/tests/evaluation/golden
 """
 
 import sys

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ScoreError;
+use crate::error::ScoreError;
 
 /// How frequent each class is among some images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,6 +54,11 @@ impl ClassShares {
 
 /// The share of images that are seen to be of the class they were asked to be; images of which none was
 /// asked do not count. `None` if that leaves none.
+///
+/// ```
+/// let agreement = evaluation::class_agreement(&[3, 7, 7], &[Some(3), Some(1), None]);
+/// assert_eq!(agreement, Some(0.5));
+/// ```
 pub fn class_agreement(seen: &[usize], asked: &[Option<usize>]) -> Option<f64> {
     let pairs = seen.iter().zip(asked);
     let agreed: Vec<bool> = pairs

@@ -2,6 +2,7 @@
 
 /// Why a score cannot be computed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ScoreError {
     /// There are fewer samples than the score is defined for.
     #[error("{score} needs at least {needed} samples in each set, and one set has {found}")]
@@ -49,7 +50,7 @@ pub enum ScoreError {
         /// Its value.
         found: f32,
     },
-    /// Moments that belong to no law.
+    /// Moments that no distribution has.
     #[error(
         "a mean of {width} numbers and a covariance of {covariance} do not fit, or hold numbers that \
          are not finite"

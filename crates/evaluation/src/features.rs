@@ -2,9 +2,18 @@
 
 use nalgebra::DMatrix;
 
-use crate::ScoreError;
+use crate::error::ScoreError;
 
 /// Features of a set of images, a row an image: `[N, D]`, all finite.
+///
+/// ```
+/// use evaluation::Features;
+///
+/// let features = Features::new(vec![1.0, 2.0, 3.0, 4.0], 2)?;
+/// assert_eq!((features.len(), features.width()), (2, 2));
+/// assert_eq!(features.row(1), [3.0, 4.0]);
+/// # Ok::<(), evaluation::ScoreError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Features {
     values: Vec<f32>,

@@ -13,7 +13,7 @@
 use nalgebra::{DMatrix, DMatrixViewMut, DVector};
 use rayon::prelude::*;
 
-use crate::ScoreError;
+use crate::error::ScoreError;
 use crate::features::{Features, check_widths};
 
 /// Images whose products are summed at once.
@@ -22,6 +22,16 @@ const CHUNK: usize = 4096;
 const FEATURES: usize = 128;
 
 /// What the distance needs to know of a set of features.
+///
+/// ```
+/// use evaluation::{FeatureStatistics, Features, frechet_distance};
+///
+/// let first = FeatureStatistics::of(&Features::new(vec![0.0, 1.0, 2.0], 1)?)?;
+/// let second = FeatureStatistics::of(&Features::new(vec![5.0, 6.0, 7.0], 1)?)?;
+/// // Equal variances, and means that are five apart.
+/// assert!((frechet_distance(&first, &second)? - 25.0).abs() < 1e-9);
+/// # Ok::<(), evaluation::ScoreError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeatureStatistics {
     mean: DVector<f64>,
@@ -66,7 +76,7 @@ impl FeatureStatistics {
         Ok(Self { mean, covariance })
     }
 
-    /// The statistics of a law that is known: its mean `[D]` and its covariance `[D, D]`.
+    /// The statistics of a known distribution: its mean `[D]` and its covariance `[D, D]`.
     ///
     /// # Errors
     ///
@@ -183,7 +193,7 @@ mod tests {
 
     use super::*;
 
-    fn law(mean: &[f64], covariance: &[f64]) -> FeatureStatistics {
+    fn known(mean: &[f64], covariance: &[f64]) -> FeatureStatistics {
         FeatureStatistics::from_moments(mean, covariance).unwrap()
     }
 
@@ -193,8 +203,8 @@ mod tests {
 
     #[test]
     fn of_gaussians_that_vary_along_the_axes() {
-        let a = law(&[1.0, 2.0], &[4.0, 0.0, 0.0, 9.0]);
-        let b = law(&[0.0, 4.0], &[1.0, 0.0, 0.0, 25.0]);
+        let a = known(&[1.0, 2.0], &[4.0, 0.0, 0.0, 9.0]);
+        let b = known(&[0.0, 4.0], &[1.0, 0.0, 0.0, 25.0]);
         // |μ_1 − μ_2|² + Σ (σ_1 − σ_2)²
         let expected = 5.0 + 1.0 + 4.0;
         assert!((frechet_distance(&a, &b).unwrap() - expected).abs() < 1e-12);
@@ -202,8 +212,8 @@ mod tests {
 
     #[test]
     fn of_a_gaussian_and_a_point() {
-        let a = law(&[0.0; 3], &[2.0, 1.0, 0.0, 1.0, 3.0, 1.0, 0.0, 1.0, 4.0]);
-        let b = law(&[0.0, 0.0, 3.0], &[0.0; 9]);
+        let a = known(&[0.0; 3], &[2.0, 1.0, 0.0, 1.0, 3.0, 1.0, 0.0, 1.0, 4.0]);
+        let b = known(&[0.0, 0.0, 3.0], &[0.0; 9]);
         for (a, b) in [(&a, &b), (&b, &a)] {
             assert!((frechet_distance(a, b).unwrap() - 18.0).abs() < 1e-12);
         }
@@ -214,7 +224,7 @@ mod tests {
     fn the_covariance_is_the_unbiased_one() {
         let features = Features::new(vec![1.0, 5.0, 3.0, 1.0], 2).unwrap();
         let statistics = FeatureStatistics::of(&features).unwrap();
-        assert_eq!(statistics, law(&[2.0, 3.0], &[2.0, -4.0, -4.0, 8.0]));
+        assert_eq!(statistics, known(&[2.0, 3.0], &[2.0, -4.0, -4.0, 8.0]));
     }
 
     #[test]
@@ -228,7 +238,7 @@ mod tests {
                 ..
             })
         ));
-        let (a, b) = (law(&[0.0], &[1.0]), law(&[0.0; 2], &[1.0; 4]));
+        let (a, b) = (law(&[0.0], &[1.0]), known(&[0.0; 2], &[1.0; 4]));
         assert_eq!(
             frechet_distance(&a, &b),
             Err(ScoreError::Widths {
@@ -264,7 +274,7 @@ mod tests {
             let trace = a[0] * b[0] + 2.0 * a[1] * b[1] + a[3] * b[3];
             let root = (trace + 2.0 * (det(&a) * det(&b)).sqrt()).sqrt();
             let traces = a[0] + a[3] + b[0] + b[3];
-            let found = frechet_distance(&law(&[0.0; 2], &a), &law(&[0.0; 2], &b)).unwrap();
+            let found = frechet_distance(&known(&[0.0; 2], &a), &known(&[0.0; 2], &b)).unwrap();
             // Where a matrix is all but singular, both sides take roots of rounding.
             prop_assert!((found - (traces - 2.0 * root)).abs() <= 1e-6 * traces.max(1.0));
         }

@@ -16,7 +16,7 @@ use rand::seq::index::sample;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::ScoreError;
+use crate::error::ScoreError;
 use crate::features::{Features, check_pair};
 
 /// Random subsets of both sets.
@@ -48,6 +48,19 @@ pub struct KernelDistance {
 }
 
 /// KID: mean and deviation of [`squared_mmd`] over `subsets`, drawn from `rng` without replacement.
+///
+/// ```
+/// use evaluation::{Features, KernelSubsets, kernel_distance};
+/// use rand::SeedableRng;
+/// use rand_chacha::ChaCha8Rng;
+///
+/// let rng = &mut ChaCha8Rng::seed_from_u64(0);
+/// let first = Features::new(vec![0.0, 1.0, 2.0], 1)?;
+/// let second = Features::new(vec![5.0, 6.0, 7.0], 1)?;
+/// let far = kernel_distance(&first, &second, KernelSubsets::default(), rng)?;
+/// assert!(far.mean > 1.0);
+/// # Ok::<(), evaluation::ScoreError>(())
+/// ```
 ///
 /// # Errors
 ///

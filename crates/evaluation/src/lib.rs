@@ -1,10 +1,13 @@
-//! How good generated images are, as numbers.
+#![forbid(unsafe_code)]
+#![doc = include_str!("../README.md")]
+//!
+//! # What is measured
 //!
 //! Two kinds of score, neither of which knows how the images were made:
 //!
 //! - of features: two sets of vectors, one a generated and one a real image each, such as the layer
 //!   before the logits of a classifier ([`Features`]). [`frechet_distance`] (FID), [`kernel_distance`]
-//!   (KID), [`precision_recall`] and [`nearest_training`] compare them as laws. Their figures can be held
+//!   (KID), [`precision_recall`] and [`nearest_training`] compare them as distributions. Their figures can be held
 //!   against each other only where network, number of images and reference set are the same.
 //!   [`sliced_wasserstein`] needs no network: pixels will do;
 //! - of the model itself: [`VariationalBound`], the bits that an image costs under it.

@@ -28,7 +28,7 @@ use noising::{Chain, PredictionType};
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
-use crate::ScoreError;
+use crate::error::ScoreError;
 
 /// The fixed variance σ_t² of the reverse process (Ho et al. 2020, section 3.2). At t = 0 both are β̃_1,
 /// as in their code.
@@ -41,6 +41,31 @@ pub enum ReverseVariance {
 }
 
 /// The bound of a network of any prediction type over a chain.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use evaluation::{ReverseVariance, VariationalBound};
+/// use noising::{BetaSchedule, Chain, NoiseSchedule, PredictionType};
+/// use rand::SeedableRng;
+/// use rand_chacha::ChaCha8Rng;
+///
+/// let chain = Chain::new(NoiseSchedule::new(&BetaSchedule::default(), 100)?);
+/// let bound = VariationalBound {
+///     chain: &chain,
+///     prediction_type: PredictionType::Epsilon,
+///     variance: ReverseVariance::Small,
+///     clamp_x_0: true,
+/// };
+/// let device = Device::flex();
+/// let x_0 = Tensor::<2>::zeros([2, 8], &device);
+/// // A generator an example, and a network that always predicts that there is no noise.
+/// let mut rngs = [1, 2].map(ChaCha8Rng::seed_from_u64);
+/// let noise = || Tensor::ones([2, 8], &device);
+/// let bits = bound.bits_per_dimension(x_0, 10, &mut rngs, noise, |x_t, _| x_t.zeros_like())?;
+/// assert_eq!(bits.len(), 2);
+/// assert!(bits[0].total() > bits[0].decoder);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct VariationalBound<'a> {
     /// The chain.
@@ -78,17 +103,15 @@ impl VariationalBound<'_> {
     ///
     /// [`ScoreError::Device`] if a value cannot be read back.
     pub fn prior<const D: usize>(&self, x_0: Tensor<D>) -> Result<Vec<f64>, ScoreError> {
-        let schedule = self.chain.schedule();
-        let last = schedule.num_train_timesteps() - 1;
-        let bits = |mean_square| bits(schedule.kl_to_pure_noise(last, mean_square));
-        Ok(mean_squares(x_0)?.into_iter().map(bits).collect())
+        let squares = read(mean_squares(x_0))?;
+        Ok(squares.into_iter().map(|m| self.prior_bits(m)).collect())
     }
 
-    /// The term of timestep `t` for each example, in bits a dimension: L_0 at t = 0, else that of the
-    /// transition from x_t.
+    /// L_{t−1} of each example at a timestep of its own, in bits a dimension.
     ///
     /// - `x_0`: `[B, …]`, at the levels b / 127.5 − 1 of bytes b
     /// - `noise`: of the same shape, from N(0, I)
+    /// - `timesteps`: B of them, from 1 to T − 1
     /// - `predict`: the network at x_t
     ///
     /// # Errors
@@ -97,134 +120,200 @@ impl VariationalBound<'_> {
     ///
     /// # Panics
     ///
-    /// If `t` is not on the chain, or shapes differ.
-    pub fn term<const D: usize>(
+    /// If there are not B timesteps, one is 0 or not on the chain, or shapes differ.
+    pub fn transitions<const D: usize>(
         &self,
         x_0: Tensor<D>,
         noise: Tensor<D>,
-        t: usize,
+        timesteps: &[usize],
         predict: impl FnOnce(Tensor<D>) -> Tensor<D>,
     ) -> Result<Vec<f64>, ScoreError> {
-        let x_t = self.chain.q_sample(x_0.clone(), noise, &[t]);
-        let prediction = predict(x_t.clone());
-        let marginal = self.chain.marginal(&[t]);
-        let mut predicted_x_0 = marginal.predicted_x_0(self.prediction_type, x_t, prediction);
-        if self.clamp_x_0 {
-            predicted_x_0 = predicted_x_0.clamp(-1.0, 1.0);
-        }
-
-        let schedule = self.chain.schedule();
-        if t == 0 {
-            let sigma = (0.5 * schedule.posterior_log_variance_clipped(0)).exp();
-            return decoder_bits(x_0, predicted_x_0, sigma);
-        }
-        let posterior = schedule.posterior(t);
-        let variance = match self.variance {
-            ReverseVariance::Small => posterior.variance,
-            ReverseVariance::Large => posterior.beta,
-        };
-        let ratio = posterior.variance / variance;
-        let weight = posterior.x_0_coefficient.powi(2) / variance;
-        let divergence = |error| bits(0.5 * (ratio - 1.0 - ratio.ln() + weight * error));
-        let errors = mean_squares(x_0 - predicted_x_0)?;
-        Ok(errors.into_iter().map(divergence).collect())
+        let predicted = self.predicted_x_0(x_0.clone(), noise, timesteps, predict);
+        let errors = read(mean_squares(x_0 - predicted))?;
+        let bits = timesteps.iter().zip(errors);
+        Ok(bits
+            .map(|(&t, error)| self.transition_bits(t, error))
+            .collect())
     }
 
-    /// The bound of each example of x_0, from `timesteps` (at least two) of the chain's terms: L_0, which
-    /// alone is a good part of it, and one at random of each of as many stretches of the others, for all of
-    /// it. So its expectation is the bound itself; with all of the chain's timesteps it is exact but for
-    /// the noise. Stretches grow with t, as terms become smaller.
+    /// L_0 of each example, in bits a dimension; arguments as those of [`transitions`](Self::transitions),
+    /// at t = 0.
     ///
-    /// `noise` gives ε for a timestep, `predict` calls the network at (x_t, t).
+    /// # Errors
+    ///
+    /// [`ScoreError::Device`] if a value cannot be read back.
+    pub fn decoder<const D: usize>(
+        &self,
+        x_0: Tensor<D>,
+        noise: Tensor<D>,
+        predict: impl FnOnce(Tensor<D>) -> Tensor<D>,
+    ) -> Result<Vec<f64>, ScoreError> {
+        let timesteps = vec![0; x_0.dims()[0]];
+        let predicted = self.predicted_x_0(x_0.clone(), noise, &timesteps, predict);
+        let examples = timesteps.len();
+        let both = read(Tensor::cat(vec![flat(x_0), flat(predicted)], 0))?;
+        let (x_0, predicted) = both.split_at(both.len() / 2);
+        Ok(self.decoder_bits(x_0, predicted, examples))
+    }
+
+    /// The bound of each example of x_0, `[B, …]`, from `timesteps` (at least two) of the chain's terms:
+    /// L_0, which alone is a good part of it, and of each of as many strata of the others one at random,
+    /// for all of its stratum. So its expectation is the bound itself; with all of the chain's timesteps it
+    /// is exact but for the noise. Strata grow with t, as terms become smaller.
+    ///
+    /// Each example has timesteps of its own, drawn from its own one of `rngs`: so its bound does not
+    /// depend on the examples beside it, and the deviation between examples has that of the timesteps in it.
+    ///
+    /// `noise` gives ε of the shape of x_0, `predict` calls the network at x_t and a timestep an example.
+    /// Values are read back from the device once, at the end.
     ///
     /// # Errors
     ///
     /// [`ScoreError::Zero`] without a timestep, [`ScoreError::Device`].
+    ///
+    /// # Panics
+    ///
+    /// If there are not B generators, or shapes differ.
     pub fn bits_per_dimension<const D: usize>(
         &self,
         x_0: Tensor<D>,
         timesteps: usize,
-        rng: &mut impl Rng,
-        mut noise: impl FnMut(usize) -> Tensor<D>,
-        mut predict: impl FnMut(Tensor<D>, usize) -> Tensor<D>,
+        rngs: &mut [impl Rng],
+        mut noise: impl FnMut() -> Tensor<D>,
+        mut predict: impl FnMut(Tensor<D>, &[usize]) -> Tensor<D>,
     ) -> Result<Vec<BitsPerDimension>, ScoreError> {
         if timesteps == 0 {
             return Err(ScoreError::Zero {
                 name: "the number of timesteps",
             });
         }
-        let prior = self.prior(x_0.clone())?;
-        let mut term = |t: usize| self.term(x_0.clone(), noise(t), t, |x_t| predict(x_t, t));
-        let decoder = term(0)?;
-        let mut transitions = vec![0.0; prior.len()];
+        let examples = x_0.dims()[0];
+        assert_eq!(rngs.len(), examples, "a generator an example");
+        let mut at = |timesteps: &[usize]| {
+            let predict = |x_t| predict(x_t, timesteps);
+            self.predicted_x_0(x_0.clone(), noise(), timesteps, predict)
+        };
+        let decoded = at(&vec![0; examples]);
         let others = self.chain.num_train_timesteps() - 1;
-        for stretch in stretches(others, timesteps - 1) {
-            let length = stretch.len() as f64;
-            let terms = term(rng.random_range(stretch))?;
-            for (sum, term) in transitions.iter_mut().zip(terms) {
-                *sum += length * term;
+        // For each stratum its length and the timestep of each example.
+        let mut drawn: Vec<(usize, Vec<usize>)> = Vec::new();
+        let mut parts = vec![mean_squares(x_0.clone())];
+        for stratum in strata(others, timesteps - 1) {
+            let of_each = rngs.iter_mut().map(|rng| rng.random_range(stratum.clone()));
+            let of_each: Vec<usize> = of_each.collect();
+            parts.push(mean_squares(x_0.clone() - at(&of_each)));
+            drawn.push((stratum.len(), of_each));
+        }
+        parts.extend([flat(x_0.clone()), flat(decoded)]);
+        let values = read(Tensor::cat(parts, 0))?;
+
+        let (squares, values) = values.split_at(examples);
+        let (errors, values) = values.split_at(examples * drawn.len());
+        let (x_0, decoded) = values.split_at(values.len() / 2);
+        let mut transitions = vec![0.0; examples];
+        for ((length, timesteps), errors) in drawn.iter().zip(errors.chunks(examples)) {
+            for ((sum, &t), &error) in transitions.iter_mut().zip(timesteps).zip(errors) {
+                *sum += *length as f64 * self.transition_bits(t, error);
             }
         }
-        let parts = prior.into_iter().zip(transitions).zip(decoder);
-        Ok(parts
-            .map(|((prior, transitions), decoder)| BitsPerDimension {
-                prior,
+        let decoder = self.decoder_bits(x_0, decoded, examples);
+        let terms = squares.iter().zip(transitions).zip(decoder);
+        Ok(terms
+            .map(|((&mean_square, transitions), decoder)| BitsPerDimension {
+                prior: self.prior_bits(mean_square),
                 transitions,
                 decoder,
             })
             .collect())
     }
+
+    /// x̂_0 of each example at its timestep.
+    fn predicted_x_0<const D: usize>(
+        &self,
+        x_0: Tensor<D>,
+        noise: Tensor<D>,
+        timesteps: &[usize],
+        predict: impl FnOnce(Tensor<D>) -> Tensor<D>,
+    ) -> Tensor<D> {
+        assert_eq!(timesteps.len(), x_0.dims()[0], "a timestep an example");
+        let x_t = self.chain.q_sample(x_0, noise, timesteps);
+        let prediction = predict(x_t.clone());
+        let marginal = self.chain.marginal(timesteps);
+        let predicted = marginal.predicted_x_0(self.prediction_type, x_t, prediction);
+        if self.clamp_x_0 {
+            predicted.clamp(-1.0, 1.0)
+        } else {
+            predicted
+        }
+    }
+
+    /// L_T of an x_0 whose squares have this mean.
+    fn prior_bits(&self, mean_square: f64) -> f64 {
+        let schedule = self.chain.schedule();
+        let last = schedule.num_train_timesteps() - 1;
+        bits(schedule.kl_to_pure_noise(last, mean_square))
+    }
+
+    /// L_{t−1} where |x_0 − x̂_0|² is `error` a dimension.
+    fn transition_bits(&self, t: usize, error: f64) -> f64 {
+        assert!(t > 0, "the term of t = 0 is that of the decoder");
+        let posterior = self.chain.schedule().posterior(t);
+        let variance = match self.variance {
+            ReverseVariance::Small => posterior.variance,
+            ReverseVariance::Large => posterior.beta,
+        };
+        let ratio = posterior.variance / variance;
+        let weight = posterior.x_0_coefficient.powi(2) / variance;
+        bits(0.5 * (ratio - 1.0 - ratio.ln() + weight * error))
+    }
+
+    /// L_0 of each of so many examples: the Gaussian N(predicted, σ²) integrated over the level of each
+    /// element of x_0.
+    fn decoder_bits(&self, x_0: &[f64], predicted: &[f64], examples: usize) -> Vec<f64> {
+        let schedule = self.chain.schedule();
+        let sigma = (0.5 * schedule.posterior_log_variance_clipped(0)).exp();
+        let dimensions = x_0.len() / examples;
+        let examples = x_0.chunks(dimensions).zip(predicted.chunks(dimensions));
+        let of_example = |(x_0, predicted): (&[f64], &[f64])| {
+            let elements = x_0.iter().zip(predicted);
+            let logarithms = elements.map(|(&x, &mean)| log_probability_of_level(x, mean, sigma));
+            bits(-logarithms.sum::<f64>() / dimensions as f64)
+        };
+        examples.map(of_example).collect()
+    }
 }
 
-/// The timesteps from 1 to `last`, divided into `count` stretches, at least one and no more than there are
-/// timesteps. Terms fall about as 1/t: where there is room, each stretch is longer than the one before by the
+/// The timesteps from 1 to `last`, divided into `count` strata, at least one and no more than there are
+/// timesteps. Terms fall about as 1/t: where there is room, each stratum is longer than the one before by the
 /// same factor; the first ones are single timesteps.
-fn stretches(last: usize, count: usize) -> impl Iterator<Item = Range<usize>> {
+fn strata(last: usize, count: usize) -> impl Iterator<Item = Range<usize>> {
     let count = count.max(1).min(last);
-    let edge = move |stretch: usize| {
-        let share = stretch as f64 / count as f64;
+    let edge = move |stratum: usize| {
+        let share = stratum as f64 / count as f64;
         let geometric = ((last + 1) as f64).powf(share).round() as usize;
-        geometric.max(stretch + 1)
+        geometric.max(stratum + 1)
     };
-    (0..count).map(move |stretch| edge(stretch)..edge(stretch + 1))
+    (0..count).map(move |stratum| edge(stratum)..edge(stratum + 1))
 }
 
 fn bits(nats: f64) -> f64 {
     nats / std::f64::consts::LN_2
 }
 
-/// The mean of the squared elements of each example.
-fn mean_squares<const D: usize>(x: Tensor<D>) -> Result<Vec<f64>, ScoreError> {
+/// The mean of the squared elements of each example, `[B]`.
+fn mean_squares<const D: usize>(x: Tensor<D>) -> Tensor<1> {
     let batch = x.dims()[0];
     let squares = x.square().reshape([batch as i64, -1]);
-    read(squares.mean_dim(1))
+    squares.mean_dim(1).squeeze_dim(1)
 }
 
-fn read<const D: usize>(x: Tensor<D>) -> Result<Vec<f64>, ScoreError> {
+fn flat<const D: usize>(x: Tensor<D>) -> Tensor<1> {
+    x.flatten(0, D - 1)
+}
+
+fn read(x: Tensor<1>) -> Result<Vec<f64>, ScoreError> {
     x.try_into_vec_as::<f64>()
         .map_err(|error| ScoreError::Device(error.to_string()))
-}
-
-/// L_0 of each example, in bits a dimension: the Gaussian N(mean, σ²) integrated over the level of each
-/// element of x_0.
-fn decoder_bits<const D: usize>(
-    x_0: Tensor<D>,
-    mean: Tensor<D>,
-    sigma: f64,
-) -> Result<Vec<f64>, ScoreError> {
-    let batch = x_0.dims()[0];
-    let (x_0, mean) = (read(x_0)?, read(mean)?);
-    let dimensions = x_0.len() / batch;
-    let examples = x_0.chunks(dimensions).zip(mean.chunks(dimensions));
-    Ok(examples
-        .map(|(x_0, mean)| {
-            let logarithms = x_0
-                .iter()
-                .zip(mean)
-                .map(|(&x, &mean)| log_probability_of_level(x, mean, sigma));
-            bits(-logarithms.sum::<f64>() / dimensions as f64)
-        })
-        .collect())
 }
 
 /// Half the distance between two of the 256 levels of [−1, 1].
@@ -296,6 +385,15 @@ mod tests {
         Chain::new(NoiseSchedule::new(&schedule, num_train_timesteps).unwrap())
     }
 
+    fn generators(seed: u64, examples: usize) -> Vec<ChaCha8Rng> {
+        let generator = |stream| {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            rng.set_stream(stream);
+            rng
+        };
+        (0..examples as u64).map(generator).collect()
+    }
+
     fn density(x: f64, mean: f64, variance: f64) -> f64 {
         let z = (x - mean).powi(2) / variance;
         (-0.5 * z).exp() / (2.0 * std::f64::consts::PI * variance).sqrt()
@@ -350,7 +448,7 @@ mod tests {
                 let values @ [x_0, predicted, noise] = [0.4, -0.3, 0.7];
                 let expected = bits(divergence_by_integration(&chain, t, values, variance));
                 let found = bound(&chain, variance)
-                    .term(column(vec![x_0]), column(vec![noise]), t, |_| {
+                    .transitions(column(vec![x_0]), column(vec![noise]), &[t], |_| {
                         column(vec![predicted])
                     })
                     .unwrap();
@@ -460,10 +558,10 @@ mod tests {
             let expected =
                 bits(0.5 * posterior.x_0_coefficient.powi(2) * left / posterior.variance);
             let found = [1.0, -1.0].map(|sign| {
-                let terms = bound.term(
+                let terms = bound.transitions(
                     column(data.levels.clone()),
                     column(vec![sign; 256]),
-                    t,
+                    &[t; 256],
                     |x_t| x_t.mul_scalar(GaussianData::gain(alpha_cumprod)),
                 );
                 data.mean(&terms.unwrap())
@@ -495,11 +593,12 @@ mod tests {
                 prediction_type,
                 ..bound(&chain, ReverseVariance::Small)
             };
-            let predict = |x_t: Tensor<2>, t: usize| {
-                let x_0 = x_t
-                    .clone()
-                    .mul_scalar(GaussianData::gain(alphas_cumprod[t]));
-                let marginal = chain.marginal(&[t]);
+            let predict = |x_t: Tensor<2>, timesteps: &[usize]| {
+                let gains = timesteps
+                    .iter()
+                    .map(|&t| GaussianData::gain(alphas_cumprod[t]));
+                let x_0 = x_t.clone() * column(gains.collect());
+                let marginal = chain.marginal(timesteps);
                 match prediction_type {
                     PredictionType::Sample => x_0,
                     PredictionType::Epsilon => marginal.epsilon_from_x_0(x_t, x_0),
@@ -508,14 +607,14 @@ mod tests {
             };
             let count = DRAWS * data.levels.len();
             let noise_rng = &mut ChaCha8Rng::seed_from_u64(4);
-            let noise = |_| {
+            let noise = || {
                 let normal = StandardNormal.sample_iter(&mut *noise_rng);
                 column(normal.take(count).collect())
             };
-            let rng = &mut ChaCha8Rng::seed_from_u64(3);
+            let rngs = &mut generators(3, count);
             let x_0 = column(data.levels.repeat(DRAWS));
             let parts = bound
-                .bits_per_dimension(x_0, 1000, rng, noise, predict)
+                .bits_per_dimension(x_0, 1000, rngs, noise, predict)
                 .unwrap();
             let whole: Vec<f64> = parts.iter().map(BitsPerDimension::total).collect();
             let draws = whole.chunks(data.levels.len());
@@ -530,11 +629,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn stretches_hold_every_timestep_once(last in 0_usize..5000, count in 0_usize..6000) {
-            let stretches: Vec<Range<usize>> = stretches(last, count).collect();
-            prop_assert_eq!(stretches.len(), count.max(1).min(last));
-            prop_assert!(stretches.iter().all(|stretch| !stretch.is_empty()));
-            let all: Vec<usize> = stretches.into_iter().flatten().collect();
+        fn strata_hold_every_timestep_once(last in 0_usize..5000, count in 0_usize..6000) {
+            let strata: Vec<Range<usize>> = strata(last, count).collect();
+            prop_assert_eq!(strata.len(), count.max(1).min(last));
+            prop_assert!(strata.iter().all(|stratum| !stratum.is_empty()));
+            let all: Vec<usize> = strata.into_iter().flatten().collect();
             prop_assert_eq!(all, Vec::from_iter(1..=last));
         }
     }
@@ -545,14 +644,13 @@ mod tests {
         let chain = chain(40);
         let bound = bound(&chain, ReverseVariance::Large);
         let estimate = |timesteps: usize, seed: u64| {
-            let rng = &mut ChaCha8Rng::seed_from_u64(seed);
             bound
                 .bits_per_dimension(
                     column(vec![0.2]),
                     timesteps,
-                    rng,
-                    |_| column(vec![0.5]),
-                    |x_t, t| x_t.mul_scalar(0.5 + t as f64 / 80.0),
+                    &mut generators(seed, 1),
+                    || column(vec![0.5]),
+                    |x_t, t| x_t.mul_scalar(0.5 + t[0] as f64 / 80.0),
                 )
                 .unwrap()[0]
                 .total()
@@ -580,7 +678,7 @@ mod tests {
         let term = |bound: &VariationalBound<'_>, predicted: f64| {
             let noise = column(vec![0.1]);
             bound
-                .term(column(vec![1.0]), noise, 5, |_| column(vec![predicted]))
+                .transitions(column(vec![1.0]), noise, &[5], |_| column(vec![predicted]))
                 .unwrap()[0]
         };
         assert_eq!(term(&clamped, 3.0), term(&clamped, 1.0));
@@ -588,10 +686,39 @@ mod tests {
         let none = clamped.bits_per_dimension(
             column(vec![1.0]),
             0,
-            &mut ChaCha8Rng::seed_from_u64(0),
-            |_| column(vec![0.0]),
+            &mut generators(0, 1),
+            || column(vec![0.0]),
             |x, _| x,
         );
         assert!(matches!(none, Err(ScoreError::Zero { .. })));
+    }
+
+    /// Six examples at once or one by one, some of them equal: the same bound for each, and equal examples
+    /// differ by their timesteps.
+    #[test]
+    fn an_example_has_timesteps_of_its_own() {
+        let chain = chain(40);
+        let bound = bound(&chain, ReverseVariance::Small);
+        let values = [0.2, 0.2, 0.2, -0.7, 0.2, 0.9];
+        let of = |values: &[f64], rngs: &mut [ChaCha8Rng]| {
+            let shift = |x_t: Tensor<2>, timesteps: &[usize]| {
+                let gains = timesteps.iter().map(|&t| 0.5 + t as f64 / 80.0);
+                x_t * column(gains.collect())
+            };
+            let noise = || column(vec![0.5; values.len()]);
+            bound
+                .bits_per_dimension(column(values.to_vec()), 5, rngs, noise, shift)
+                .unwrap()
+        };
+        let together = of(&values, &mut generators(7, 6));
+        let alone: Vec<BitsPerDimension> = generators(7, 6)
+            .chunks_mut(1)
+            .zip(values)
+            .flat_map(|(rng, value)| of(&[value], rng))
+            .collect();
+        assert_eq!(together, alone);
+        assert_eq!(together[0].decoder, together[1].decoder);
+        assert_ne!(together[0].transitions, together[1].transitions);
+        assert_ne!(together[1].transitions, together[2].transitions);
     }
 }

@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use crate::Features;
+use crate::features::Features;
 
 /// Sums kept apart, so that they fit the registers of a processor.
 const LANES: usize = 16;

@@ -7,7 +7,7 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::ScoreError;
+use crate::error::ScoreError;
 use crate::features::{Features, check_pair};
 use crate::neighbours::{squared_distance, squared_radii};
 
@@ -22,6 +22,17 @@ pub struct PrecisionRecall {
 
 /// Precision and recall with balls that reach to the `k`-th neighbour, 3 in the paper. The two sets
 /// should be equally large: balls grow smaller with the number of samples.
+///
+/// ```
+/// use evaluation::{Features, precision_recall};
+///
+/// let real = Features::new(vec![0.0, 1.0, 2.0, 3.0], 1)?;
+/// let generated = Features::new(vec![0.5, 0.6, 9.0, 9.1], 1)?;
+/// let found = precision_recall(&real, &generated, 1)?;
+/// // Two of the four lie among the real ones; none of the real ones lies among the generated.
+/// assert_eq!((found.precision, found.recall), (0.5, 0.0));
+/// # Ok::<(), evaluation::ScoreError>(())
+/// ```
 ///
 /// # Errors
 ///

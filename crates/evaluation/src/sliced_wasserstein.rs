@@ -1,5 +1,5 @@
-//! How far apart two sets of images are, as laws, without a network: the sliced Wasserstein distance (Rabin
-//! et al. 2012).
+//! How far apart two sets of images are, as distributions, without a network: the sliced Wasserstein
+//! distance (Rabin et al. 2012).
 //!
 //! On a line the Wasserstein-2 distance of two samples of equal size is the root of the mean squared
 //! difference between their sorted values. Here it is taken along many directions:
@@ -8,15 +8,26 @@
 //! SW₂² = mean over directions d and ranks i of (⟨a, d⟩₍ᵢ₎ − ⟨b, d⟩₍ᵢ₎)²,  |d| = 1
 //! ```
 //!
-//! Two samples of one law are not at 0; their distance is the floor that others are to be read against.
+//! Two samples of one distribution are not at 0; their distance is the floor that others are to be read against.
 
 use rayon::prelude::*;
 
-use crate::ScoreError;
+use crate::error::ScoreError;
 use crate::features::{Features, check_pair, check_widths};
 
 /// The distance between two sets of as many samples along `directions`, a row each of any length: random
 /// ones, and the same for all distances that are to be compared.
+///
+/// ```
+/// use evaluation::{Features, sliced_wasserstein};
+///
+/// let first = Features::new(vec![0.0, 0.0, 1.0, 0.0], 2)?;
+/// let second = Features::new(vec![4.0, 0.0, 3.0, 0.0], 2)?;
+/// let axes = Features::new(vec![1.0, 0.0, 0.0, 1.0], 2)?;
+/// // Three apart along one axis, equal along the other.
+/// assert_eq!(sliced_wasserstein(&first, &second, &axes)?, f64::sqrt(9.0 / 2.0));
+/// # Ok::<(), evaluation::ScoreError>(())
+/// ```
 ///
 /// # Errors
 ///
@@ -91,7 +102,7 @@ mod tests {
     /// Along each direction N(0, 1) scaled by 3 is 2 away from itself, and moved by m in every number it
     /// is ⟨m, d⟩ away, of mean square |m|² / WIDTH.
     #[test]
-    fn of_known_laws() {
+    fn of_known_distributions() {
         let directions = normal(9, 512, 1.0, 0.0);
         let distance = |a: &Features, b: &Features| sliced_wasserstein(a, b, &directions).unwrap();
         let a = normal(0, 4000, 1.0, 0.0);

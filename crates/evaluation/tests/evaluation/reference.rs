@@ -1,8 +1,6 @@
 //! Scores of features against torchmetrics and torch-fidelity, whose numbers are those of
 //! `scripts/reference/scores_golden.py`.
 
-#![allow(clippy::unwrap_used)]
-
 use evaluation::{FeatureStatistics, Features, frechet_distance, precision_recall, squared_mmd};
 use safetensors::SafeTensors;
 

@@ -1,0 +1,5 @@
+//! Scores against numbers of independent implementations.
+
+#![allow(clippy::unwrap_used)]
+
+mod reference;
