@@ -323,6 +323,9 @@ pub struct EvaluateArgs {
     /// around the working folder].
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Print what scores.json holds in place of the table.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Whose features are scored.

@@ -150,8 +150,14 @@ impl<'a> Training<'a> {
     ) -> Result<Self> {
         let device = device.clone().without_autodiff();
         let cache = FeatureCache::beside(folder.path());
-        let evaluator = Evaluator::new(&config.evaluation, &splits, &cache, &device)
-            .context("cannot measure the scores that evaluation.every asks for")?;
+        let evaluator = Evaluator::new(
+            &config.evaluation,
+            &splits,
+            &cache,
+            config.data.flip,
+            &device,
+        )
+        .context("cannot measure the scores that evaluation.every asks for")?;
         let mut learner = new_learner(config, &device)?;
         let mut counters = Counters::default();
         if let Some(checkpoint) = checkpoint {
@@ -310,7 +316,7 @@ impl<'a> Training<'a> {
         )
     }
 
-    /// Measures the held-out loss and, if `is_scored` and scores are asked for, the FID; then writes a
+    /// Measures the held-out loss and, if `is_scored` and scores are asked for, those; then writes a
     /// checkpoint.
     fn save(&mut self, is_scored: bool) -> Result<()> {
         let loss = held_out_loss(
@@ -322,15 +328,18 @@ impl<'a> Training<'a> {
             Streams::new(self.config.seed),
             &self.device,
         )?;
-        self.counters.fid = match &self.evaluator {
-            Some(evaluator) if is_scored => Some(evaluator.fid(
-                &self.model()?,
+        let is_scored = is_scored && self.evaluator.is_some();
+        let model = is_scored.then(|| self.model()).transpose()?;
+        let scores = match (&mut self.evaluator, model) {
+            (Some(evaluator), Some(model)) => Some(evaluator.scores(
+                &model,
                 &self.config.sampling.options,
                 self.config.seed,
                 self.config.training.batch_size,
             )?),
             _ => None,
         };
+        self.counters.fid = scores.map(|scores| scores.fid);
         self.counters.seconds = self.seconds();
         self.counters.held_out_loss = Some(loss.mean);
         self.metrics
@@ -341,6 +350,7 @@ impl<'a> Training<'a> {
                 held_out_loss: Some(loss.mean),
                 held_out_loss_by_timestep: Some(loss.by_timestep),
                 fid: self.counters.fid,
+                nearer_than_real: scores.map(|scores| scores.nearer_than_real),
                 ..Record::default()
             })
             .context("cannot write the metrics")?;
@@ -360,9 +370,10 @@ impl<'a> Training<'a> {
             "step {}: held-out loss {:.4}{}, saved {}",
             self.counters.step,
             loss.mean,
-            self.counters
-                .fid
-                .map_or(String::new(), |fid| format!(", FID {fid:.4}")),
+            scores.map_or(String::new(), |scores| {
+                let nearer = scores.nearer_than_real;
+                format!(", FID {:.4}, nearer than real {nearer:.3}", scores.fid)
+            }),
             folder.display()
         );
         if let Err(error) = curves::loss_curve(self.metrics.records(), &self.folder.loss_curve()) {

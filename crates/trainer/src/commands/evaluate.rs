@@ -3,12 +3,12 @@
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor};
 use datasets::Split;
-use denoising::SamplingOptions;
+use denoising::{HeunOptions, SamplingOptions, X0Clipping};
 use evaluation::Neighbour;
 use image::DynamicImage;
 use inception::Resize;
 use serde::Serialize;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::cli::{EvaluateArgs, FeatureKind, InceptionResize};
 use crate::commands::opened::{Opened, at_least, open_images};
@@ -38,7 +38,8 @@ struct Report<'a> {
     /// The checkpoint, and the steps that it had been trained for.
     checkpoint: String,
     step: u64,
-    /// How the images were drawn.
+    /// How the images were sampled, in a line and key by key.
+    sampler: &'a str,
     sampling: &'a SamplingOptions,
     seed: u64,
     /// The share of test images whose class the feature network sees.
@@ -56,6 +57,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         device_name,
     } = open_images(&args.model)?;
     let (training, test) = splits(checkpoint.config(), args)?;
+    let flip = checkpoint.config().data.flip;
     let names = &checkpoint.config().found.class_names;
     let asked = match &args.class {
         Some(text) => Some(parse_classes(text, model.null_label, names)?),
@@ -70,17 +72,8 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     // What classifies knows all classes; what is compared with are the images of those that are asked for.
     let training = training.of_classes(asked.as_deref());
     let test = test.of_classes(asked.as_deref());
-    for (split, set) in [("training", &training), ("held-out", &test)] {
-        if asked.is_some() && set.len() <= args.neighbours {
-            bail!(Usage(format!(
-                "--class: there are {} {split} images of these classes to compare with, and --neighbours \
-                 {} needs more",
-                set.len(),
-                args.neighbours
-            )));
-        }
-    }
-    let reference = Reference::new(&cache, network, &training, &test)?;
+    check_splits(args, training.len(), test.len())?;
+    let reference = Reference::new(&cache, network, &training, &test, flip)?;
     let accuracy = reference.accuracy()?;
 
     let classes = if args.unconditional {
@@ -106,7 +99,9 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         edit: None,
     };
     let bar = progress::bar(
-        args.count.div_ceil(args.model.batch_size) * steps,
+        args.count
+            .div_ceil(args.model.batch_size)
+            .saturating_mul(steps),
         "denoising",
     );
     let images = model.sample(&request, |_, _| {
@@ -115,73 +110,131 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     })?;
     bar.finish_and_clear();
 
-    let sampler = describe(&sampling, args)?;
+    let classes_known = model.null_label.is_some();
+    let sampler = format!(
+        "{}, {}",
+        describe(&sampling, classes_known && !args.unconditional)?,
+        classes_asked(args, classes_known)
+    );
+    let generated = ImageSet::generated(images, &classes, training.num_classes())?;
     let Scored {
         mut scores,
         neighbours,
-    } = reference.scores(&images, &classes, &sampler, args.neighbours)?;
+    } = reference.scores(&generated, &sampler, args.neighbours)?;
     if args.likelihood_images > 0 {
         let options = LikelihoodOptions {
             images: args.likelihood_images,
             timesteps: args.likelihood_timesteps,
             batch_size: args.model.batch_size,
             variance: sampling.ddpm_variance,
+            unconditional: args.unconditional,
         };
-        let batches = args.likelihood_images.div_ceil(args.model.batch_size);
-        let bar = progress::bar(batches * args.likelihood_timesteps, "bits per dimension");
+        let bar = progress::bar(options.calls(&model, test.len()), "bits per dimension");
         scores.extend(likelihood(&model, &test, options, || bar.inc(1))?);
         bar.finish_and_clear();
     }
 
-    println!(
-        "{} at step {}, drawn by {sampler}",
-        checkpoint.folder().display(),
-        checkpoint.counters().step
-    );
-    let right = accuracy.map_or(String::new(), |accuracy| {
-        format!(
-            ", which sees {:.2} % of the test images right",
-            100.0 * accuracy
-        )
-    });
-    println!("features of {}{right}", reference.network_name());
-    print!("{}", table(&scores));
-    println!("(real: test images scored in place of generated ones)");
-
-    let report = Report {
+    let report = serde_json::to_string_pretty(&Report {
         program_version: env!("CARGO_PKG_VERSION"),
         checkpoint: checkpoint.folder().display().to_string(),
         step: checkpoint.counters().step,
+        sampler: &sampler,
         sampling: &sampling,
         seed: args.model.seed,
         feature_network_accuracy: accuracy,
         scores: &scores,
-    };
+    })?;
+    if args.json {
+        println!("{report}");
+    } else {
+        println!(
+            "{} at step {}, sampled by {sampler}",
+            checkpoint.folder().display(),
+            checkpoint.counters().step
+        );
+        let right = accuracy.map_or(String::new(), |accuracy| {
+            format!(
+                ", which sees {:.2} % of the test images right",
+                100.0 * accuracy
+            )
+        });
+        println!("features of {}{right}", reference.network_name());
+        print!("{}", table(&scores));
+    }
+
     let path = args.model.run.join("scores.json");
-    atomic_file::write(&path, &serde_json::to_vec_pretty(&report)?)
+    atomic_file::write(&path, report.as_bytes())
         .with_context(|| format!("cannot write {}", path.display()))?;
-    println!("wrote {}", path.display());
-    let path = args.model.run.join("nearest.png");
-    pictures::save_png(&nearest_pairs(images, &training, &neighbours)?, &path)?;
-    println!("wrote {}", path.display());
+    let pairs = args.model.run.join("nearest.png");
+    pictures::save_png(&nearest_pairs(&generated, &training, &neighbours)?, &pairs)?;
+    for path in [path, pairs] {
+        if args.json {
+            info!("wrote {}", path.display());
+        } else {
+            println!("wrote {}", path.display());
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is enough to compare with, before anything is sampled. Where only the test split is too
+/// small, a warning says which figures of real images are left out or are of fewer images.
+fn check_splits(args: &EvaluateArgs, training: usize, test: usize) -> Result<()> {
+    let (count, neighbours) = (args.count, args.neighbours);
+    let of_classes = match &args.class {
+        Some(classes) => format!(" of class {classes}"),
+        None => String::new(),
+    };
+    if training <= neighbours || training < 2 {
+        bail!(Usage(format!(
+            "there are {training} training images{of_classes} to compare with, and --neighbours {neighbours} \
+             needs {} or more",
+            neighbours.saturating_add(1).max(2)
+        )));
+    }
+    if test == 0 {
+        bail!(Usage(format!(
+            "there is no held-out image{of_classes} to compare with"
+        )));
+    }
+    if test < count {
+        warn!(
+            "the column `real` is of {test} images, all that are held out{of_classes}, where {count} are \
+             sampled: fewer images have a higher FID, so hold --count {test} against it"
+        );
+    }
+    if test <= neighbours || test < 2 {
+        warn!(
+            "the column `real` is left out for scores that need more than {test} held-out images: \
+             --neighbours {neighbours} needs {}",
+            neighbours.saturating_add(1).max(2)
+        );
+    }
     Ok(())
 }
 
 /// The generated images that come nearest to training images, the nearest first, and below each the
 /// training image: whoever memorises is seen here first.
 fn nearest_pairs(
-    images: Tensor<4>,
+    generated: &ImageSet,
     training: &ImageSet,
     neighbours: &[Neighbour],
 ) -> Result<DynamicImage> {
     let mut order: Vec<usize> = (0..neighbours.len()).collect();
     order.sort_by(|&a, &b| neighbours[a].distance.total_cmp(&neighbours[b].distance));
     order.truncate(PAIRS);
-    let device = images.device();
-    let rows: Vec<i64> = order.iter().map(|&index| index as i64).collect();
-    let generated = images.select(0, Tensor::from_data(rows.as_slice(), &device));
-    let nearest: Vec<usize> = order.iter().map(|&index| neighbours[index].index).collect();
-    let both = Tensor::cat(vec![generated, training.batch(&nearest, &device)], 0);
+    let device = Device::flex();
+    let nearest = order.iter().map(|&index| {
+        let place = neighbours[index].index;
+        let image = training.subset(&[place % training.len()]);
+        if place < training.len() {
+            image.batch(&[0], &device)
+        } else {
+            image.mirrored().batch(&[0], &device)
+        }
+    });
+    let both = [generated.batch(&order, &device)];
+    let both = Tensor::cat(both.into_iter().chain(nearest).collect(), 0);
     grid::grid(&pictures::from_tensor(both)?, order.len())
 }
 
@@ -268,18 +321,136 @@ fn network(
     }
 }
 
-/// The settings of a sampler in one line, those that its figures depend on.
-fn describe(sampling: &SamplingOptions, args: &EvaluateArgs) -> Result<String> {
-    let spacing = serde_json::to_value(sampling.timestep_spacing)?;
-    let spacing = spacing.as_str().unwrap_or_default();
-    let guidance = sampling.guidance_scale;
-    let classes = match &args.class {
-        _ if args.unconditional => "unconditional".to_owned(),
-        Some(classes) => format!("guidance {guidance}, of class {classes}"),
-        None => format!("guidance {guidance}"),
-    };
-    Ok(format!(
-        "{}, {} steps, {spacing}, eta {}, {classes}",
-        sampling.sampler, sampling.num_inference_steps, sampling.eta
-    ))
+/// The settings of a sampler in one line: all that the images depend on beside the network, the seed and the
+/// classes.
+fn describe(sampling: &SamplingOptions, guided: bool) -> Result<String> {
+    // By name, so that a new option cannot be forgotten here.
+    let SamplingOptions {
+        sampler,
+        num_inference_steps,
+        timestep_spacing,
+        clipping,
+        eta,
+        ddpm_variance,
+        heun,
+        guidance_scale,
+        guidance_interval,
+        guidance_rescale,
+    } = sampling;
+    let mut parts = vec![
+        sampler.to_string(),
+        format!("{num_inference_steps} steps"),
+        name_of(timestep_spacing)?,
+    ];
+    parts.push(match clipping {
+        X0Clipping::None => "no clipping".to_owned(),
+        X0Clipping::Clamp { range } => format!("clamped to {range}"),
+        X0Clipping::DynamicThreshold { ratio, max } => {
+            format!("dynamic threshold {ratio} to {max}")
+        }
+    });
+    for option in sampler.options() {
+        parts.push(match *option {
+            "eta" => format!("eta {eta}"),
+            "ddpm_variance" => format!("variance {}", name_of(ddpm_variance)?),
+            "heun" => {
+                let HeunOptions {
+                    s_churn,
+                    s_tmin,
+                    s_tmax,
+                    s_noise,
+                } = heun;
+                format!("churn {s_churn} from {s_tmin} to {s_tmax}, noise {s_noise}")
+            }
+            other => bail!("the option {other} of {sampler} is described nowhere"),
+        });
+    }
+    if guided {
+        parts.push(format!("guidance {guidance_scale}"));
+        if let Some([first, last]) = guidance_interval {
+            parts.push(format!("guided from timestep {first} to {last}"));
+        }
+        if *guidance_rescale != 0.0 {
+            parts.push(format!("rescale {guidance_rescale}"));
+        }
+    }
+    Ok(parts.join(", "))
+}
+
+/// The name of a choice, as in configurations.
+fn name_of(choice: impl Serialize) -> Result<String> {
+    let value = serde_json::to_value(choice)?;
+    Ok(value.as_str().unwrap_or_default().to_owned())
+}
+
+/// Which classes were asked for.
+fn classes_asked(args: &EvaluateArgs, classes_known: bool) -> String {
+    match &args.class {
+        Some(classes) => format!("of class {classes}"),
+        None if args.unconditional || !classes_known => "unconditional".to_owned(),
+        None => "of all classes".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use denoising::SamplerKind;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// Whatever changes the images of some sampler changes what is said of them.
+    #[test]
+    fn every_option_is_described() {
+        let changes = [
+            ("sampler", json!("heun")),
+            ("num_inference_steps", json!(7)),
+            ("timestep_spacing", json!("karras")),
+            ("clipping", json!({"kind": "none"})),
+            ("clipping", json!({"kind": "clamp", "range": 2.0})),
+            (
+                "clipping",
+                json!({"kind": "dynamic-threshold", "ratio": 0.9}),
+            ),
+            ("eta", json!(0.5)),
+            ("ddpm_variance", json!("fixed-large")),
+            ("heun", json!({"s_churn": 3.0})),
+            ("heun", json!({"s_tmin": 0.1})),
+            ("heun", json!({"s_tmax": 9.0})),
+            ("heun", json!({"s_noise": 1.1})),
+            ("guidance_scale", json!(2.0)),
+            ("guidance_interval", json!([100.0, 600.0])),
+            ("guidance_rescale", json!(0.7)),
+        ];
+        let keys: Vec<&str> = changes.iter().map(|(key, _)| *key).collect();
+        let plain = serde_json::to_value(SamplingOptions::default()).unwrap();
+        for key in plain.as_object().unwrap().keys() {
+            assert!(keys.contains(&key.as_str()), "{key}");
+        }
+        let described = |kind: SamplerKind, change: Option<(&str, &Value)>| {
+            let mut options = json!({"sampler": kind});
+            if let Some((key, value)) = change {
+                options[key] = value.clone();
+            }
+            describe(&serde_json::from_value(options).unwrap(), true).unwrap()
+        };
+        for (key, value) in &changes {
+            let told = SamplerKind::ALL
+                .iter()
+                .filter(|kind| described(**kind, None) != described(**kind, Some((key, value))));
+            let told: Vec<&SamplerKind> = told.collect();
+            match *key {
+                "eta" | "ddpm_variance" | "heun" => assert_eq!(told.len(), 1, "{key} {value}"),
+                "sampler" => assert_eq!(told.len(), SamplerKind::ALL.len() - 1),
+                _ => assert_eq!(told.len(), SamplerKind::ALL.len(), "{key} {value}"),
+            }
+        }
+        let text = described(SamplerKind::Ddpm, Some(("guidance_rescale", &json!(0.7))));
+        assert_eq!(
+            text,
+            "ddpm, 50 steps, trailing, clamped to 1, variance fixed-small, guidance 1, rescale 0.7"
+        );
+    }
 }

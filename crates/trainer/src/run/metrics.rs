@@ -63,10 +63,14 @@ pub struct Record {
     /// FID of images drawn by the averaged weights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fid: Option<f64>,
+    /// The chance that such an image is nearer to a training image than a held-out one is: above ½ they are
+    /// copies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nearer_than_real: Option<f64>,
 }
 
 const CSV_HEADER: &str = "step,epoch,seconds,loss,learning_rate,grad_norm,images_per_second,\
-                          held_out_loss,held_out_loss_by_timestep,fid\n";
+                          held_out_loss,held_out_loss_by_timestep,fid,nearer_than_real\n";
 
 impl Record {
     fn to_jsonl(&self) -> io::Result<String> {
@@ -82,7 +86,7 @@ impl Record {
             .unwrap_or_default();
         let by_timestep: Vec<String> = by_timestep.iter().map(f64::to_string).collect();
         format!(
-            "{},{},{},{},{},{},{},{},{},{}\n",
+            "{},{},{},{},{},{},{},{},{},{},{}\n",
             self.step,
             self.epoch,
             self.seconds,
@@ -92,7 +96,8 @@ impl Record {
             number(self.images_per_second),
             number(self.held_out_loss),
             by_timestep.join(" "),
-            number(self.fid)
+            number(self.fid),
+            number(self.nearer_than_real)
         )
     }
 }

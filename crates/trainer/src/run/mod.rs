@@ -6,3 +6,4 @@ pub mod checkpoint;
 pub mod curves;
 pub mod folder;
 pub mod metrics;
+pub mod read;

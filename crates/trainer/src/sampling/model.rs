@@ -167,6 +167,22 @@ impl Model {
         let [conditional, unconditional] = halves(predictions);
         guidance.combine(conditional, unconditional)
     }
+
+    /// The network's prediction for a batch in which each example has a timestep of its own, without
+    /// guidance.
+    pub fn predict_each(
+        &self,
+        x_t: Tensor<4>,
+        timesteps: &[usize],
+        classes: &[Option<usize>],
+    ) -> Tensor<4> {
+        let condition = match self.null_label {
+            None => Condition::none(),
+            Some(num_classes) => Condition::classes(classes.to_vec(), num_classes),
+        };
+        let timesteps: Vec<f64> = timesteps.iter().map(|&t| t as f64).collect();
+        self.network.forward(x_t, &timesteps, &condition)
+    }
 }
 
 fn halves(tensor: Tensor<4>) -> [Tensor<4>; 2] {

@@ -1,9 +1,10 @@
 //! The trained classifier, and the features of data sets, kept in a folder from one evaluation to the
-//! next. A file is named by the content of all that it was made of, so a stale one is never taken; one
-//! that is damaged is made anew.
+//! next. A file is named by the content of all that it was made of, so a stale one is never taken, and
+//! holds the SHA-256 of its own tensors; one that is damaged is made anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -14,7 +15,7 @@ use sha2::{Digest, Sha256};
 use tracing::{info, warn};
 
 use crate::progress;
-use crate::run::atomic_file;
+use crate::run::{atomic_file, read};
 use crate::scoring::classifier::{self, Classifier};
 use crate::scoring::features::FeatureNetwork;
 use crate::scoring::image_set::ImageSet;
@@ -30,6 +31,13 @@ const PIECE: usize = 5000;
 
 /// The tensor of a file of features.
 const TENSOR: &str = "features";
+
+/// What a file's metadata calls the digest of its tensors.
+const DIGEST: &str = "sha256";
+
+/// The most bytes of a file that is read: two of its pieces of the widest features, and classifiers are
+/// smaller.
+const MOST_BYTES: u64 = 1 << 27;
 
 impl FeatureCache {
     /// The cache in `folder`, which is made when something is written.
@@ -62,6 +70,7 @@ impl FeatureCache {
         let kept = read_kept(&path, |bytes| {
             Ok(weights::from_safetensors(untrained(), bytes)?)
         });
+        let is_kept = kept.is_some();
         let classifier = match kept {
             Some(classifier) => classifier,
             None => {
@@ -73,7 +82,7 @@ impl FeatureCache {
                 Classifier::train(set, steps, device)?
             }
         };
-        if !path.exists() {
+        if !is_kept {
             write(
                 &path,
                 &weights::to_safetensors(&classifier, &BTreeMap::new())?,
@@ -123,11 +132,15 @@ impl FeatureCache {
 /// What a file holds; `None` where there is no such file. One that cannot be used is removed, so that
 /// another takes its place.
 fn read_kept<T>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T>) -> Option<T> {
-    if !path.exists() {
-        return None;
-    }
-    let read = fs::read(path).context("cannot read it");
-    match read.and_then(|bytes| parse(&bytes)) {
+    let read = match read::read(path, MOST_BYTES) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return None,
+        read => read.context("cannot read it"),
+    };
+    let parsed = read.and_then(|bytes| {
+        check_digest(&bytes)?;
+        parse(&bytes)
+    });
+    match parsed {
         Ok(kept) => Some(kept),
         Err(error) => {
             warn!(
@@ -141,8 +154,42 @@ fn read_kept<T>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T>) -> Option<T
     }
 }
 
+/// Writes a safetensors file with the digest of its tensors in it.
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    atomic_file::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+    let file = SafeTensors::deserialize(bytes)?;
+    let digest = digest_of_tensors(&file);
+    let metadata = HashMap::from([(DIGEST.to_owned(), digest)]);
+    let bytes = safetensors::serialize(file.iter(), Some(metadata))?;
+    atomic_file::write(path, &bytes).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn check_digest(bytes: &[u8]) -> Result<()> {
+    let file = SafeTensors::deserialize(bytes).context("it is damaged or cut short")?;
+    let (_, header) = SafeTensors::read_metadata(bytes)?;
+    let metadata = header.metadata().as_ref();
+    let expected = metadata.and_then(|metadata| metadata.get(DIGEST));
+    let expected = expected.context("it holds no checksum")?;
+    ensure!(
+        *expected == digest_of_tensors(&file),
+        "its checksum is not that of what it holds: it is damaged"
+    );
+    Ok(())
+}
+
+/// SHA-256 of names, types, shapes and values of all tensors.
+fn digest_of_tensors(file: &SafeTensors<'_>) -> String {
+    let mut tensors: Vec<_> = file.iter().collect();
+    tensors.sort_by_key(|(name, _)| *name);
+    let mut digest = Sha256::new();
+    for (name, tensor) in tensors {
+        digest.update(format!(
+            "{name:?} {:?} {:?} ",
+            tensor.dtype(),
+            tensor.shape()
+        ));
+        digest.update(tensor.data());
+    }
+    hex(&digest.finalize())
 }
 
 fn write_features(path: &Path, features: &Features) -> Result<()> {
@@ -210,5 +257,46 @@ mod tests {
             PIECE
         );
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    /// A flipped bit anywhere in a file, a file of before there were checksums, a folder: what is kept is
+    /// never taken for something else.
+    #[test]
+    fn what_is_damaged_is_made_anew() {
+        let device = Device::flex();
+        let network = FeatureNetwork::classifier(Classifier::new(1, 2, &device), &device).unwrap();
+        let set = stripes(3);
+        let folder = tempfile::tempdir().unwrap();
+        let cache = FeatureCache::new(folder.path().to_owned());
+        let features = cache.features(&network, &set).unwrap();
+        let path = fs::read_dir(folder.path()).unwrap().next().unwrap();
+        let path = path.unwrap().path();
+        let whole = fs::read(&path).unwrap();
+        for byte in (0..whole.len()).step_by(7).chain([whole.len() - 1]) {
+            let mut damaged = whole.clone();
+            damaged[byte] ^= 1;
+            fs::write(&path, damaged).unwrap();
+            assert_eq!(cache.features(&network, &set).unwrap(), features, "{byte}");
+        }
+        fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+        assert_eq!(cache.features(&network, &set).unwrap(), features);
+
+        let file = SafeTensors::deserialize(&whole).unwrap();
+        fs::write(&path, safetensors::serialize(file.iter(), None).unwrap()).unwrap();
+        assert!(read_kept(&path, |_| Ok(())).is_none());
+        assert!(!path.exists());
+        assert_eq!(cache.features(&network, &set).unwrap(), features);
+        assert_eq!(fs::read(&path).unwrap(), whole);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_in_place_of_a_file_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        assert!(read_kept(&pipe, |_| Ok(())).is_none());
+        assert!(!pipe.exists());
     }
 }

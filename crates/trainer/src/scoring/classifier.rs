@@ -262,9 +262,12 @@ mod tests {
         assert_eq!(right, 131);
         let again = all().unwrap();
         assert_eq!(features, again);
-        let indices: Vec<usize> = (0..131).collect();
-        let images = unseen.batch(&indices, &device);
-        assert_eq!(train().of_images(&images).unwrap(), again);
+        assert_eq!(train().of_all(&unseen).unwrap(), again);
+        // Generated images are seen as what is written of them.
+        let near = |index: usize| unseen.batch(&[index], &device).mul_scalar(1.001);
+        let near = Tensor::cat((0..131).map(near).collect(), 0);
+        let near = ImageSet::generated(near, unseen.labels(), 2).unwrap();
+        assert_eq!(train().of_all(&near).unwrap(), again);
     }
 
     #[test]

@@ -1,11 +1,13 @@
-//! The score of a run in training: now and then images are drawn and their FID is measured, so that the
-//! best checkpoint can be told by what it draws.
+//! The scores of a run in training: now and then images are sampled. Their FID tells the best checkpoint, and
+//! how near they come to training images tells when the network begins to repeat them.
 
 use anyhow::Result;
 use burn::tensor::Device;
 use datasets::Splits;
 use denoising::SamplingOptions;
+use evaluation::{NearestTraining, Neighbour};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 use training::InvalidValue;
 
 use crate::kinds::Dataset;
@@ -45,16 +47,36 @@ impl EvaluationConfig {
     }
 }
 
-/// Measures the FID of a network that learns, on the features of the program's own classifier.
+/// Above this [`NearestTraining::z`] images are nearer to training images than held-out ones are, and it is no
+/// chance (Meehan, Chaudhuri and Dasgupta 2020, section 3.1).
+///
+/// [`NearestTraining::z`]: evaluation::NearestTraining::z
+const MOST_Z: f64 = 5.0;
+
+/// What is measured of images sampled during training.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TrainingScores {
+    /// The FID on the features of the program's own classifier.
+    pub fid: f64,
+    /// The chance that a generated image is nearer to a training image than a held-out one is.
+    pub nearer_than_real: f64,
+}
+
+/// Measures a network that learns, on the features of the program's own classifier.
 #[derive(Debug)]
 pub struct Evaluator {
     reference: Reference,
+    /// How near held-out images come to training images.
+    held_out: Vec<Neighbour>,
+    num_classes: usize,
+    /// Whether the images that were measured last were copies.
+    copies: bool,
     config: EvaluationConfig,
 }
 
 impl Evaluator {
-    /// What measures the scores that `config` asks for, if it does. The classifier is trained now, unless
-    /// `cache` has it.
+    /// What measures the scores that `config` asks for, if it does, of a network that learns from `splits`,
+    /// mirrored too where `flip` says so. The classifier is trained now, unless `cache` has it.
     ///
     /// # Errors
     ///
@@ -63,6 +85,7 @@ impl Evaluator {
         config: &EvaluationConfig,
         splits: &Splits<Dataset>,
         cache: &FeatureCache,
+        flip: bool,
         device: &Device,
     ) -> Result<Option<Self>> {
         let (Some(_), Dataset::Images(training), Dataset::Images(test)) =
@@ -73,8 +96,12 @@ impl Evaluator {
         let training = ImageSet::all(training)?;
         let test = ImageSet::all(test)?;
         let network = cache.classifier(&training, default_steps(training.len()), device)?;
+        let reference = Reference::new(cache, network, &training, &test, flip)?;
         Ok(Some(Self {
-            reference: Reference::new(cache, network, &training, &test)?,
+            held_out: reference.nearest_of_test(config.count)?,
+            num_classes: training.num_classes(),
+            copies: false,
+            reference,
             config: config.clone(),
         }))
     }
@@ -86,19 +113,20 @@ impl Evaluator {
             .is_some_and(|every| step.is_multiple_of(every))
     }
 
-    /// The FID of images of `model`, sampled as `sampling` says, `batch_size` at once, always from the
-    /// noise of `seed`.
-    pub fn fid(
-        &self,
+    /// Scores images of `model`, sampled as `sampling` says, `batch_size` at once, always from the noise of
+    /// `seed`. Where they begin to be copies of training images, a warning says so.
+    pub fn scores(
+        &mut self,
         model: &Model,
         sampling: &SamplingOptions,
         seed: u64,
         batch_size: usize,
-    ) -> Result<f64> {
+    ) -> Result<TrainingScores> {
+        let classes = self
+            .reference
+            .classes_in_proportion(self.config.count, model.null_label);
         let request = Request {
-            classes: self
-                .reference
-                .classes_in_proportion(self.config.count, model.null_label),
+            classes: classes.clone(),
             sampling: sampling.clone(),
             seed,
             batch_size,
@@ -106,6 +134,29 @@ impl Evaluator {
             edit: None,
         };
         let images = model.sample(&request, |_, _| Ok(()))?;
-        self.reference.fid(&images)
+        let generated = ImageSet::generated(images, &classes, self.num_classes)?;
+        let (fid, nearest) = self.reference.fid_and_nearest(&generated, &self.held_out)?;
+        if let Some(text) = self.copies_begin(&nearest) {
+            warn!("{text}");
+        }
+        Ok(TrainingScores {
+            fid,
+            nearer_than_real: nearest.nearer,
+        })
+    }
+
+    /// What is to be said where images are copies and those before were not.
+    fn copies_begin(&mut self, nearest: &NearestTraining) -> Option<String> {
+        let before = std::mem::replace(&mut self.copies, nearest.z > MOST_Z);
+        (self.copies && !before).then(|| {
+            format!(
+                "the network begins to repeat training images: in {:.0} % of all pairs a generated image is \
+                 nearer to the training split than a held-out one is (50 % by chance; {:.1} standard \
+                 deviations above it). `trainer evaluate` draws the nearest pairs; more images, data.flip, \
+                 network.dropout or a shorter training help",
+                100.0 * nearest.nearer,
+                nearest.z
+            )
+        })
     }
 }

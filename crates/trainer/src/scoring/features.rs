@@ -2,7 +2,6 @@
 //! Inception-v3 that FID is defined on.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -13,13 +12,16 @@ use inception::{Inception, Resize};
 use indicatif::ProgressBar;
 use sha2::{Digest, Sha256};
 
-use crate::drawing::pictures::to_byte;
 use crate::progress;
+use crate::run::read;
 use crate::scoring::classifier::{self, Classifier};
 use crate::scoring::image_set::ImageSet;
 
 /// The file of Inception-v3's weights, in `data/inception`, as `scripts/fetch-data inception` makes it.
 const INCEPTION_FILE: &str = "inception-v3-2015-12-05.safetensors";
+
+/// The most bytes of that file.
+const INCEPTION_BYTES: u64 = 1 << 28;
 
 /// A network that is ready to make features.
 #[derive(Debug)]
@@ -47,7 +49,8 @@ impl FeatureNetwork {
 
     /// Inception-v3 with the weights of a file, on images resized so.
     pub fn inception(file: &Path, resize: Resize, device: &Device) -> Result<Self> {
-        let weights = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let weights = read::read(file, INCEPTION_BYTES)
+            .with_context(|| format!("cannot read {}", file.display()))?;
         let inception =
             weights::from_safetensors(Inception::new(device), &weights).with_context(|| {
                 format!(
@@ -98,70 +101,61 @@ impl FeatureNetwork {
     }
 
     /// The features of some images of `set`, of which `bar` counts each.
+    ///
+    /// # Errors
+    ///
+    /// Images of two or four channels where the network is Inception-v3, and values that cannot be read
+    /// back from the device.
     pub fn of_set(
         &self,
         set: &ImageSet,
         images: Range<usize>,
         bar: &ProgressBar,
     ) -> Result<Features> {
-        let indices: Vec<usize> = images.collect();
-        self.of_batches(indices.len(), bar, |first, count| {
-            set.batch(&indices[first..][..count], &self.device)
-        })
-    }
-
-    /// The features of images `[N, C, H, W]` in [-1, 1].
-    pub fn of_images(&self, images: &Tensor<4>) -> Result<Features> {
-        let count = images.dims()[0];
-        let bar = progress::bar(count, "features");
-        let features = self.of_batches(count, &bar, |first, count| {
-            images.clone().narrow(0, first, count)
-        });
-        bar.finish_and_clear();
-        features
-    }
-
-    /// The features of `count` images, of which `batch` gives so many from one on.
-    fn of_batches(
-        &self,
-        count: usize,
-        bar: &ProgressBar,
-        batch: impl Fn(usize, usize) -> Tensor<4>,
-    ) -> Result<Features> {
         let at_once = match self.network {
             Network::Classifier(_) => 250,
             Network::Inception(..) => 16,
         };
-        let mut values: Vec<f32> = Vec::with_capacity(count * self.width());
-        for first in (0..count).step_by(at_once) {
-            let part = at_once.min(count - first);
-            let features = self.forward(batch(first, part))?;
+        let mut values: Vec<f32> = Vec::with_capacity(images.len() * self.width());
+        for first in images.clone().step_by(at_once) {
+            let part = first..images.end.min(first + at_once);
+            let features = self.forward(set, part.clone())?;
             let features = features
                 .try_into_vec_as()
                 .context("cannot read features back from the device")?;
             values.extend::<Vec<f32>>(features);
-            bar.inc(part as u64);
+            bar.inc(part.len() as u64);
         }
         Ok(Features::new(values, self.width())?)
     }
 
-    /// Images `[B, C, H, W]` in [-1, 1] to features `[B, width]`.
-    fn forward(&self, images: Tensor<4>) -> Result<Tensor<2>> {
+    /// The features of all images of `set`, under a bar.
+    ///
+    /// # Errors
+    ///
+    /// As [`of_set`](Self::of_set).
+    pub fn of_all(&self, set: &ImageSet) -> Result<Features> {
+        let bar = progress::bar(set.len(), "features");
+        let features = self.of_set(set, 0..set.len(), &bar);
+        bar.finish_and_clear();
+        features
+    }
+
+    /// Some images to features `[B, width]`.
+    fn forward(&self, set: &ImageSet, images: Range<usize>) -> Result<Tensor<2>> {
         match &self.network {
-            Network::Classifier(classifier) => Ok(classifier.features(images)),
+            Network::Classifier(classifier) => {
+                let indices: Vec<usize> = images.collect();
+                Ok(classifier.features(set.batch(&indices, &self.device)))
+            }
             Network::Inception(inception, resize) => {
-                let [_, channels, height, width] = images.dims();
+                let [channels, ..] = set.shape();
                 ensure!(
                     channels == 1 || channels == 3,
                     "images of {channels} channels cannot be scored by Inception-v3: 1 (grey) or 3 (RGB) \
                      can"
                 );
-                let values: Vec<f32> = images
-                    .try_into_vec_as()
-                    .context("cannot read images back from the device")?;
-                // Papers score images as they are written to files.
-                let bytes: Vec<u8> = values.into_iter().map(to_byte).collect();
-                let images = resize.images(&bytes, [channels, height, width], &self.device);
+                let images = resize.images(set.pixels(images), set.shape(), &self.device);
                 Ok(inception.features(images))
             }
         }

@@ -1,13 +1,15 @@
-//! A split of a data set as scoring holds it: all images as bytes, with their classes.
+//! Images as scoring holds them: as the bytes that a picture of them has, with their classes. So a split of a
+//! data set and what a network generated are looked at in the same way.
 
 use std::ops::Range;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use burn::tensor::{Device, Tensor, TensorData};
 use datasets::{ImageDataset, Split};
 use sha2::{Digest, Sha256};
-
 use training::{Purpose, Streams};
+
+use crate::drawing::pictures::to_byte;
 
 /// Images of one size as bytes, some or all of them with a class.
 #[derive(Debug, Clone)]
@@ -54,6 +56,59 @@ impl ImageSet {
             labels: indices.iter().map(|&index| dataset.label(index)).collect(),
             num_classes: dataset.num_classes(),
         })
+    }
+
+    /// Generated images `[N, C, H, W]` in [-1, 1], rounded and clipped to bytes as they are where they are
+    /// written as pictures, and the class of `num_classes` that each was asked to be.
+    ///
+    /// # Errors
+    ///
+    /// Images that cannot be read back from the device.
+    pub fn generated(
+        images: Tensor<4>,
+        classes: &[Option<usize>],
+        num_classes: usize,
+    ) -> Result<Self> {
+        let [_, channels, height, width] = images.dims();
+        let values: Vec<f32> = images
+            .try_into_vec_as()
+            .context("cannot read images back from the device")?;
+        Ok(Self {
+            pixels: values.into_iter().map(to_byte).collect(),
+            shape: [channels, height, width],
+            labels: classes.to_vec(),
+            num_classes,
+        })
+    }
+
+    /// The same images mirrored left to right, as `data.flip` mirrors them.
+    pub fn mirrored(&self) -> Self {
+        let [.., width] = self.shape;
+        let rows = self.pixels.chunks_exact(width);
+        Self {
+            pixels: rows.flat_map(|row| row.iter().rev().copied()).collect(),
+            labels: self.labels.clone(),
+            ..*self
+        }
+    }
+
+    /// The images of these `indices`, in this order.
+    pub fn subset(&self, indices: &[usize]) -> Self {
+        let image_len = self.shape.iter().product::<usize>();
+        let pixels = indices
+            .iter()
+            .flat_map(|&index| &self.pixels[index * image_len..][..image_len]);
+        Self {
+            pixels: pixels.copied().collect(),
+            labels: indices.iter().map(|&index| self.labels[index]).collect(),
+            ..*self
+        }
+    }
+
+    /// The bytes of some of the images: image by image, each channel, row, column.
+    pub fn pixels(&self, images: Range<usize>) -> &[u8] {
+        let image_len = self.shape.iter().product::<usize>();
+        &self.pixels[images.start * image_len..images.end * image_len]
     }
 
     /// The images of these classes alone, where any are named.
@@ -137,8 +192,7 @@ impl ImageSet {
         for number in [images.len()].into_iter().chain(self.shape) {
             digest.update((number as u64).to_le_bytes());
         }
-        let image_len = self.shape.iter().product::<usize>();
-        digest.update(&self.pixels[images.start * image_len..images.end * image_len]);
+        digest.update(self.pixels(images));
     }
 
     /// What identifies the classes of all images.
@@ -204,6 +258,41 @@ pub(crate) mod tests {
         let second = all.of_classes(Some(&[Some(1)]));
         assert_eq!(second.pixels, (50..100).collect::<Vec<u8>>());
         assert!(second.labels().iter().all(|&label| label == Some(1)));
+    }
+
+    #[test]
+    fn generated_images_are_what_a_picture_of_them_is() {
+        let values = [-7.0, -1.0, -0.997, 0.0, 0.1, 1.0, 1.3, 9.0];
+        let images = Tensor::<1>::from_floats(values, &Device::flex()).reshape([2, 1, 2, 2]);
+        let set = ImageSet::generated(images, &[Some(1), None], 2).unwrap();
+        assert_eq!(set.pixels, [0, 0, 0, 128, 140, 255, 255, 255]);
+        assert_eq!(set.labels(), [Some(1), None]);
+        // What was read from a file is what is read from it again.
+        let all = stripes(3);
+        let again = all.batch(&[0, 1, 2], &Device::flex());
+        assert_eq!(
+            ImageSet::generated(again, all.labels(), 2).unwrap().pixels,
+            all.pixels
+        );
+    }
+
+    #[test]
+    fn rows_are_mirrored() {
+        let set = ImageSet {
+            pixels: (0..12).collect(),
+            shape: [1, 2, 3],
+            labels: vec![Some(0), Some(1)],
+            num_classes: 2,
+        };
+        let mirrored = set.mirrored();
+        assert_eq!(mirrored.pixels, [2, 1, 0, 5, 4, 3, 8, 7, 6, 11, 10, 9]);
+        assert_eq!(mirrored.labels(), set.labels());
+        assert_eq!(mirrored.mirrored().pixels, set.pixels);
+        let second = set.subset(&[1]);
+        assert_eq!(
+            (second.pixels(0..1), second.labels()),
+            (&set.pixels[6..], &[Some(1)][..])
+        );
     }
 
     #[test]

@@ -1,28 +1,41 @@
 //! Bits per dimension of a trained network on images of the test split.
 
 use anyhow::Result;
-use denoising::{DdpmVariance, Guidance};
-use evaluation::{ReverseVariance, VariationalBound};
+use denoising::DdpmVariance;
+use evaluation::{BitsPerDimension, ReverseVariance, VariationalBound};
+use rand_chacha::ChaCha8Rng;
+use training::streams;
 
 use crate::sampling::Model;
 use crate::scoring::image_set::ImageSet;
 use crate::scoring::scores::{Score, TEST, sample, scoring_rng};
-use training::streams;
 
-/// Which part of the bound on the likelihood is measured.
+/// Which part of the bound on the likelihood is measured, and of which likelihood.
 #[derive(Debug, Clone, Copy)]
 pub struct LikelihoodOptions {
     /// Test images.
     pub images: usize,
-    /// Timesteps of the chain: L_0 and a random one of each of as many stretches of the others.
+    /// Timesteps of the chain: L_0 and a random one of each of as many strata of the others, for each image
+    /// by itself.
     pub timesteps: usize,
-    /// Images that go through the network at once.
+    /// Images that go through the network at once; the figures do not depend on it.
     pub batch_size: usize,
     /// The variance of the reverse process.
     pub variance: DdpmVariance,
+    /// Whether no classes are given to a network that knows them: p(x), where it is p(x | class) otherwise.
+    pub unconditional: bool,
 }
 
-/// Bits per dimension of images of the test split, whole and by its parts.
+impl LikelihoodOptions {
+    /// The network calls that `model` needs on a test split of so many images.
+    pub fn calls(&self, model: &Model, test: usize) -> usize {
+        let batches = self.images.min(test).div_ceil(self.batch_size);
+        batches * self.timesteps.min(model.chain.num_train_timesteps())
+    }
+}
+
+/// Bits per dimension of images of the test split, whole and by its parts. `progress` is told of each
+/// network call.
 pub fn likelihood(
     model: &Model,
     test: &ImageSet,
@@ -40,26 +53,34 @@ pub fn likelihood(
     };
     let indices = sample(options.images, test.len(), 3);
     let mut parts = Vec::with_capacity(indices.len());
-    for (batch, indices) in indices.chunks(options.batch_size).enumerate() {
+    for indices in indices.chunks(options.batch_size) {
         let x_0 = test.batch(indices, &model.device);
-        let classes: Vec<Option<usize>> =
-            indices.iter().map(|&index| test.labels()[index]).collect();
-        // A stream for the timesteps of the batch, and one for its noise.
-        let [mut timesteps, mut noise] =
-            [0, 1].map(|part| scoring_rng(4 + 2 * batch as u64 + part));
-        let shape = x_0.dims();
+        let classes: Vec<Option<usize>> = indices
+            .iter()
+            .map(|&index| test.labels()[index].filter(|_| !options.unconditional))
+            .collect();
+        // For each image a stream for its timesteps, and one for its noise: it has the same ones in any batch.
+        let [mut timesteps, mut noise] = [0, 1].map(|part| -> Vec<ChaCha8Rng> {
+            let stream = |&index: &usize| scoring_rng(4 + 2 * index as u64 + part);
+            indices.iter().map(stream).collect()
+        });
         parts.extend(bound.bits_per_dimension(
             x_0,
             options.timesteps,
             &mut timesteps,
-            |_| streams::noise(shape, &mut noise, &model.device),
+            || streams::per_image_noise(test.shape(), &mut noise, &model.device),
             |x_t, t| {
                 progress();
-                model.predict(x_t, t as f64, &classes, Guidance::default())
+                model.predict_each(x_t, t, &classes)
             },
         )?);
     }
-    let score = |name, of: &dyn Fn(&evaluation::BitsPerDimension) -> f64| {
+    let definition = if model.null_label.is_some() && !options.unconditional {
+        "−log₂ p(x | class) / dimensions, at most"
+    } else {
+        "−log₂ p(x) / dimensions, at most"
+    };
+    let score = |name, of: &dyn Fn(&BitsPerDimension) -> f64| {
         let values: Vec<f64> = parts.iter().map(of).collect();
         let mean = values.iter().sum::<f64>() / values.len() as f64;
         let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
@@ -69,14 +90,16 @@ pub fn likelihood(
             deviation: Some((squares / values.len() as f64).sqrt()),
             real: None,
             samples: values.len(),
+            real_samples: None,
             features: None,
-            reference: TEST,
+            reference: TEST.to_owned(),
             reference_samples: Some(values.len()),
             sampler: None,
+            definition: Some(definition),
         }
     };
     Ok(vec![
-        score("bits per dimension", &|bits| bits.total()),
+        score("bits per dimension", &BitsPerDimension::total),
         score("bits of the prior", &|bits| bits.prior),
         score("bits of the transitions", &|bits| bits.transitions),
         score("bits of the decoder", &|bits| bits.decoder),

@@ -1,12 +1,11 @@
 //! What generated images are held against: both splits of the data as a feature network sees them.
 
 use anyhow::{Context, Result};
-use burn::tensor::Tensor;
 use evaluation::{
-    ClassShares, FeatureStatistics, Features, KernelSubsets, Neighbour, class_agreement,
-    frechet_distance, kernel_distance, nearest_training, precision_recall,
+    ClassShares, FeatureStatistics, Features, KernelSubsets, NearestTraining, Neighbour,
+    class_agreement, frechet_distance, kernel_distance, nearest, nearest_training,
+    precision_recall,
 };
-use rand_chacha::ChaCha8Rng;
 
 use crate::scoring::cache::FeatureCache;
 use crate::scoring::features::FeatureNetwork;
@@ -18,7 +17,7 @@ use crate::scoring::scores::{Score, TRAINING, sample, scoring_rng};
 pub struct Scored {
     /// Every score.
     pub scores: Vec<Score>,
-    /// The training image that is nearest to each.
+    /// The training image that is nearest to each; those behind the end of the training split are mirrored.
     pub neighbours: Vec<Neighbour>,
 }
 
@@ -30,6 +29,8 @@ pub struct Reference {
     /// Of the features of the training split.
     statistics: FeatureStatistics,
     test: Split,
+    /// The features of the training split mirrored, where the network learned from that too.
+    mirrored: Option<Features>,
 }
 
 #[derive(Debug)]
@@ -40,12 +41,14 @@ struct Split {
 }
 
 impl Reference {
-    /// The features of both splits, from `cache` where it has them.
+    /// The features of both splits, from `cache` where it has them; and where the network learned from
+    /// mirrored images too (`flip`), those of the training split mirrored.
     pub fn new(
         cache: &FeatureCache,
         network: FeatureNetwork,
         training: &ImageSet,
         test: &ImageSet,
+        flip: bool,
     ) -> Result<Self> {
         let split = |set: &ImageSet| {
             Ok::<_, anyhow::Error>(Split {
@@ -54,8 +57,12 @@ impl Reference {
                 num_classes: set.num_classes(),
             })
         };
+        let mirrored = flip
+            .then(|| cache.features(&network, &training.mirrored()))
+            .transpose()?;
         let training = split(training)?;
         Ok(Self {
+            mirrored,
             statistics: FeatureStatistics::of(&training.features)?,
             training,
             test: split(test)?,
@@ -91,15 +98,40 @@ impl Reference {
             .collect()
     }
 
-    /// The FID of `images`, `[N, C, H, W]` in [-1, 1].
-    pub fn fid(&self, images: &Tensor<4>) -> Result<f64> {
-        self.frechet(&self.features(images)?)
+    /// How near images of the test split come to training images, as many as `count` of them.
+    pub fn nearest_of_test(&self, count: usize) -> Result<Vec<Neighbour>> {
+        let test = &self.test.features;
+        let held_out = test.select(&sample(count, test.len(), 2));
+        Ok(nearest(&held_out, &self.learned())?)
     }
 
-    fn features(&self, images: &Tensor<4>) -> Result<Features> {
+    /// The FID of generated images, and how near they come to training images, beside images of the test
+    /// split as [`nearest_of_test`](Self::nearest_of_test) found them.
+    pub fn fid_and_nearest(
+        &self,
+        generated: &ImageSet,
+        held_out: &[Neighbour],
+    ) -> Result<(f64, NearestTraining)> {
+        let generated = self.features(generated)?;
+        let neighbours = nearest(&generated, &self.learned())?;
+        Ok((
+            self.frechet(&generated)?,
+            NearestTraining::new(neighbours, held_out)?,
+        ))
+    }
+
+    fn features(&self, generated: &ImageSet) -> Result<Features> {
         self.network
-            .of_images(images)
+            .of_all(generated)
             .context("the generated images cannot be scored")
+    }
+
+    /// All that the network learned from: the training split, and where it was mirrored, mirrored.
+    fn learned(&self) -> Vec<&Features> {
+        [&self.training.features]
+            .into_iter()
+            .chain(&self.mirrored)
+            .collect()
     }
 
     /// The Fréchet distance of features from those of the training split.
@@ -108,99 +140,107 @@ impl Reference {
         Ok(frechet_distance(&of_features, &self.statistics)?)
     }
 
-    /// Every score that the network makes possible of `images`, `[N, C, H, W]` in [-1, 1], which were
-    /// asked to be of `classes` and were drawn by `sampler`. Balls of precision and recall reach to the
-    /// `k`-th neighbour.
-    pub fn scores(
-        &self,
-        images: &Tensor<4>,
-        classes: &[Option<usize>],
-        sampler: &str,
-        k: usize,
-    ) -> Result<Scored> {
+    /// Every score that the network makes possible of `generated` images, whose labels are the classes that
+    /// they were asked to be, and which were sampled as `sampler` says. Balls of precision and recall reach
+    /// to the `k`-th neighbour, fewer than there are images of the training split.
+    pub fn scores(&self, generated: &ImageSet, sampler: &str, k: usize) -> Result<Scored> {
         let (training, test) = (&self.training.features, &self.test.features);
-        let generated = self.features(images)?;
+        let asked = generated.labels();
+        let generated = self.features(generated)?;
         let count = generated.len();
-        // The yardstick: real images that the model has not seen, as many as were generated.
+        // The yardstick: real images that the model has not seen, as many as were generated, or all.
         let of_test = sample(count, test.len(), 2);
         let real = test.select(&of_test);
         let real_classes: Vec<Option<usize>> = of_test
             .iter()
             .map(|&index| self.test.classes[index])
             .collect();
-        let all = Some(training.len());
+        // Left out of scores that need more images than the test split has.
+        let yardstick = |needed: usize| Some(&real).filter(|real| real.len() >= needed);
+        let (all, whole) = (Some(training.len()), TRAINING.to_owned());
         let mut scores = Vec::new();
-        let mut add = |name: &'static str,
-                       value: f64,
-                       deviation: Option<f64>,
-                       real: f64,
-                       reference_samples: Option<usize>| {
-            scores.push(Score {
-                name,
-                value,
-                deviation,
-                real: Some(real),
-                samples: count,
-                features: Some(self.network.name().to_owned()),
-                reference: if reference_samples.is_some() {
-                    TRAINING
-                } else {
-                    "classes asked for"
-                },
-                reference_samples,
-                sampler: Some(sampler.to_owned()),
-            });
-        };
+        let mut add =
+            |name: &'static str,
+             value: f64,
+             deviation: Option<f64>,
+             of_real: Option<f64>,
+             (reference, reference_samples): (String, Option<usize>)| {
+                scores.push(Score {
+                    name,
+                    value,
+                    deviation,
+                    real: of_real,
+                    samples: count,
+                    real_samples: of_real.map(|_| real.len()),
+                    features: Some(self.network.name().to_owned()),
+                    reference,
+                    reference_samples,
+                    sampler: Some(sampler.to_owned()),
+                    definition: None,
+                });
+            };
 
-        let (fid, real_fid) = (self.frechet(&generated)?, self.frechet(&real)?);
-        add("FID", fid, None, real_fid, all);
+        let of_real = yardstick(2).map(|real| self.frechet(real)).transpose()?;
+        let fid = self.frechet(&generated)?;
+        add("FID", fid, None, of_real, (whole.clone(), all));
 
-        let kernel = |features: &Features, rng: &mut ChaCha8Rng| {
+        let kernel = |features: &Features| {
+            let rng = &mut scoring_rng(0);
             kernel_distance(features, training, KernelSubsets::default(), rng)
         };
-        let distance = kernel(&generated, &mut scoring_rng(0))?;
-        let real_distance = kernel(&real, &mut scoring_rng(0))?;
+        let distance = kernel(&generated)?;
+        let of_real = yardstick(2).map(kernel).transpose()?;
         add(
             "KID",
             distance.mean,
             Some(distance.deviation),
-            real_distance.mean,
-            all,
+            of_real.map(|distance| distance.mean),
+            (whole.clone(), all),
         );
 
         let part = training.select(&sample(count, training.len(), 1));
-        let size = part.len();
+        let compared = (whole.clone(), Some(part.len()));
         let found = precision_recall(&part, &generated, k)?;
-        let of_real = precision_recall(&part, &real, k)?;
+        let of_real = yardstick(k.saturating_add(1))
+            .map(|real| precision_recall(&part, real, k))
+            .transpose()?;
+        let (precision, recall) = of_real.map(|real| (real.precision, real.recall)).unzip();
         add(
             "precision",
             found.precision,
             None,
-            of_real.precision,
-            Some(size),
+            precision,
+            compared.clone(),
         );
-        add("recall", found.recall, None, of_real.recall, Some(size));
+        add("recall", found.recall, None, recall, compared);
 
-        let nearest = nearest_training(&generated, &real, training)?;
+        let found = nearest_training(&generated, &real, &self.learned())?;
+        let learned = match &self.mirrored {
+            None => (whole.clone(), all),
+            Some(_) => (
+                format!("{TRAINING}, as it is and mirrored"),
+                Some(2 * training.len()),
+            ),
+        };
         add(
             "distance to nearest",
-            nearest.generated,
+            found.generated,
             None,
-            nearest.held_out,
-            all,
+            Some(found.held_out),
+            learned.clone(),
         );
-        add("nearer than real", nearest.nearer, None, 0.5, all);
+        add("nearer than real", found.nearer, None, Some(0.5), learned);
 
-        let neighbours = nearest.neighbours;
-
+        let neighbours = found.neighbours;
         let num_classes = self.training.num_classes;
         let [seen, seen_in_real] = [&generated, &real].map(|part| self.network.classes(part));
         let (Some(seen), Some(seen_in_real)) = (seen?, seen_in_real?) else {
             return Ok(Scored { scores, neighbours });
         };
-        if let Some(agreement) = class_agreement(&seen, classes) {
-            let of_real = class_agreement(&seen_in_real, &real_classes).unwrap_or(f64::NAN);
-            add("class agreement", agreement, None, of_real, None);
+        if let Some(agreement) = class_agreement(&seen, asked) {
+            let of_real = class_agreement(&seen_in_real, &real_classes);
+            let reference = ("classes asked for".to_owned(), None);
+            add("class agreement", agreement, None, of_real, reference);
         }
         let labelled: Vec<usize> = self.training.classes.iter().flatten().copied().collect();
         let wanted = ClassShares::of(&labelled, num_classes)?;
@@ -211,9 +251,59 @@ impl Reference {
             "class imbalance",
             imbalance(&seen)?,
             None,
-            imbalance(&seen_in_real)?,
-            Some(labelled.len()),
+            Some(imbalance(&seen_in_real)?),
+            (whole, Some(labelled.len())),
         );
         Ok(Scored { scores, neighbours })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::scoring::classifier::Classifier;
+    use crate::scoring::image_set::tests::stripes;
+
+    /// Where the network learned from mirrored images too, those are copies like the others.
+    #[test]
+    fn mirrored_copies_are_seen_where_images_were_flipped() {
+        let device = Device::flex();
+        let folder = tempfile::tempdir().unwrap();
+        let cache = FeatureCache::new(folder.path().to_owned());
+        let reference = |flip| {
+            let network = Classifier::new(1, 2, &device);
+            let network = FeatureNetwork::classifier(network, &device).unwrap();
+            let all = stripes(60);
+            let (training, test) = (
+                all.subset(&Vec::from_iter(0..40)),
+                all.subset(&Vec::from_iter(40..60)),
+            );
+            Reference::new(&cache, network, &training, &test, flip).unwrap()
+        };
+        // Stripes along columns are not their own mirror image.
+        let copies = stripes(40).mirrored();
+        let scored = |flip| reference(flip).scores(&copies, "none", 3).unwrap();
+        let named = |scored: &Scored, name: &str| {
+            let mut scores = scored.scores.iter();
+            scores.find(|score| score.name == name).unwrap().clone()
+        };
+        let (plain, flipped) = (scored(false), scored(true));
+        assert!(named(&plain, "distance to nearest").value > 0.0);
+        assert!(named(&plain, "nearer than real").value < 1.0);
+        let distance = named(&flipped, "distance to nearest");
+        assert_eq!(distance.value, 0.0);
+        assert!(distance.reference.contains("mirrored"), "{distance:?}");
+        assert_eq!(distance.reference_samples, Some(80));
+        assert_eq!(named(&flipped, "nearer than real").value, 1.0);
+        assert!(flipped.neighbours.iter().any(|near| near.index >= 40));
+
+        let held_out = reference(true).nearest_of_test(20).unwrap();
+        let (_, nearest) = reference(true).fid_and_nearest(&copies, &held_out).unwrap();
+        assert_eq!(nearest.nearer, 1.0);
+        assert!(nearest.z > 5.0, "{nearest:?}");
     }
 }

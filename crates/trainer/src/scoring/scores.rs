@@ -1,11 +1,11 @@
 //! Scores, with all that a figure must be read with: how many images, which feature network, which
 //! reference, which sampler.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
-
 use training::{Purpose, Streams};
 
 /// The split that the model learnt from, as scores name it.
@@ -23,30 +23,38 @@ pub struct Score {
     /// Where the score is a mean over subsets or images: their standard deviation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deviation: Option<f64>,
-    /// The same score of as many images of the test split in place of the generated ones.
+    /// The same score of images of the test split in place of the generated ones; left out where the split
+    /// has too few for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub real: Option<f64>,
     /// How many images were scored.
     pub samples: usize,
+    /// How many images of the test split `real` is of: as many, or all that there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub real_samples: Option<usize>,
     /// The network whose features were compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub features: Option<String>,
     /// What they were compared with.
-    pub reference: &'static str,
+    pub reference: String,
     /// How many images of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference_samples: Option<usize>,
     /// How the images were drawn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sampler: Option<String>,
+    /// Of a likelihood: which one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub definition: Option<&'static str>,
 }
 
-/// The scores as a table, a line each.
+/// The scores as a table, a line each, and what is to be said of its columns.
 pub fn table(scores: &[Score]) -> String {
     let mut table = format!(
         "{:<24}{:>20}{:>12}{:>9}  reference\n",
         "score", "value", "real", "images"
     );
+    let mut notes = BTreeSet::new();
     for score in scores {
         let value = match score.deviation {
             Some(deviation) => format!("{:.4} ± {deviation:.4}", score.value),
@@ -57,7 +65,7 @@ pub fn table(scores: &[Score]) -> String {
             .map_or("-".to_owned(), |real| format!("{real:.4}"));
         let reference = match score.reference_samples {
             Some(count) => format!("{} ({count})", score.reference),
-            None => score.reference.to_owned(),
+            None => score.reference.clone(),
         };
         // Writing into a string cannot fail.
         let _ = writeln!(
@@ -65,6 +73,17 @@ pub fn table(scores: &[Score]) -> String {
             "{:<24}{value:>20}{real:>12}{:>9}  {reference}",
             score.name, score.samples
         );
+        if let Some(count) = score.real_samples {
+            notes.insert(format!(
+                "real: {count} test images in place of generated ones"
+            ));
+        }
+        if let Some(definition) = score.definition {
+            notes.insert(format!("bits: {definition}, ± deviation between images"));
+        }
+    }
+    for note in notes {
+        let _ = writeln!(table, "({note})");
     }
     table
 }

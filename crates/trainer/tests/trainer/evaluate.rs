@@ -95,7 +95,11 @@ fn every_score_says_what_it_was_measured_on_and_comes_again() {
             "{score}"
         );
         assert!(score["reference"].is_string(), "{score}");
-        if !of_the_model {
+        if of_the_model {
+            let definition = score["definition"].as_str().unwrap();
+            assert!(definition.contains("p(x | class)"), "{definition}");
+        } else {
+            assert_eq!(score["real_samples"], 12, "{score}");
             assert!(
                 score["features"]
                     .as_str()
@@ -142,6 +146,10 @@ fn every_score_says_what_it_was_measured_on_and_comes_again() {
         "{third:#?}"
     );
     assert_eq!(kept(path), files);
+    // Neither is any figure one of the batches: not the bits either.
+    assert_eq!(scores(path), report);
+    evaluate(path, &[("--batch-size", "2")]);
+    assert_eq!(scores(path), report);
     evaluate(
         path,
         &[("--classifier-steps", "2"), ("--likelihood-images", "0")],
@@ -208,7 +216,12 @@ fn scores_are_measured_during_training_and_tell_the_best_checkpoint() {
         "{fids:?}"
     );
     let csv = fs::read_to_string(path.join("run/metrics.csv")).unwrap();
-    assert!(csv.lines().next().unwrap().ends_with(",fid"), "{csv}");
+    let header = csv.lines().next().unwrap();
+    assert!(header.ends_with(",fid,nearer_than_real"), "{csv}");
+    for record in records.iter().filter(|record| record["fid"].is_f64()) {
+        let nearer = record["nearer_than_real"].as_f64().unwrap();
+        assert!((0.0..=1.0).contains(&nearer), "{record}");
+    }
 
     assert!(image::open(path.join("run/fid.png")).is_ok());
 
@@ -237,6 +250,171 @@ fn scores_are_measured_during_training_and_tell_the_best_checkpoint() {
         1,
         &["evaluation.every", "at least two classes"],
     );
+}
+
+/// Images of 8 × 8 in folders of two classes, below `train/` and `test/`: `shade` of the split, the number
+/// of the image and the place of the pixel.
+fn two_splits(folder: &Path, [train, test]: [u32; 2], shade: impl Fn(&str, u32, u32) -> u8) {
+    for (split, count) in [("train", train), ("test", test)] {
+        for index in 0..count {
+            let class = folder.join(split).join(["a", "b"][index as usize % 2]);
+            fs::create_dir_all(&class).unwrap();
+            let pixel = |x, y| image::Luma([shade(split, index, 8 * y + x)]);
+            let image = image::GrayImage::from_fn(8, 8, pixel);
+            image.save(class.join(format!("{index}.png"))).unwrap();
+        }
+    }
+}
+
+/// One of 256 shades that looks drawn by chance.
+fn noise(index: u32, place: u32) -> u8 {
+    let mixed = (index * 64 + place + 1).wrapping_mul(2_654_435_761);
+    ((mixed ^ (mixed >> 15)).wrapping_mul(2_246_822_519) >> 24) as u8
+}
+
+fn train_on_images(path: &Path, steps: &str, sets: &[&str]) -> crate::support::Ended {
+    let smoke = crate::support::config("smoke.toml");
+    let mut args = vec![
+        "train", "--config", &smoke, "--out", "run", "--steps", steps,
+    ];
+    let always = [
+        "data.path=images",
+        "network.sample_size=8",
+        "sampling.num_inference_steps=3",
+    ];
+    args.extend(always.iter().chain(sets).flat_map(|set| ["--set", set]));
+    succeed(path, &args)
+}
+
+/// Training images are noise and held-out ones are not: what a network of few steps makes is nearer to
+/// noise.
+#[test]
+fn a_warning_says_when_copies_begin() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    two_splits(&path.join("images"), [60, 40], |split, index, place| {
+        if split == "train" {
+            255 * (noise(index, place) / 128)
+        } else {
+            (100 + index) as u8
+        }
+    });
+    let sets = ["evaluation.every=2", "evaluation.count=40"];
+    let trained = train_on_images(path, "4", &sets);
+    let warning = "begins to repeat training images";
+    assert_eq!(trained.stderr.matches(warning).count(), 1, "{trained:#?}");
+    let text = fs::read_to_string(path.join("run/metrics.jsonl")).unwrap();
+    let nearer = |line: &str| -> Option<f64> {
+        let record: Value = serde_json::from_str(line).unwrap();
+        record["nearer_than_real"].as_f64()
+    };
+    let nearer: Vec<f64> = text.lines().filter_map(nearer).collect();
+    assert_eq!(nearer.len(), 2);
+    assert!(nearer.iter().all(|&nearer| nearer > 0.8), "{nearer:?}");
+}
+
+#[test]
+fn small_splits_are_told_before_anything_is_sampled() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    two_splits(&path.join("images"), [9, 3], |_, index, place| {
+        noise(index, place) / 2 + 127 * (index % 2) as u8
+    });
+    train_on_images(path, "1", &["held_out.examples=10"]);
+    let small = [
+        ("--reference-images", "100"),
+        ("--likelihood-images", "0"),
+        ("--count", "12"),
+    ];
+    let ended = evaluate(path, &small);
+    for part in [
+        "`real` is of 3 images",
+        "12 are sampled",
+        "more than 3 held-out images",
+    ] {
+        assert!(ended.stderr.contains(part), "no {part:?} in {ended:#?}");
+    }
+    let report = scores(path);
+    for score in report["scores"].as_array().unwrap() {
+        assert_eq!(score["samples"], 12, "{score}");
+        let name = score["name"].as_str().unwrap();
+        let is_left_out = name == "precision" || name == "recall";
+        assert_eq!(score["real"].is_null(), is_left_out, "{score}");
+        let expected = if is_left_out { Value::Null } else { 3.into() };
+        assert_eq!(score["real_samples"], expected, "{score}");
+    }
+    let enough = [&small[..], &[("--neighbours", "2")]].concat();
+    evaluate(path, &enough);
+    assert!(scores(path)["scores"][2]["real"].is_f64());
+
+    fs::remove_file(path.join("run/scores.json")).unwrap();
+    let too_few = [&small[..], &[("--neighbours", "9")]].concat();
+    let too_few = arguments(&too_few);
+    let too_few: Vec<&str> = too_few.iter().map(String::as_str).collect();
+    fail(
+        path,
+        &too_few,
+        2,
+        &["9 training images", "--neighbours 9 needs 10"],
+    );
+    assert!(!path.join("run/scores.json").exists());
+}
+
+#[test]
+fn json_is_what_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    train(path, "run", &["--steps", "1"]);
+    let mut arguments = arguments(&[("--likelihood-images", "0")]);
+    arguments.push("--json".to_owned());
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let ended = succeed(path, &arguments);
+    let printed: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(printed, scores(path));
+    assert!(
+        printed["sampler"]
+            .as_str()
+            .unwrap()
+            .contains("clamped to 1")
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_evaluation_leaves_no_half_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    train(path, "run", &["--steps", "1"]);
+    let arguments = arguments(&[("--steps", "1000"), ("--count", "500")]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut child = crate::support::command(path, &arguments)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
+    while !said.contains("500 images by") {
+        assert_ne!(
+            std::io::BufRead::read_line(&mut stderr, &mut said).unwrap(),
+            0,
+            "{said}"
+        );
+    }
+    let pid = child.id().to_string();
+    let sent = std::process::Command::new("kill")
+        .args(["-INT", &pid])
+        .status();
+    assert!(sent.unwrap().success());
+    let begun = std::time::Instant::now();
+    assert!(!child.wait().unwrap().success());
+    assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
+    let files = fs::read_dir(path.join("run")).unwrap();
+    for file in files.map(|entry| entry.unwrap().file_name().into_string().unwrap()) {
+        assert!(
+            file != "scores.json" && file != "nearest.png" && !file.starts_with(".unfinished"),
+            "{file}"
+        );
+    }
 }
 
 #[test]
@@ -316,7 +494,7 @@ fn classes_that_were_not_asked_for_are_weighed_only() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     train(path, "run", &["--steps", "2"]);
-    let mut options = arguments(&[("--likelihood-images", "0")]);
+    let mut options = arguments(&[]);
     options.push("--unconditional".to_owned());
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     succeed(path, &options);
@@ -326,11 +504,22 @@ fn classes_that_were_not_asked_for_are_weighed_only() {
     assert!(named("class agreement").is_none());
     let sampler = named("class imbalance").unwrap()["sampler"].as_str();
     assert!(sampler.unwrap().ends_with("unconditional"), "{sampler:?}");
+    let bits = named("bits per dimension").unwrap().clone();
+    let definition = bits["definition"].as_str().unwrap();
+    assert!(definition.contains("p(x)"), "{definition}");
 
     // Without classes other images are drawn.
     let fid = named("FID").unwrap()["value"].clone();
-    evaluate(path, &[("--likelihood-images", "0")]);
-    assert_ne!(scores(path)["scores"][0]["value"], fid);
+    evaluate(path, &[]);
+    let with_classes = scores(path);
+    assert_ne!(with_classes["scores"][0]["value"], fid);
+    // And the bound is another one.
+    let of_class = with_classes["scores"].as_array().unwrap().iter();
+    let of_class = of_class
+        .clone()
+        .find(|score| score["name"] == bits["name"])
+        .unwrap();
+    assert_ne!(of_class["value"], bits["value"]);
 }
 
 const INCEPTION: [(&str, &str); 4] = [
