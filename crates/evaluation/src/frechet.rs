@@ -238,7 +238,7 @@ mod tests {
                 ..
             })
         ));
-        let (a, b) = (law(&[0.0], &[1.0]), known(&[0.0; 2], &[1.0; 4]));
+        let (a, b) = (known(&[0.0], &[1.0]), known(&[0.0; 2], &[1.0; 4]));
         assert_eq!(
             frechet_distance(&a, &b),
             Err(ScoreError::Widths {
