@@ -3,12 +3,12 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 /// Examples to learn from, by their index.
+#[expect(clippy::len_without_is_empty, reason = "there is always one")]
 pub trait Data: Send + Sync + 'static {
     /// What may go wrong when examples are read.
     type Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send;
 
     /// The number of examples, at least one.
-    #[expect(clippy::len_without_is_empty, reason = "there is always one")]
     fn len(&self) -> usize;
 
     /// Channels, height and width of an example.

@@ -3,11 +3,11 @@
 use burn::tensor::Tensor;
 
 use crate::batch::Batch;
-use crate::ema::Ema;
+use crate::ema::{Ema, EmaConfig};
 use crate::error::TrainingError;
 use crate::network::Network;
 use crate::objective::Objective;
-use crate::optimizer::{AdamW, clip_by_global_norm};
+use crate::optimizer::{AdamW, OptimizerConfig, clip_by_global_norm};
 use crate::parameters::{flatten, flatten_gradients, unflatten};
 
 /// A network in training.
@@ -52,6 +52,14 @@ impl<N: Network> Learner<N> {
             ema,
             max_grad_norm,
         }
+    }
+
+    /// As [`Learner::new`], with AdamW and a moving average of the default settings, and gradients of a
+    /// norm of at most 1.
+    pub fn with_defaults(network: N, objective: Objective) -> Self {
+        let optimizer = AdamW::new(OptimizerConfig::default());
+        let ema = Ema::new(flatten(&network), 0, EmaConfig::default().decay);
+        Self::new(network, objective, optimizer, ema, 1.0)
     }
 
     /// The network, with autodiff.
