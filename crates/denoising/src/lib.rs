@@ -65,3 +65,8 @@ pub use samplers::{
 };
 pub use spacing::{SpacingError, TimestepSpacing};
 pub use steps::{History, NoiseLevel, Prediction, Step, Steps, add_noise, noise_levels};
+
+/// The code of README.md, as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;

@@ -26,8 +26,12 @@ pub trait Sampler<const D: usize> {
 
     /// Step `index`, from `x_t` to the next x. `model` maps (x, timestep) to the network's prediction
     /// for the whole batch; `noise` gives N(0, I) of the shape of x and is called only when the step
-    /// needs it. Steps are taken in the order 0, 1, …; a step that is taken again replaces what it
-    /// and the later ones have left behind.
+    /// needs it.
+    ///
+    /// Steps are taken in the order 0, 1, …, each from the x that the one before has led to, or from
+    /// what the caller has made of it. A step may be taken again, from an x_t that was noised anew
+    /// ("resampling"): it then uses nothing that was learnt on the way to the x_t of the first time, and
+    /// leaves to the next step what the last time has learnt.
     ///
     /// # Panics
     ///

@@ -159,8 +159,8 @@ mod tests {
     /// The bound in standard errors: right code oversteps it twice in 10⁹ tests.
     const BOUND: f64 = 6.0;
 
-    /// Walks all steps of `chain` from x_0 = 1.5 with `step` and compares the sample with the law that
-    /// `q_sample` draws from: how far mean and variance are off, in standard errors.
+    /// Walks all steps of `chain` from x_0 = 1.5 with `step` and compares the sample with the distribution
+    /// that `q_sample` draws from: how far mean and variance are off, in standard errors.
     fn deviation(
         chain: &Chain,
         step: impl Fn(Tensor<1>, Tensor<1>, usize) -> Tensor<1>,
@@ -174,10 +174,10 @@ mod tests {
             x = step(x, normal(rng, [SAMPLES]), t);
         }
 
-        let law = |x_0: f64, noise: f64| {
+        let q_sample = |x_0: f64, noise: f64| {
             values(chain.q_sample(tensor(vec![x_0], [1]), tensor(vec![noise], [1]), &[last]))[0]
         };
-        let (mean, sigma) = (law(x_0, 0.0), law(0.0, 1.0));
+        let (mean, sigma) = (q_sample(x_0, 0.0), q_sample(0.0, 1.0));
         let n = SAMPLES as f64;
         let standardised: Vec<f64> = values(x).iter().map(|x| (x - mean) / sigma).collect();
         let sample_mean = standardised.iter().sum::<f64>() / n;

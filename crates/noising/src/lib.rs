@@ -39,6 +39,8 @@
 //! # Ok::<(), noising::ScheduleError>(())
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod chain;
 mod config;
 mod loss_weight;
@@ -52,3 +54,8 @@ pub use loss_weight::{LossWeight, LossWeightError};
 pub use parameterization::{Marginal, PredictionType};
 pub use posterior::Posterior;
 pub use schedule::{BetaSchedule, MAX_TRAIN_TIMESTEPS, NoiseSchedule, ScheduleError};
+
+/// The code of README.md, as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;

@@ -9,6 +9,10 @@
 //!
 //! so min-SNR-γ and P2, which weigh the ε loss of DDPM anew, have another formula for each
 //! prediction type, and the weighted loss is the same function of the network's x_0 in all three.
+//!
+//! At zero terminal SNR those formulas give 0 for x_0 and v. But that step is where sampling starts, and
+//! with weight 0 the network would never learn it, so it has weight 1 there (as SimpleTuner and other
+//! trainers of zero-terminal-SNR models do it).
 
 use serde::de::Deserializer;
 use serde::{Deserialize, Serialize};
@@ -99,8 +103,8 @@ impl LossWeight {
         })
     }
 
-    /// The weight at timestep t of the squared error of what the network predicts. It is finite at
-    /// zero SNR too, where the ε weight of min-SNR-γ is 1, its limit.
+    /// The weight at timestep t of the squared error of what the network predicts. At zero SNR it is 1
+    /// for x_0 and v; for ε, which says nothing there, it is the limit.
     ///
     /// # Panics
     ///
@@ -120,6 +124,7 @@ impl LossWeight {
         };
         match prediction_type {
             PredictionType::Epsilon => epsilon_weight,
+            PredictionType::Sample | PredictionType::VPrediction if snr == 0.0 => 1.0,
             PredictionType::Sample => epsilon_weight * snr,
             PredictionType::VPrediction => epsilon_weight * schedule.alphas_cumprod()[t],
         }
@@ -216,6 +221,26 @@ mod tests {
                 assert!(
                     (value - expected).abs() < 1e-12,
                     "{weight:?} {kind:?} {t}: {value}"
+                );
+            }
+        }
+    }
+
+    /// Sampling starts where the SNR is 0, so that step has to be learned.
+    #[test]
+    fn the_step_of_zero_snr_counts() {
+        let schedule = NoiseSchedule::new(&BetaSchedule::default(), 1000).unwrap();
+        let schedule = schedule.rescale_zero_terminal_snr();
+        for weight in [
+            LossWeight::Simple,
+            LossWeight::MinSnr { gamma: 5.0 },
+            LossWeight::P2 { k: 1.0, gamma: 0.5 },
+        ] {
+            for kind in [PredictionType::Sample, PredictionType::VPrediction] {
+                assert_eq!(
+                    weight.weight(&schedule, kind, 999),
+                    1.0,
+                    "{weight:?} {kind:?}"
                 );
             }
         }

@@ -213,14 +213,15 @@ pub struct EditArgs {
     pub from: Option<PathBuf>,
     /// How much of the image is given up to noise first, above 0 and at most 1 [default: 0.5, or 1 with
     /// --mask].
-    #[arg(long, conflicts_with = "between")]
+    #[arg(long, conflicts_with = "between", allow_negative_numbers = true)]
     pub strength: Option<f64>,
     /// Image of the same shape: white is drawn anew, black is kept.
     #[arg(long, value_name = "FILE", requires = "from")]
     pub mask: Option<PathBuf>,
-    /// How often each step is taken with --mask, so that what is drawn comes to agree with what is kept.
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    pub resamplings: usize,
+    /// How often each step is taken with --mask, so that what is drawn comes to agree with what is kept
+    /// [default: 4].
+    #[arg(long, value_name = "N", requires = "mask")]
+    pub resamplings: Option<usize>,
     /// Number of images made of --from.
     #[arg(
         long,
@@ -234,12 +235,12 @@ pub struct EditArgs {
         long,
         value_name = "FILE",
         num_args = 2,
-        conflicts_with_all = ["from", "mask", "sampler", "eta", "guidance", "seed"]
+        conflicts_with_all = ["from", "mask", "sampler", "eta", "guidance", "seed", "batch_size"]
     )]
     pub between: Vec<PathBuf>,
-    /// Images of the strip, both ends among them.
-    #[arg(long, value_name = "N", default_value_t = 9)]
-    pub frames: usize,
+    /// Images of the strip, both ends among them [default: 9].
+    #[arg(long, value_name = "N", requires = "between")]
+    pub frames: Option<usize>,
     /// Class to draw: a name, a number or `none`.
     #[arg(long, default_value = "none")]
     pub class: String,

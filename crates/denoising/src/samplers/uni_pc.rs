@@ -12,7 +12,8 @@
 //!
 //! where D is the change of x_0 that the step from q extrapolated, and c_1 and c_2 are such that x_0 of
 //! degree two in λ is integrated exactly (their equation 8); where the step from q was of first order,
-//! c_1 = 0 and c_2 = ½. The first and the last step are of first order.
+//! c_1 = 0 and c_2 = ½. The first and the last step are of first order. Only the difference between this
+//! and the x_t of the step from q is added, so that whatever else was done to x_t stays.
 
 use burn::tensor::Tensor;
 use noising::{NoiseSchedule, PredictionType};
@@ -35,8 +36,6 @@ pub struct UniPc<const D: usize> {
 #[derive(Debug, Clone)]
 struct Taken<const D: usize> {
     from: NoiseLevel,
-    /// The corrected x that it began with.
-    x: Tensor<D>,
     /// The x_0 that the network predicted there.
     x_0: Tensor<D>,
     /// The change of x_0 that it extrapolated and the r of [`extrapolated_change`], if it did.
@@ -44,13 +43,14 @@ struct Taken<const D: usize> {
 }
 
 impl<const D: usize> Taken<D> {
-    /// The corrected x at `to`, where this step has led to `x` and the network then predicted `x_0`.
+    /// `x`, which this step has led to at `to`, corrected by the `x_0` that the network predicts there.
     fn correct(self, to: NoiseLevel, x: Tensor<D>, x_0: &Tensor<D>) -> Tensor<D> {
         let h = lambda_difference(self.from, to);
         if !h.is_finite() {
             return x;
         }
-        let difference = x_0.clone() - self.x_0.clone();
+        let difference = x_0.clone() - self.x_0;
+        // What the mean of x_0 should have been more than the step took it for.
         let correction = match self.change {
             None => difference.mul_scalar(0.5),
             Some((change, r)) => {
@@ -60,11 +60,10 @@ impl<const D: usize> Taken<D> {
                 let phi_2 = phi_1 / -h - 0.5;
                 let [b_1, b_2] = [phi_1 / b, 2.0 * phi_2 / b];
                 let c_1 = (b_1 - b_2) / (1.0 + r);
-                change.mul_scalar(c_1) + difference.mul_scalar(b_1 - c_1)
+                change.mul_scalar(c_1 - 0.5) + difference.mul_scalar(b_1 - c_1)
             }
         };
-        self.from
-            .first_order_step(to, self.x, self.x_0 + correction)
+        x + correction.mul_scalar(to.alpha() * -(-h).exp_m1())
     }
 }
 
@@ -125,7 +124,6 @@ impl<const D: usize> Sampler<D> for UniPc<D> {
             index,
             Taken {
                 from: step.from,
-                x: x_t.clone(),
                 x_0: predicted_x_0.clone(),
                 change,
             },

@@ -32,8 +32,8 @@ const PREDICTION_TYPES: [PredictionType; 3] = [
     PredictionType::VPrediction,
 ];
 
-/// A law: its mean, and its covariance row by row.
-type Law = [f64; DIM + DIM * DIM];
+/// A distribution: its mean, and its covariance row by row.
+type Distribution = [f64; DIM + DIM * DIM];
 
 fn vectors(values: Vec<f64>) -> Tensor<2> {
     let rows = values.len() / DIM;
@@ -59,8 +59,8 @@ fn covariance(variances: [f64; DIM]) -> [f64; DIM * DIM] {
     ]
 }
 
-/// The law of x_t.
-fn law_at(alpha_cumprod: f64) -> Law {
+/// The distribution of x_t.
+fn distribution_at(alpha_cumprod: f64) -> Distribution {
     let mean = MEAN.map(|mean| alpha_cumprod.sqrt() * mean);
     let [a, b, c, d] = covariance(STDS.map(|s| alpha_cumprod * s * s + 1.0 - alpha_cumprod));
     [mean[0], mean[1], a, b, c, d]
@@ -85,15 +85,15 @@ fn exact_model(
     }
 }
 
-/// The laws of the states of a sampler whose start has the law of x_T.
+/// The distributions of the states of a sampler whose start has the distribution of x_T.
 ///
 /// Row 0 begins at the mean and sees no noise; each pair of further rows turns on one of the independent
 /// sources of randomness, the start or the noise of one step, along each axis of the plane.
-fn laws(
+fn distributions(
     sampler: impl Sampler<2>,
     schedule: &NoiseSchedule,
     prediction_type: PredictionType,
-) -> Vec<Law> {
+) -> Vec<Distribution> {
     let sources = sampler.num_steps() + 1;
     let rows = 1 + DIM * sources;
     let alpha_cumprod = schedule.alphas_cumprod()[schedule.num_train_timesteps() - 1];
@@ -118,28 +118,32 @@ fn laws(
     Denoising::new(sampler, vectors(start), model, noise)
         .map(|state| {
             let x = values(state.x);
-            let mut law = [0.0; DIM + DIM * DIM];
-            law[..DIM].copy_from_slice(&x[..DIM]);
+            let mut distribution = [0.0; DIM + DIM * DIM];
+            distribution[..DIM].copy_from_slice(&x[..DIM]);
             for row in x[DIM..].chunks_exact(DIM) {
                 let [u, v] = [row[0] - x[0], row[1] - x[1]];
-                for (sum, product) in law[DIM..].iter_mut().zip([u * u, u * v, v * u, v * v]) {
+                for (sum, product) in
+                    distribution[DIM..]
+                        .iter_mut()
+                        .zip([u * u, u * v, v * u, v * v])
+                {
                     *sum += product;
                 }
             }
-            law
+            distribution
         })
         .collect()
 }
 
-fn distance(law: &Law, other: &Law) -> f64 {
-    let differences = law.iter().zip(other).map(|(a, b)| (a - b).abs());
+fn distance(distribution: &Distribution, other: &Distribution) -> f64 {
+    let differences = distribution.iter().zip(other).map(|(a, b)| (a - b).abs());
     differences.fold(0.0, f64::max)
 }
 
 /// How far the samples are from the data.
 fn error(sampler: impl Sampler<2>, schedule: &NoiseSchedule, kind: PredictionType) -> f64 {
-    let laws = laws(sampler, schedule, kind);
-    distance(laws.last().unwrap(), &law_at(1.0))
+    let distributions = distributions(sampler, schedule, kind);
+    distance(distributions.last().unwrap(), &distribution_at(1.0))
 }
 
 fn trailing(schedule: &NoiseSchedule, steps: usize) -> Vec<f64> {
@@ -220,14 +224,14 @@ fn with_noise(schedule: &NoiseSchedule, timesteps: &[f64], kind: PredictionType)
 fn samplers_of_the_flow_converge_at_their_order() {
     let schedule = linear();
     let kind = PredictionType::Epsilon;
-    let expected = law_at(schedule.alphas_cumprod()[0]);
+    let expected = distribution_at(schedule.alphas_cumprod()[0]);
     let errors = [33, 65, 129].map(|steps| {
         let timesteps = TimestepSpacing::Karras.timesteps(&schedule, steps).unwrap();
         of_the_flow(&schedule, &timesteps, kind)
             .into_iter()
             .map(|((name, sampler), order)| {
-                let laws = laws(sampler, &schedule, kind);
-                (name, order, distance(&laws[steps - 2], &expected))
+                let distributions = distributions(sampler, &schedule, kind);
+                (name, order, distance(&distributions[steps - 2], &expected))
             })
             .collect::<Vec<_>>()
     });
@@ -295,14 +299,14 @@ fn what_the_network_predicts_makes_no_difference() {
         let flow = flow.into_iter().map(|(named, _)| named);
         flow.chain(with_noise(&schedule, &timesteps, kind))
     };
-    let law = |sampler, kind| *laws(sampler, &schedule, kind).last().unwrap();
+    let distribution = |sampler, kind| *distributions(sampler, &schedule, kind).last().unwrap();
     let epsilon = PredictionType::Epsilon;
-    let expected: Vec<Law> = samplers(epsilon)
-        .map(|(_, sampler)| law(sampler, epsilon))
+    let expected: Vec<Distribution> = samplers(epsilon)
+        .map(|(_, sampler)| distribution(sampler, epsilon))
         .collect();
     for kind in PREDICTION_TYPES {
         for ((name, sampler), expected) in samplers(kind).zip(&expected) {
-            let difference = distance(&law(sampler, kind), expected);
+            let difference = distance(&distribution(sampler, kind), expected);
             assert!(difference < 1e-9, "{name}, {kind:?}: {difference}");
         }
     }
@@ -327,7 +331,7 @@ fn zero_terminal_snr() {
 }
 
 /// Step by step on the same x_t and the same noise, clipped x_0 included: equal coefficients, so equal
-/// laws.
+/// distributions.
 #[test]
 fn ddim_with_eta_1_is_ddpm() {
     let schedule = linear();

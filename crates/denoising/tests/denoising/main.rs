@@ -6,6 +6,8 @@ mod editing;
 mod gaussian;
 mod golden;
 mod mixture;
+mod own_network;
+mod resampling;
 mod settings;
 mod torch_normal;
 

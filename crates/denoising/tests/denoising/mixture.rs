@@ -17,7 +17,7 @@ const PARTS: [[f64; 3]; 2] = [[0.3, -0.8, 0.15], [0.7, 0.5, 0.25]];
 
 const DRAWS: usize = 8000;
 
-/// Samples of one law are further apart than this, times √(2 / n), once in a thousand (Smirnov 1948).
+/// Samples of one distribution are further apart than this, times √(2 / n), once in a thousand (Smirnov 1948).
 const ONCE_IN_A_THOUSAND: f64 = 1.949;
 
 /// E[x_0 | x_t]: of each part as for one Gaussian, weighted by how likely x_t is of that part.

@@ -5,10 +5,11 @@ use std::cell::Cell;
 use burn::tensor::{Device, Tensor};
 use denoising::{
     Ddim, DdimOptions, Ddpm, DdpmVariance, Denoising, Guidance, Heun, HeunOptions, Sampler,
-    SamplerError, SpacingError, TimestepSpacing, X0Clipping,
+    SamplerError, SamplerKind, SamplingOptions, SpacingError, TimestepSpacing, X0Clipping,
 };
 use noising::{BetaSchedule, NoiseSchedule, PredictionType};
 use proptest::prelude::*;
+use serde::de::IntoDeserializer;
 
 use crate::{linear, tensor, values};
 
@@ -338,4 +339,110 @@ fn the_last_step_is_the_predicted_x_0() {
     let last = Denoising::new(sampler, start, |x: Tensor<1>, _| x.mul_scalar(0.9), noise).last();
     let last = last.unwrap();
     assert_eq!(values(last.x), values(last.predicted_x_0));
+}
+
+/// Every name and every other name leads to the sampler, in text and in configurations.
+#[test]
+fn samplers_and_spacings_have_names() {
+    for &kind in SamplerKind::ALL {
+        for name in [kind.name()].iter().chain(kind.aliases()) {
+            assert_eq!(name.parse(), Ok(kind));
+            let read: SamplerKind = named(name);
+            assert_eq!(read, kind);
+        }
+        assert_eq!(kind.to_string(), kind.name());
+        assert!(!kind.summary().is_empty());
+    }
+    for &spacing in TimestepSpacing::ALL {
+        assert_eq!(spacing.name().parse(), Ok(spacing));
+        let read: TimestepSpacing = named(spacing.name());
+        assert_eq!(read, spacing);
+    }
+    let error = "dpm4".parse::<SamplerKind>().unwrap_err().to_string();
+    assert!(
+        error.starts_with("there is no sampler \"dpm4\"; choose one of ddpm, ddim,"),
+        "{error}"
+    );
+    assert!("karas".parse::<TimestepSpacing>().is_err());
+}
+
+fn named<T: serde::de::DeserializeOwned>(name: &str) -> T {
+    let deserializer: serde::de::value::StrDeserializer<'_, serde::de::value::Error> =
+        name.into_deserializer();
+    T::deserialize(deserializer).unwrap()
+}
+
+/// What a sampler is said to cost is what it costs.
+#[test]
+fn network_calls_are_counted_for_every_sampler() {
+    let schedule = linear();
+    for &kind in SamplerKind::ALL {
+        for steps in 1..8 {
+            let options = SamplingOptions {
+                sampler: kind,
+                num_inference_steps: steps,
+                ..SamplingOptions::default()
+            };
+            let timesteps = options.timesteps(&schedule).unwrap();
+            let sampler = options.sampler(&schedule, &timesteps, PredictionType::Epsilon);
+            let mut calls = 0;
+            let model = |x: Tensor<1>, _| {
+                calls += 1;
+                x
+            };
+            let noise = || tensor(vec![0.1]);
+            Denoising::new(sampler.unwrap(), tensor(vec![0.5]), model, noise).for_each(drop);
+            assert_eq!(calls, kind.network_calls(steps), "{kind} in {steps}");
+            assert_eq!(kind.steps_for_calls(calls), steps, "{kind} in {steps}");
+        }
+    }
+}
+
+/// Whatever the sampler, the options of the others are numbers too.
+#[test]
+fn options_that_are_no_numbers_are_refused_with_any_sampler() {
+    let schedule = linear();
+    for &sampler in SamplerKind::ALL {
+        let good = SamplingOptions {
+            sampler,
+            ..SamplingOptions::default()
+        };
+        assert_eq!(good.check(&schedule, PredictionType::Epsilon), Ok(()));
+        for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let changes: [(&str, fn(&mut SamplingOptions, f64)); 10] = [
+                ("eta", |o, x| o.eta = x),
+                ("guidance_scale", |o, x| o.guidance_scale = x),
+                ("guidance_rescale", |o, x| o.guidance_rescale = x),
+                ("guidance_interval", |o, x| {
+                    o.guidance_interval = Some([x, 5.0])
+                }),
+                ("guidance_interval", |o, x| {
+                    o.guidance_interval = Some([5.0, x])
+                }),
+                ("clipping", |o, range| {
+                    o.clipping = X0Clipping::Clamp { range }
+                }),
+                ("heun", |o, x| o.heun.s_churn = x),
+                ("heun", |o, x| o.heun.s_tmin = x),
+                ("heun", |o, x| o.heun.s_tmax = -x.abs()),
+                ("heun", |o, x| o.heun.s_noise = x),
+            ];
+            for (key, change) in changes {
+                let mut options = good.clone();
+                change(&mut options, bad);
+                let error = options
+                    .check(&schedule, PredictionType::Epsilon)
+                    .unwrap_err();
+                assert_eq!(error.key, key, "{sampler} {bad}: {error}");
+            }
+        }
+    }
+    let too_many = SamplingOptions {
+        num_inference_steps: 1001,
+        ..SamplingOptions::default()
+    };
+    let error = too_many
+        .check(&schedule, PredictionType::Epsilon)
+        .unwrap_err();
+    assert_eq!(error.key, "num_inference_steps");
 }

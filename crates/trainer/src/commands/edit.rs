@@ -12,17 +12,22 @@ use denoising::{
 use tracing::info;
 
 use crate::cli::EditArgs;
-use crate::commands::opened::{Opened, at_least, open_images};
+use crate::commands::opened::{Opened, at_least, key_of_sampling, open_images};
 use crate::drawing::{grid, pictures};
 use crate::error::Usage;
 use crate::progress;
-use crate::sampling::parse_classes;
-use crate::sampling::{Edit, Model, Request};
+use crate::sampling::{Edit, Model, Request, parse_classes};
 
 /// How far along the chain an image is noised when no strength is given: half of it, or all of it where
 /// a mask says what is kept.
 const STRENGTH: f64 = 0.5;
 const STRENGTH_WITH_MASK: f64 = 1.0;
+
+/// How often each step is taken with a mask when no number is given.
+const RESAMPLINGS: usize = 4;
+
+/// Images of a strip when no number is given.
+const FRAMES: usize = 9;
 
 /// Network calls by which each step of the inversion is solved.
 const INVERSION_ITERATIONS: usize = 4;
@@ -42,6 +47,22 @@ pub fn run(args: &EditArgs) -> Result<()> {
             args.class
         )));
     };
+    let config = checkpoint.config();
+    if class.is_none() && model.null_label.is_some() {
+        if let Some(why) = config.why_no_guidance() {
+            bail!(Usage(format!("{why}, so name one with --class")));
+        }
+        if args
+            .model
+            .sampler
+            .guidance
+            .is_some_and(|scale| scale != 1.0)
+        {
+            bail!(Usage(
+                "--guidance: it leads towards a class; name one with --class".to_owned()
+            ));
+        }
+    }
     let cells = match (&args.from, &args.between[..]) {
         (Some(from), _) => draw_over(&model, args, sampling, from, class)?,
         (None, [first, last]) => go_between(&model, args, &sampling, [first, last], class)?,
@@ -82,9 +103,10 @@ fn draw_over(
             "--strength {strength}: expected a number above 0, at most 1"
         )));
     }
+    let resamplings = args.resamplings.unwrap_or(RESAMPLINGS);
     at_least(&[
         ("--count", args.count, 1),
-        ("--resamplings", args.resamplings, 1),
+        ("--resamplings", resamplings, 1),
     ])?;
     let image = read(model, from, model.network.example_shape()[0])?;
     let mask = args
@@ -93,7 +115,7 @@ fn draw_over(
         .map(|path| read(model, path, 1))
         .transpose()?
         // White, 1 in [-1, 1], is drawn anew; black is kept.
-        .map(|mask| (mask.neg().add_scalar(1.0).div_scalar(2.0), args.resamplings));
+        .map(|mask| (mask.neg().add_scalar(1.0).div_scalar(2.0), resamplings));
     let mut cells = vec![image.clone()];
     if let Some((keep, _)) = &mask {
         cells.push(image.clone() * keep.clone().expand(image.dims()));
@@ -129,6 +151,20 @@ fn draw_over(
     Ok(Tensor::cat(cells, 0))
 }
 
+/// The way there and back is DDIM's, without clipping or guidance: only its timesteps can be chosen.
+fn refuse_what_inversion_ignores(set: &[String]) -> Result<()> {
+    for text in set {
+        let key = key_of_sampling(text).map(|(key, _)| key);
+        if !matches!(key, Some("timestep_spacing" | "num_inference_steps")) {
+            bail!(Usage(format!(
+                "--set {text}: it does nothing with --between, whose way is DDIM's without clipping or \
+                 guidance; sampling.timestep_spacing and sampling.num_inference_steps can be set"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// From one image to the other through the noise that DDIM makes them of (Song et al. 2021, section
 /// 5.3): `[frames, C, H, W]`.
 fn go_between(
@@ -138,7 +174,9 @@ fn go_between(
     ends: [&PathBuf; 2],
     class: Option<usize>,
 ) -> Result<Tensor<4>> {
-    at_least(&[("--frames", args.frames, 2)])?;
+    let frame_count = args.frames.unwrap_or(FRAMES);
+    at_least(&[("--frames", frame_count, 2)])?;
+    refuse_what_inversion_ignores(&args.model.sampler.set)?;
     let channels = model.network.example_shape()[0];
     let images = ends
         .iter()
@@ -164,7 +202,7 @@ fn go_between(
         .context("there is no timestep to invert")?
         .x;
     let [first, last] = [0, 1].map(|end| noise.clone().narrow(0, end, 1));
-    let shares = (0..args.frames).map(|frame| frame as f64 / (args.frames - 1) as f64);
+    let shares = (0..frame_count).map(|frame| frame as f64 / (frame_count - 1) as f64);
     let noises = shares.map(|u| slerp(&first, &last, u)).collect();
     let options = DdimOptions::default();
     let ddim = Ddim::new(schedule, &timesteps, kind, X0Clipping::None, options)?;
@@ -178,7 +216,7 @@ fn go_between(
     let returned = Tensor::cat(
         vec![
             frames.clone().narrow(0, 0, 1),
-            frames.clone().narrow(0, args.frames - 1, 1),
+            frames.clone().narrow(0, frame_count - 1, 1),
         ],
         0,
     );

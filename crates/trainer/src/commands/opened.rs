@@ -27,10 +27,14 @@ pub(super) struct Opened {
 
 /// Reads the network that `args` name.
 pub(super) fn open(args: &ModelArgs) -> Result<Opened> {
+    open_for(args, Samplers::Chosen)
+}
+
+fn open_for(args: &ModelArgs, samplers: Samplers) -> Result<Opened> {
     at_least(&[("--batch-size", args.batch_size, 1)])?;
     let device = device::select(args.device.device.as_deref())?;
     let checkpoint = Checkpoint::open(&args.run, args.best)?;
-    let sampling = settings(checkpoint.config(), &args.sampler)?;
+    let sampling = settings(checkpoint.config(), &args.sampler, samplers)?;
     Ok(Opened {
         model: model(&checkpoint, device.device)?,
         checkpoint,
@@ -41,7 +45,12 @@ pub(super) fn open(args: &ModelArgs) -> Result<Opened> {
 
 /// As [`open`], for a command that is for images alone.
 pub(super) fn open_images(args: &ModelArgs) -> Result<Opened> {
-    let opened = open(args)?;
+    open_images_for(args, Samplers::Chosen)
+}
+
+/// As [`open_images`], to draw with one sampler or with all of them.
+pub(super) fn open_images_for(args: &ModelArgs, samplers: Samplers) -> Result<Opened> {
+    let opened = open_for(args, samplers)?;
     let kind = opened.checkpoint.config().data.kind();
     kind.must_be_images(format_args!("what {} samples", args.run.display()))?;
     Ok(opened)
@@ -67,35 +76,111 @@ pub(super) fn model(checkpoint: &Checkpoint, device: Device) -> Result<Model> {
     Model::new(network, noise, objective, config.null_label(), device)
 }
 
-/// A run's settings for sampling, with what the command line says in their place.
-fn settings(config: &RunConfig, args: &SamplerArgs) -> Result<SamplingOptions> {
-    let mut overrides = Vec::new();
-    overrides.extend(args.sampler.map(|kind| format!("sampling.sampler={kind}")));
+/// For which samplers the settings are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Samplers {
+    /// For the one that they name.
+    Chosen,
+    /// For all of them, one after the other.
+    All,
+}
+
+/// A run's settings for sampling, with what the command line says in their place. What it says without
+/// any effect is refused.
+fn settings(config: &RunConfig, args: &SamplerArgs, samplers: Samplers) -> Result<SamplingOptions> {
+    // What was typed, the key of [sampling] that it sets, and its value.
+    let mut given: Vec<(String, String, String)> = Vec::new();
+    let mut option = |name: &str, key: &str, value: Option<String>| {
+        given.extend(value.map(|value| (name.to_owned(), key.to_owned(), value)));
+    };
+    option("--sampler", "sampler", args.sampler.map(|s| s.to_string()));
     let steps = match (args.steps, args.sampler) {
         // Ancestral sampling is made for every step of the chain.
         (None, Some(SamplerKind::Ddpm)) => Some(config.noise.num_train_timesteps),
         (steps, _) => steps,
     };
-    overrides.extend(steps.map(|n| format!("sampling.num_inference_steps={n}")));
-    overrides.extend(
-        args.spacing
-            .as_ref()
-            .map(|spacing| format!("sampling.timestep_spacing={spacing}")),
+    option(
+        "--steps",
+        "num_inference_steps",
+        steps.map(|n| n.to_string()),
     );
-    overrides.extend(args.eta.map(|eta| format!("sampling.eta={eta:?}")));
-    overrides.extend(
-        args.guidance
-            .map(|s| format!("sampling.guidance_scale={s:?}")),
+    option(
+        "--spacing",
+        "timestep_spacing",
+        args.spacing.map(|s| s.to_string()),
+    );
+    option("--eta", "eta", args.eta.map(|eta| format!("{eta:?}")));
+    option(
+        "--guidance",
+        "guidance_scale",
+        args.guidance.map(|s| format!("{s:?}")),
     );
     for text in &args.set {
-        if !text.trim_start().starts_with("sampling.") {
+        let Some((key, value)) = key_of_sampling(text) else {
             return Err(Usage(format!(
                 "--set {text}: a trained network is what it is; only keys of [sampling] can be set, \
                  as in sampling.clipping.kind=none"
             ))
             .into());
-        }
-        overrides.push(text.clone());
+        };
+        given.push((format!("--set {text}"), key.to_owned(), value.to_owned()));
     }
-    Ok(config.overridden(&overrides)?.sampling.options)
+    let overrides: Vec<String> = given
+        .iter()
+        .map(|(_, key, value)| format!("sampling.{key}={value}"))
+        .collect();
+    let options = config.overridden(&overrides)?.sampling.options;
+    for (typed, key, _) in &given {
+        if let Some(why) = why_idle(key, &options, samplers) {
+            return Err(Usage(format!("{typed}: {why}")).into());
+        }
+    }
+    if let (true, Some(why)) = (options.guidance_scale != 1.0, config.why_no_guidance()) {
+        return Err(Usage(format!(
+            "the run is to be guided (sampling.guidance_scale = {}), but {why}: leave guidance out with \
+             --guidance 1",
+            options.guidance_scale
+        ))
+        .into());
+    }
+    Ok(options)
+}
+
+/// Key and value of an override of `[sampling]`, if it is one: `sampling.clipping.kind=none` has the key
+/// `clipping.kind`.
+pub(super) fn key_of_sampling(text: &str) -> Option<(&str, &str)> {
+    let (key, value) = text
+        .trim_start()
+        .strip_prefix("sampling.")?
+        .split_once('=')?;
+    Some((key.trim(), value))
+}
+
+/// Why a key of `[sampling]` has no effect on what is drawn, if it has none.
+fn why_idle(key: &str, options: &SamplingOptions, samplers: Samplers) -> Option<String> {
+    let used: &[SamplerKind] = match samplers {
+        Samplers::Chosen => &[options.sampler],
+        Samplers::All => SamplerKind::ALL,
+    };
+    let key = key.split('.').next().unwrap_or(key);
+    let readers = |kinds: &[SamplerKind]| -> Vec<&str> {
+        let reads = |kind: &&SamplerKind| kind.options().contains(&key);
+        kinds.iter().filter(reads).map(|kind| kind.name()).collect()
+    };
+    let all = readers(SamplerKind::ALL);
+    match key {
+        "every" | "count" => Some("that is for the grids drawn during training".to_owned()),
+        "sampler" if samplers == Samplers::All => {
+            Some("all samplers are compared here; there is none to choose".to_owned())
+        }
+        "guidance_interval" | "guidance_rescale" if options.guidance_scale == 1.0 => Some(
+            "without guidance it does nothing; give --guidance SCALE, above 1 as a rule".to_owned(),
+        ),
+        _ if !all.is_empty() && readers(used).is_empty() => Some(format!(
+            "it does nothing with the sampler {}; only {} has it",
+            options.sampler,
+            all.join(", ")
+        )),
+        _ => None,
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor};
 use denoising::{DdpmVariance, SamplerKind, SamplingOptions, TimestepSpacing};
 use evaluation::{Features, sliced_wasserstein};
@@ -11,8 +11,9 @@ use image::DynamicImage;
 use tracing::info;
 
 use crate::cli::SamplersArgs;
-use crate::commands::opened::{Opened, at_least, open_images};
+use crate::commands::opened::{Opened, Samplers, at_least, key_of_sampling, open_images_for};
 use crate::drawing::{grid, pictures};
+use crate::error::Usage;
 use crate::progress;
 use crate::sampling::{Model, Request, every_class};
 use training::{Purpose, Streams, streams};
@@ -23,13 +24,29 @@ const DIRECTIONS: usize = 512;
 /// Draws the pictures and prints the table.
 pub fn run(args: &SamplersArgs) -> Result<()> {
     at_least(&[("--count", args.count, 1)])?;
+    for &calls in &args.calls {
+        at_least(&[("--calls", calls, 1)])?;
+    }
+    refuse_steps_beside_calls(args)?;
     let Opened {
         model, sampling, ..
-    } = open_images(&args.model)?;
+    } = open_images_for(&args.model, Samplers::All)?;
     if args.calls.is_empty() {
         draw(&model, args, &sampling)
     } else {
         measure(&model, args, &sampling)
+    }
+}
+
+/// `--calls` says how many steps each sampler takes.
+fn refuse_steps_beside_calls(args: &SamplersArgs) -> Result<()> {
+    let sets_steps =
+        |text: &&String| key_of_sampling(text).is_some_and(|(key, _)| key == "num_inference_steps");
+    match args.model.sampler.set.iter().find(sets_steps) {
+        Some(text) if !args.calls.is_empty() => bail!(Usage(format!(
+            "--set {text}: the number of steps follows from --calls"
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The checks of a configuration: those of its sections, and those across sections.
 
+use denoising::Guidance;
 use training::InvalidValue;
 
 use super::RunConfig;
@@ -59,4 +60,31 @@ pub(super) fn check(config: &RunConfig) -> Result<(), BadValue> {
         .sampling
         .check(chain.schedule(), objective.prediction_type)
         .map_err(within("sampling"))
+}
+
+/// Checks that guidance, where it is wanted, is something that the network can learn. Apart from
+/// [`check`], since runs were written before that have guidance for a network without classes, and they
+/// still open.
+pub(super) fn check_guidance(config: &RunConfig) -> Result<(), BadValue> {
+    let Guidance {
+        scale,
+        interval,
+        rescale,
+    } = config.sampling.options.guidance();
+    let key = if scale != 1.0 {
+        "sampling.guidance_scale"
+    } else if interval.is_some() {
+        "sampling.guidance_interval"
+    } else if rescale != 0.0 {
+        "sampling.guidance_rescale"
+    } else {
+        return Ok(());
+    };
+    match config.why_no_guidance() {
+        Some(why) => Err(BadValue::new(
+            key,
+            format!("there is nothing to guide: {why}"),
+        )),
+        None => Ok(()),
+    }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::RunConfig;
-use super::check::{BadValue, check};
+use super::check::{BadValue, check, check_guidance};
 use super::diagnostics::{ConfigError, DEFAULT_CONFIG, explain, line_of_key, position};
 
 /// The configuration file that was named, or else `configs/mnist.toml` in the working folder or one
@@ -26,14 +26,16 @@ pub fn path_or_default(named: Option<&Path>) -> Result<PathBuf, ConfigError> {
 }
 
 impl RunConfig {
-    /// Reads the file at `path`, applies the overrides (`key.key=value` each) in order and checks
+    /// Reads the configuration of a new run: the file at `path`. Applies the overrides (`key.key=value` each) in order and checks
     /// every value.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
             path: path.to_owned(),
             source,
         })?;
-        Self::parse(&text, path, overrides)
+        let config = Self::parse(&text, path, overrides)?;
+        check_guidance(&config).map_err(|value| located(value, &text, path, overrides))?;
+        Ok(config)
     }
 
     /// As [`RunConfig::load`], from text; `path` only serves the messages.
@@ -48,27 +50,19 @@ impl RunConfig {
             }
         })?;
         let config = config.with_overrides(overrides)?;
-        check(&config).map_err(|BadValue { key, message }| {
-            let overridden = overrides.iter().any(|text| text.starts_with(&key));
-            let (path, line) = if overridden {
-                (None, None)
-            } else {
-                (Some(path.to_owned()), line_of_key(text, &key))
-            };
-            ConfigError::Value {
-                path,
-                line,
-                key,
-                message,
-            }
-        })?;
+        check(&config).map_err(|value| located(value, text, path, overrides))?;
         Ok(config)
     }
 
     /// This configuration with overrides (`key.key=value` each) applied in order, and checked.
     pub fn overridden(&self, overrides: &[String]) -> Result<Self, ConfigError> {
         let config = self.clone().with_overrides(overrides)?;
-        check(&config).map_err(|BadValue { key, message }| ConfigError::Value {
+        let checked = check(&config).and_then(|()| match check_guidance(self) {
+            Ok(()) => check_guidance(&config),
+            // So it was saved; there is nothing new to refuse.
+            Err(_) => Ok(()),
+        });
+        checked.map_err(|BadValue { key, message }| ConfigError::Value {
             path: None,
             line: None,
             key,
@@ -160,6 +154,23 @@ fn merge(old: &mut Table, new: Table) {
                 old.insert(key, value);
             }
         }
+    }
+}
+
+/// Where a value that makes no sense stands: in the file, unless an override of the command line says it.
+fn located(value: BadValue, text: &str, path: &Path, overrides: &[String]) -> ConfigError {
+    let BadValue { key, message } = value;
+    let overridden = overrides.iter().any(|text| text.starts_with(&key));
+    let (path, line) = if overridden {
+        (None, None)
+    } else {
+        (Some(path.to_owned()), line_of_key(text, &key))
+    };
+    ConfigError::Value {
+        path,
+        line,
+        key,
+        message,
     }
 }
 

@@ -112,4 +112,19 @@ impl RunConfig {
             .filter(|_| !self.data.kind().uses_mlp())
             .map(|embeds| embeds - 1)
     }
+
+    /// Why the predictions of this network cannot be guided towards a class and away from none, if they
+    /// cannot.
+    pub fn why_no_guidance(&self) -> Option<&'static str> {
+        if !self.conditioning.class_labels {
+            Some("the network knows no classes (conditioning.class_labels = false)")
+        } else if self.conditioning.label_dropout == 0.0 {
+            Some(
+                "the network has not learned to do without a class (conditioning.label_dropout = 0; \
+                 0.1 is usual)",
+            )
+        } else {
+            None
+        }
+    }
 }

@@ -4,7 +4,7 @@
 use anyhow::{Result, ensure};
 use burn::tensor::{Device, Tensor};
 use denoising::{Denoising, Guidance, Inpainting, Sampler, State};
-use noising::{Chain, Marginal, NoiseConfig};
+use noising::{Chain, NoiseConfig};
 use rand_chacha::ChaCha8Rng;
 
 use super::request::{Edit, Request};
@@ -88,9 +88,8 @@ impl Model {
                 x = given.clone().narrow(0, first, classes.len());
             }
             if let Some(edit) = &request.edit {
-                let image = edit.image.clone().expand(x.dims());
                 let alpha_cumprod = self.chain.schedule().alpha_cumprod_at(timesteps[0]);
-                x = Marginal::new(alpha_cumprod).x_t(image, x);
+                x = edit.begin(alpha_cumprod, x);
             }
             let predict = |x_t, t| self.predict(x_t, t, classes, guidance);
             let sampler = self.sampler(request, &timesteps)?;

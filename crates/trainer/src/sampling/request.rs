@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 use denoising::SamplingOptions;
+use noising::Marginal;
 
 /// Which images to draw, and how.
 #[derive(Debug, Clone)]
@@ -32,6 +33,23 @@ pub struct Edit {
     /// What of it is kept: 1 where it stays, 0 where it is drawn anew, `[1, 1, H, W]`; and how often
     /// each step is taken. `None` keeps nothing as it is.
     pub mask: Option<(Tensor<4>, usize)>,
+}
+
+impl Edit {
+    /// x_t at the first timestep, whose ᾱ is given, from noise: the image as the forward process has it
+    /// there. What a mask gives up wholly, at strength 1, starts from noise alone: the chain need not end
+    /// in pure noise, and what is left of the image would show in what is drawn.
+    pub(super) fn begin(&self, alpha_cumprod: f64, noise: Tensor<4>) -> Tensor<4> {
+        let image = self.image.clone().expand(noise.dims());
+        let noised = Marginal::new(alpha_cumprod).x_t(image, noise.clone());
+        match &self.mask {
+            Some((keep, _)) if self.strength == 1.0 => {
+                let keep = keep.clone().expand(noise.dims());
+                noised * keep.clone() + noise * keep.neg().add_scalar(1.0)
+            }
+            _ => noised,
+        }
+    }
 }
 
 /// The classes of a grid of `count` images when none are asked for: all of them in turn, an equal
