@@ -8,6 +8,8 @@ use std::panic;
 use burn::tensor::{Device, DeviceType};
 use thiserror::Error;
 
+use crate::invocation::{build_hint, hint};
+
 #[cfg(not(any(
     feature = "flex",
     feature = "ndarray",
@@ -156,8 +158,8 @@ pub enum DeviceError {
     },
     /// The backend exists but is not in this build.
     #[error(
-        "the device {name:?} is not compiled in: build with \
-         `cargo run -p trainer --features {backend} -- …` (this build has: {})",
+        "the device {name:?} is not compiled in: build with `{}` (this build has: {})",
+        build_hint(backend.name()),
         compiled_in().join(", ")
     )]
     NotCompiledIn {
@@ -169,7 +171,8 @@ pub enum DeviceError {
     /// The backend finds no such device on this machine.
     #[error(
         "there is no device {name:?} on this machine: the backend {backend} finds {found} \
-         device(s) here; `trainer devices` lists them"
+         device(s) here; `{}` lists them",
+        hint("devices")
     )]
     Absent {
         /// The name as given.

@@ -5,32 +5,50 @@
 //! checkpoint ──▶ unet ◀──x_t── denoising ──x_{t-1}──▶ … ──▶ x_0 ──▶ pictures, scores
 //! ```
 
+// First, since its macros hold for what comes after it.
+#[macro_use]
+pub mod output;
+
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod destination;
 pub mod device;
 pub mod diffusers;
 pub mod download;
 pub mod drawing;
 pub mod error;
+pub mod invocation;
 pub mod kinds;
 pub mod network;
 pub mod progress;
+pub mod report;
 pub mod run;
 pub mod sampling;
 pub mod scoring;
 pub mod training_loop;
 
-use anyhow::{Error, Result};
+use anyhow::{Context, Error, Result};
 
 use crate::cli::{Cli, Command};
 use crate::config::ConfigError;
 use crate::device::DeviceError;
 use crate::error::Usage;
+use crate::invocation::hint;
+use crate::report::Style;
+use crate::run::atomic_file;
 
 /// Does what the command line asks for; returns the exit code.
 pub fn run(cli: &Cli) -> Result<u8> {
-    progress::start_log(cli.verbose);
+    let messages = cli.messages;
+    report::start(Style {
+        quiet: messages.quiet,
+        json: messages.json,
+    });
+    progress::start_log(messages.verbose, messages.quiet);
+    if !matches!(cli.command, Command::Train(_)) {
+        end_on_signal()?;
+    }
     kernels::check_level().map_err(|error| Usage(error.to_string()))?;
     // On a thread of the pool that the CPU kernels run in: from outside, every kernel would be handed
     // over and waited for.
@@ -46,7 +64,36 @@ pub fn run(cli: &Cli) -> Result<u8> {
         Command::Import(args) => commands::import::run(args).map(|()| 0),
         Command::Bench(args) => commands::bench::run(args).map(|()| 0),
         Command::Devices => commands::devices::run().map(|()| 0),
+        Command::Init(args) => commands::init::run(args).map(|()| 0),
+        Command::Completions(args) => {
+            commands::shell::completions(args);
+            Ok(0)
+        }
+        Command::Man(args) => commands::shell::man(args).map(|()| 0),
     })
+}
+
+/// The exit code of what Ctrl-C or a request to terminate ended, as shells give it.
+pub const INTERRUPTED: u8 = 130;
+
+/// Ends the program at once on Ctrl-C, but for a file that is being written: it is whole first.
+fn end_on_signal() -> Result<()> {
+    ctrlc::set_handler(|| {
+        let _no_file_is_begun = atomic_file::wait_until_whole();
+        std::process::exit(i32::from(INTERRUPTED));
+    })
+    .context("cannot listen for Ctrl-C")
+}
+
+/// What to do about an error, where its text, which a library wrote, cannot know it.
+pub fn advice(error: &Error) -> Option<String> {
+    let missing = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<datasets::NotFound>())?;
+    let fetch = hint(&format!("data fetch {}", missing.name));
+    Some(format!(
+        "`{fetch}` brings them; --data-dir DIR names a folder that holds them"
+    ))
 }
 
 /// The exit code of an error: 2 where the command line or the configuration is wrong, else 1.

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use mimalloc::MiMalloc;
 use trainer::cli::Cli;
 
@@ -12,10 +11,14 @@ use trainer::cli::Cli;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    match trainer::run(&Cli::parse()) {
+    match trainer::run(&Cli::read()) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            let advice = trainer::advice(&error).map_or(String::new(), |text| format!("; {text}"));
+            trainer::output::write(
+                &mut std::io::stderr(),
+                format_args!("error: {error:#}{advice}\n"),
+            );
             ExitCode::from(trainer::exit_code(&error))
         }
     }

@@ -13,6 +13,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
+use crate::report;
 use crate::run::metrics::{Record, Smoothed};
 
 /// The bars of the process; the log steps out of their way.
@@ -22,9 +23,10 @@ fn bars() -> &'static MultiProgress {
 }
 
 /// Starts the log on standard error, with the seconds since the start: warnings and events; more
-/// with each `-v`; or as `RUST_LOG` says.
-pub fn start_log(verbosity: u8) {
+/// with each `-v`; only warnings where it is to be quiet; or as `RUST_LOG` says.
+pub fn start_log(verbosity: u8, quiet: bool) {
     let level = match verbosity {
+        0 if quiet => "warn",
         0 => "warn,trainer=info",
         1 => "info,trainer=debug",
         _ => "trace",
@@ -35,9 +37,19 @@ pub fn start_log(verbosity: u8) {
         .with_env_filter(filter)
         .with_timer(SinceStart(Instant::now()))
         .with_target(verbosity > 0)
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(io::stderr().is_terminal() && is_colour_wanted())
         .with_writer(AboveBars)
         .try_init();
+}
+
+/// Whether nobody has said otherwise (no-color.org).
+fn is_colour_wanted() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Whether bars are drawn: on a terminal, unless it is to be quiet.
+fn are_bars_wanted() -> bool {
+    io::stderr().is_terminal() && !report::style().quiet
 }
 
 /// Stamps the log with the seconds since the start, to a tenth.
@@ -85,7 +97,7 @@ const PARTS: u64 = 10_000;
 impl TrainingProgress {
     /// A session that starts with a share `progress` of the budget used up.
     pub fn new(progress: f64, step: u64) -> Self {
-        let bar = io::stderr().is_terminal().then(|| {
+        let bar = are_bars_wanted().then(|| {
             let style = ProgressStyle::with_template(
                 "step {prefix} {wide_bar} {percent}% {msg} [{elapsed_precise}, left {eta}]",
             );
@@ -138,7 +150,7 @@ fn parts(progress: f64) -> u64 {
 
 /// A bar over the bytes of a file that is being fetched, on a terminal; nothing elsewhere.
 pub fn download_bar(file: &str) -> ProgressBar {
-    if !io::stderr().is_terminal() {
+    if !are_bars_wanted() {
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template(
@@ -152,7 +164,7 @@ pub fn download_bar(file: &str) -> ProgressBar {
 
 /// A bar over `length` pieces of work, on a terminal; nothing elsewhere.
 pub fn bar(length: usize, what: &'static str) -> ProgressBar {
-    if !io::stderr().is_terminal() {
+    if !are_bars_wanted() {
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} [left {eta}]");

@@ -7,9 +7,7 @@ use super::catalogue::{DatasetName, Split};
 /// A data set lies in none of the places where it is looked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no files of the dataset {name} (such as {example}) in any of: {}; \
-     `trainer data fetch {name}` brings them, --data-dir DIR names a folder that holds {name}/ \
-     or the files themselves, and data/README.md says where they come from",
+    "no files of the dataset {name} (such as {example}) in any of: {}",
     list(looked_in)
 )]
 pub struct NotFound {

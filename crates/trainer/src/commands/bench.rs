@@ -9,10 +9,11 @@ use serde::Serialize;
 use training::{Batch, Condition, Learner, Network as _, Purpose, Streams, streams};
 
 use crate::cli::{BenchArgs, BenchMeasure};
-use crate::config::{self, RunConfig};
+use crate::config::{NamedConfig, RunConfig};
 use crate::device;
 use crate::error::Usage;
 use crate::network::Network;
+use crate::report;
 use crate::training_loop::new_learner;
 
 /// Repetitions that are not counted: memory and caches are filled by them.
@@ -34,8 +35,8 @@ struct Measurement {
 /// Measures and prints.
 pub fn run(args: &BenchArgs) -> Result<()> {
     let device = device::select(args.device.device.as_deref())?;
-    let path = config::path_or_default(args.config.as_deref())?;
-    let mut config = RunConfig::load(&path, &args.set)?;
+    let named = NamedConfig::find(args.config.as_deref())?;
+    let mut config = named.load(&args.set)?;
     if config.conditioning.class_labels {
         // As `train` finds it in the data, which is not needed here; how many classes a folder has
         // changes no time that could be measured.
@@ -58,16 +59,13 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         )));
     }
     let learner = new_learner(&config, &device.device)?;
-    if !args.json {
-        println!(
-            "{}: {} parameters, device {}, {} threads",
-            path.display(),
-            learner.network().num_params(),
-            device.name,
-            rayon::current_num_threads()
-        );
-        println!("               batch   images/s   ms (median)");
-    }
+    report::figures(format!(
+        "{}: {} parameters, device {}, {} threads\n               batch   images/s   ms (median)",
+        named.path.display(),
+        learner.network().num_params(),
+        device.name,
+        rayon::current_num_threads()
+    ));
     let measures = match args.only {
         Some(measure) => vec![measure],
         None => vec![BenchMeasure::Train, BenchMeasure::Call],
@@ -90,28 +88,24 @@ pub fn run(args: &BenchArgs) -> Result<()> {
                 seconds,
                 images_per_second: batch_size as f64 / seconds,
             };
-            print(&measurement, args.json)?;
+            print(&measurement)?;
         }
     }
     Ok(())
 }
 
-fn print(measurement: &Measurement, json: bool) -> Result<()> {
-    if json {
-        println!("{}", serde_json::to_string(measurement)?);
-        return Ok(());
-    }
+fn print(measurement: &Measurement) -> Result<()> {
     let name = match measurement.measure {
         BenchMeasure::Train => "training step",
         BenchMeasure::Call => "network call",
     };
-    println!(
+    report::figures(format!(
         "{name:13} {:>6} {:>10.1} {:>10.2}",
         measurement.batch_size,
         measurement.images_per_second,
         1e3 * measurement.seconds
-    );
-    Ok(())
+    ));
+    report::json(measurement)
 }
 
 /// Whole steps of training, from drawing the noise to the moving average.

@@ -1,26 +1,54 @@
 //! `trainer devices`: what this build can use, and what it would pick.
 
 use anyhow::Result;
+use serde::Serialize;
 
 use crate::device::{self, Backend};
+use crate::report;
+
+/// A device, or a backend that is not compiled in.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    name: &'a str,
+    /// Whether the program would pick it.
+    picked: bool,
+    /// Whether a processor plays it.
+    software: bool,
+    compiled_in: bool,
+}
 
 /// Prints the devices of this build, the one that it would pick marked, and the backends that are
 /// not compiled in.
 pub fn run() -> Result<()> {
     let picked = device::select(None)?;
-    println!("devices that this build can use (* is the one it would pick):");
+    report::figures("devices that this build can use (* is the one it would pick):");
     for device in device::available() {
-        let mark = if device.name == picked.name { '*' } else { ' ' };
+        let picked = device.name == picked.name;
+        let mark = if picked { '*' } else { ' ' };
         let note = if device.is_software {
             " (played by the processor: for tests)"
         } else {
             ""
         };
-        println!("{mark} {}{note}", device.name);
+        report::figures(format!("{mark} {}{note}", device.name));
+        report::json(&Line {
+            name: &device.name,
+            picked,
+            software: device.is_software,
+            compiled_in: true,
+        })?;
     }
     for backend in Backend::ALL {
         if !backend.is_compiled_in() {
-            println!("  {backend}: not compiled in; add --features {backend}");
+            report::figures(format!(
+                "  {backend}: not compiled in; add --features {backend}"
+            ));
+            report::json(&Line {
+                name: backend.name(),
+                picked: false,
+                software: false,
+                compiled_in: false,
+            })?;
         }
     }
     Ok(())

@@ -12,10 +12,12 @@ use denoising::{
 use tracing::info;
 
 use crate::cli::EditArgs;
-use crate::commands::opened::{Opened, at_least, key_of_sampling, open_images};
+use crate::commands::opened::{Opened, at_least, exists, key_of_sampling, open_images};
+use crate::destination::check_file;
 use crate::drawing::{grid, pictures};
 use crate::error::Usage;
 use crate::progress;
+use crate::report;
 use crate::sampling::{Edit, Model, Request, parse_classes};
 
 /// How far along the chain an image is noised when no strength is given: half of it, or all of it where
@@ -34,6 +36,12 @@ const INVERSION_ITERATIONS: usize = 4;
 
 /// Does the edit and writes the picture.
 pub fn run(args: &EditArgs) -> Result<()> {
+    let out = args
+        .out
+        .clone()
+        .unwrap_or_else(|| args.model.run.join("edited.png"));
+    exists(&args.model.run)?;
+    check_file("--out", &out)?;
     let Opened {
         checkpoint,
         model,
@@ -76,13 +84,9 @@ pub fn run(args: &EditArgs) -> Result<()> {
     } else {
         cells.dims()[0]
     };
-    let out = args
-        .out
-        .clone()
-        .unwrap_or_else(|| args.model.run.join("edited.png"));
     let picture = grid::grid(&pictures::from_tensor(cells)?, columns)?;
-    pictures::save_png(&picture, &out)?;
-    println!("wrote {}", out.display());
+    pictures::save(&picture, &out)?;
+    report::wrote(&out);
     Ok(())
 }
 

@@ -134,6 +134,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         bar.finish_and_clear();
     }
 
+    let json = crate::report::style().json;
     let report = serde_json::to_string_pretty(&Report {
         program_version: env!("CARGO_PKG_VERSION"),
         checkpoint: checkpoint.folder().display().to_string(),
@@ -144,7 +145,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         feature_network_accuracy: accuracy,
         scores: &scores,
     })?;
-    if args.json {
+    if json {
         println!("{report}");
     } else {
         println!(
@@ -168,10 +169,10 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     let pairs = args.model.run.join("nearest.png");
     pictures::save_png(&nearest_pairs(&generated, &training, &neighbours)?, &pairs)?;
     for path in [path, pairs] {
-        if args.json {
+        if json {
             info!("wrote {}", path.display());
         } else {
-            println!("wrote {}", path.display());
+            crate::report::wrote(&path);
         }
     }
     Ok(())

@@ -10,12 +10,13 @@ use tracing::warn;
 use unet::UNet;
 
 use crate::cli::ExportArgs;
-use crate::commands::opened::model;
+use crate::commands::opened::{exists, model};
 use crate::config::RunConfig;
 use crate::device;
 use crate::diffusers;
 use crate::error::Usage;
 use crate::network::Network;
+use crate::report;
 use crate::run::atomic_file;
 use crate::run::checkpoint::Checkpoint;
 use crate::sampling::parse_classes;
@@ -24,6 +25,7 @@ use crate::sampling::parse_classes;
 pub fn run(args: &ExportArgs) -> Result<()> {
     check_place(&args.out, args.overwrite)?;
     let device = device::select(None)?;
+    exists(&args.run)?;
     let checkpoint = Checkpoint::open(&args.run, args.best)?;
     let config = checkpoint.config();
     let class = class(args, config)?;
@@ -45,13 +47,14 @@ pub fn run(args: &ExportArgs) -> Result<()> {
     };
     write(&args.out, &unet, config)
         .with_context(|| format!("cannot export into {}", args.out.display()))?;
-    println!(
+    report::tell(format!(
         "wrote {} from {}",
         args.out.display(),
         checkpoint.folder().display()
-    );
+    ));
+    report::json(&serde_json::json!({ "wrote": args.out, "checkpoint": checkpoint.folder() }))?;
     let classes = unet.config().num_class_embeds;
-    println!(
+    report::tell(format!(
         "open it in Python with: {}",
         match classes {
             None => format!("diffusers.DDPMPipeline.from_pretrained({:?})", args.out),
@@ -61,7 +64,7 @@ pub fn run(args: &ExportArgs) -> Result<()> {
                 args.out
             ),
         }
-    );
+    ));
     Ok(())
 }
 

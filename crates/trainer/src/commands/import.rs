@@ -8,11 +8,13 @@ use tracing::warn;
 use unet::UNetConfig;
 
 use crate::cli::ImportArgs;
-use crate::config::RunConfig;
+use crate::config::{NamedConfig, RunConfig};
 use crate::device;
 use crate::diffusers::PipelineFolder;
 use crate::error::Usage;
+use crate::invocation::hint;
 use crate::network::Network;
+use crate::report;
 use crate::run::atomic_file;
 use crate::run::checkpoint::{Checkpoint, Counters, Snapshot};
 use crate::run::folder::RunFolder;
@@ -51,7 +53,7 @@ pub fn run(args: &ImportArgs) -> Result<()> {
     .context("cannot write the checkpoint of the run")?;
 
     let run = args.run.display();
-    println!(
+    report::tell(format!(
         "wrote {run}: {} parameters, {}",
         network.num_params(),
         match config.null_label() {
@@ -59,12 +61,14 @@ pub fn run(args: &ImportArgs) -> Result<()> {
             Some(classes) => format!("{classes} classes and one embedding for no class"),
             None => "no classes".to_owned(),
         }
-    );
-    println!("draw from it with: trainer sample {run}");
-    println!(
-        "train it further on {} with: trainer train --resume {run}",
-        config.data.name()
-    );
+    ));
+    report::json(&serde_json::json!({ "wrote": args.run, "parameters": network.num_params() }))?;
+    report::tell(format!(
+        "sample from it with: {}\ntrain it further on {} with: {}",
+        hint(&format!("sample {run}")),
+        config.data.name(),
+        hint(&format!("train --resume {run}"))
+    ));
     Ok(())
 }
 
@@ -72,7 +76,7 @@ pub fn run(args: &ImportArgs) -> Result<()> {
 /// overrides of the command line.
 fn run_config(pipeline: &PipelineFolder, args: &ImportArgs) -> Result<RunConfig> {
     let mut config = match &args.config {
-        Some(path) => RunConfig::load(path, &[])?,
+        Some(path) => NamedConfig::find(Some(path))?.load(&[])?,
         None => default_config(&pipeline.network)?,
     };
     config.network = pipeline.network.clone();

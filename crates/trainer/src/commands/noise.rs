@@ -24,7 +24,8 @@ use datasets::{Channels, read_folder, read_image, read_points, read_wav};
 use tracing::info;
 
 use crate::cli::NoiseArgs;
-use crate::config::{self, RunConfig};
+use crate::config::NamedConfig;
+use crate::destination;
 use crate::device;
 use crate::error::Usage;
 use crate::kinds::{self, Forward};
@@ -50,13 +51,13 @@ const NOT_OF_THE_CHAIN: [&str; 2] = [
 pub fn run(args: &NoiseArgs) -> Result<()> {
     let device = device::select(args.device.device.as_deref())?;
     let source = source(args)?;
-    let config = config::path_or_default(args.config.as_deref())?;
+    let named = NamedConfig::find(args.config.as_deref())?;
     let overrides: Vec<String> = NOT_OF_THE_CHAIN
         .iter()
         .map(|&text| text.to_owned())
         .chain(args.set.iter().cloned())
         .collect();
-    let config = RunConfig::load(&config, &overrides)?;
+    let config = named.load(&overrides)?;
     let chain = config.noise.chain()?;
     let forward = Forward::new(
         chain,
@@ -112,12 +113,7 @@ fn source(args: &NoiseArgs) -> Result<Source> {
             )));
         }
     }
-    if args.out.exists() && !args.out.is_dir() {
-        bail!(Usage(format!(
-            "{} is a file: choose a folder with --out",
-            args.out.display()
-        )));
-    }
+    destination::check_folder("--out", &args.out)?;
     let source = match &args.input {
         None => Source::Dataset,
         Some(path) => source_of_path(path)?,

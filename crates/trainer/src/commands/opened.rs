@@ -1,4 +1,7 @@
-//! What the commands that draw from a trained network begin with.
+//! What every command that samples from a trained network begins with.
+
+use std::fs;
+use std::path::Path;
 
 use anyhow::{Result, bail};
 use burn::tensor::Device;
@@ -8,7 +11,9 @@ use crate::cli::{ModelArgs, SamplerArgs};
 use crate::config::RunConfig;
 use crate::device;
 use crate::error::Usage;
+use crate::invocation::hint;
 use crate::network::initial_network;
+use crate::run::atomic_file::parent_of;
 use crate::run::checkpoint::Checkpoint;
 use crate::sampling::Model;
 
@@ -33,6 +38,7 @@ pub(super) fn open(args: &ModelArgs) -> Result<Opened> {
 fn open_for(args: &ModelArgs, samplers: Samplers) -> Result<Opened> {
     at_least(&[("--batch-size", args.batch_size, 1)])?;
     let device = device::select(args.device.device.as_deref())?;
+    exists(&args.run)?;
     let checkpoint = Checkpoint::open(&args.run, args.best)?;
     let sampling = settings(checkpoint.config(), &args.sampler, samplers)?;
     Ok(Opened {
@@ -54,6 +60,44 @@ pub(super) fn open_images_for(args: &ModelArgs, samplers: Samplers) -> Result<Op
     let kind = opened.checkpoint.config().data.kind();
     kind.must_be_images(format_args!("what {} samples", args.run.display()))?;
     Ok(opened)
+}
+
+/// Refuses the folder of a run that is not there, with the runs that are near.
+///
+/// # Errors
+///
+/// [`Usage`].
+pub(super) fn exists(run: &Path) -> Result<()> {
+    if run.exists() {
+        return Ok(());
+    }
+    let nearby = runs_near(run);
+    let advice = if nearby.is_empty() {
+        format!("`{}` makes a run", hint("train"))
+    } else {
+        format!("runs nearby: {}", nearby.join(", "))
+    };
+    bail!(Usage(format!("{} does not exist; {advice}", run.display())))
+}
+
+/// The runs beside `run` and in runs/, at most a screenful.
+fn runs_near(run: &Path) -> Vec<String> {
+    const MOST: usize = 12;
+    let mut runs: Vec<String> = [parent_of(run), Path::new("runs")]
+        .into_iter()
+        .filter_map(|folder| fs::read_dir(folder).ok())
+        .flat_map(|entries| entries.filter_map(Result::ok))
+        .map(|entry| entry.path())
+        .filter(|path| path.join("checkpoints").is_dir())
+        .map(|path| {
+            let path = path.strip_prefix(".").unwrap_or(&path);
+            path.display().to_string()
+        })
+        .collect();
+    runs.sort();
+    runs.dedup();
+    runs.truncate(MOST);
+    runs
 }
 
 /// Refuses an option whose number is below the least that means something: (option, number, least).

@@ -1,13 +1,17 @@
 //! `trainer sample`: images or points from a trained network, by iterative denoising.
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 use burn::tensor::Tensor;
 use tracing::info;
 
 use crate::cli::SampleArgs;
-use crate::commands::opened::{at_least, open};
+use crate::commands::opened::{at_least, exists, open};
+use crate::destination::{check_file, check_folder};
 use crate::error::Usage;
 use crate::kinds::{Kind, Outputs};
+use crate::report;
 use crate::sampling::parse_classes;
 use crate::sampling::tensor_file;
 use crate::sampling::{Request, every_class};
@@ -20,6 +24,12 @@ const IMAGES: &str = "images";
 
 /// Draws the images and writes what was asked for.
 pub fn run(args: &SampleArgs) -> Result<()> {
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => args.model.run.join("samples.png"),
+    };
+    exists(&args.model.run)?;
+    check_places(args, &out)?;
     let opened = open(&args.model)?;
     let (model, checkpoint) = (&opened.model, &opened.checkpoint);
     let kind = checkpoint.config().data.kind();
@@ -51,10 +61,6 @@ pub fn run(args: &SampleArgs) -> Result<()> {
         request.sampling.num_inference_steps,
         opened.device_name
     );
-    let out = match &args.out {
-        Some(out) => out.clone(),
-        None => args.model.run.join("samples.png"),
-    };
     let outputs = Outputs {
         picture: &out,
         each: args.each.as_deref(),
@@ -70,9 +76,26 @@ pub fn run(args: &SampleArgs) -> Result<()> {
             None => model.initial_noise(request.seed, count),
         };
         tensor_file::write(path, &[(NOISE, noise), (IMAGES, drawn)])?;
-        println!("wrote {}", path.display());
+        report::wrote(path);
     }
     Ok(())
+}
+
+/// Checks every place that is written to, so that nothing is drawn in vain.
+fn check_places(args: &SampleArgs, out: &Path) -> Result<()> {
+    check_file("--out", out)?;
+    for (option, path) in [
+        ("--tensors", &args.tensors),
+        ("--gif", &args.gif),
+        ("--trajectory", &args.trajectory),
+    ] {
+        if let Some(path) = path {
+            check_file(option, path)?;
+        }
+    }
+    args.each
+        .as_deref()
+        .map_or(Ok(()), |folder| check_folder("--each", folder))
 }
 
 /// Checks that there is noise for `count` examples of this shape.

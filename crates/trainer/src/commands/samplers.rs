@@ -1,6 +1,7 @@
 //! `trainer samplers`: all samplers side by side, as pictures and by how far their images are from those
 //! of DDPM over every step of the chain.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -8,13 +9,18 @@ use burn::tensor::{Device, Tensor};
 use denoising::{DdpmVariance, SamplerKind, SamplingOptions, TimestepSpacing};
 use evaluation::{Features, sliced_wasserstein};
 use image::DynamicImage;
+use serde_json::json;
 use tracing::info;
 
 use crate::cli::SamplersArgs;
-use crate::commands::opened::{Opened, Samplers, at_least, key_of_sampling, open_images_for};
+use crate::commands::opened::{
+    Opened, Samplers, at_least, exists, key_of_sampling, open_images_for,
+};
+use crate::destination::check_file;
 use crate::drawing::{grid, pictures};
 use crate::error::Usage;
 use crate::progress;
+use crate::report;
 use crate::sampling::{Model, Request, every_class};
 use training::{Purpose, Streams, streams};
 
@@ -28,6 +34,10 @@ pub fn run(args: &SamplersArgs) -> Result<()> {
         at_least(&[("--calls", calls, 1)])?;
     }
     refuse_steps_beside_calls(args)?;
+    exists(&args.model.run)?;
+    if args.calls.is_empty() {
+        check_file("--out", &out(args))?;
+    }
     let Opened {
         model, sampling, ..
     } = open_images_for(&args.model, Samplers::All)?;
@@ -50,6 +60,13 @@ fn refuse_steps_beside_calls(args: &SamplersArgs) -> Result<()> {
     }
 }
 
+/// Where the picture goes.
+fn out(args: &SamplersArgs) -> PathBuf {
+    args.out
+        .clone()
+        .unwrap_or_else(|| args.model.run.join("samplers.png"))
+}
+
 /// A row a sampler, all from the same noise.
 fn draw(model: &Model, args: &SamplersArgs, sampling: &SamplingOptions) -> Result<()> {
     let mut cells: Vec<DynamicImage> = Vec::new();
@@ -66,14 +83,13 @@ fn draw(model: &Model, args: &SamplersArgs, sampling: &SamplingOptions) -> Resul
             sampling,
             args.model.seed,
         )?)?);
-        println!("row {}: {sampler}", cells.len() / args.count);
+        let row = cells.len() / args.count;
+        report::figures(format!("row {row}: {sampler}"));
+        report::json(&json!({ "row": row, "sampler": sampler.name() }))?;
     }
-    let out = args
-        .out
-        .clone()
-        .unwrap_or_else(|| args.model.run.join("samplers.png"));
-    pictures::save_png(&grid::grid(&cells, args.count)?, &out)?;
-    println!("wrote {}", out.display());
+    let out = out(args);
+    pictures::save(&grid::grid(&cells, args.count)?, &out)?;
+    report::wrote(&out);
     Ok(())
 }
 
@@ -96,13 +112,14 @@ fn measure(model: &Model, args: &SamplersArgs, sampling: &SamplingOptions) -> Re
     };
     let floor = distance(every_step)?;
 
-    print!("{:<16}", "network calls");
-    for calls in &args.calls {
-        print!("{calls:>8}");
-    }
-    println!();
+    let head: String = args
+        .calls
+        .iter()
+        .map(|calls| format!("{calls:>8}"))
+        .collect();
+    report::figures(format!("{:<16}{head}", "network calls"));
     for &sampler in SamplerKind::ALL {
-        print!("{:<16}", sampler.to_string());
+        let mut line = format!("{:<16}", sampler.name());
         for &calls in &args.calls {
             let num_inference_steps = sampler.steps_for_calls(calls);
             let sampling = SamplingOptions {
@@ -110,16 +127,23 @@ fn measure(model: &Model, args: &SamplersArgs, sampling: &SamplingOptions) -> Re
                 num_inference_steps,
                 ..sampling.clone()
             };
-            print!("{:>8.4}", distance(sampling)?);
+            let distance = distance(sampling)?;
+            line += &format!("{distance:>8.4}");
+            report::json(&json!({
+                "sampler": sampler.name(),
+                "network_calls": calls,
+                "sliced_wasserstein": distance,
+                "two_sets_of_ddpm": floor,
+            }))?;
         }
-        println!();
+        report::figures(line);
     }
-    println!(
+    report::figures(format!(
         "(sliced Wasserstein distance of {} images from as many by ddpm in {} steps; two such sets are \
          {floor:.4} apart)",
         args.count,
         model.chain.num_train_timesteps()
-    );
+    ));
     Ok(())
 }
 

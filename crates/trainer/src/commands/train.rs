@@ -9,18 +9,18 @@ use datasets::Splits;
 use tracing::info;
 use training::Data as _;
 
+use crate::INTERRUPTED;
 use crate::cli::{BudgetArgs, TrainArgs};
-use crate::config::{self, ConfigError, RunConfig};
+use crate::config::{ConfigError, NamedConfig, RunConfig};
 use crate::device;
 use crate::error::Usage;
+use crate::invocation::hint;
 use crate::kinds::{self, DataConfig, Dataset, Fitted};
+use crate::report;
 use crate::run::atomic_file;
 use crate::run::checkpoint::Checkpoint;
 use crate::run::folder::RunFolder;
 use crate::training_loop::{Ending, Training};
-
-/// Exit code of a run that was interrupted and saved, as shells give it to Ctrl-C.
-const INTERRUPTED: u8 = 130;
 
 /// Trains; returns the exit code.
 pub fn run(args: &TrainArgs) -> Result<u8> {
@@ -67,14 +67,17 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
     let stop = stop_on_signal()?;
     match training.run(&device.name, &stop)? {
         Ending::Finished => {
-            println!("draw from it with: trainer sample {}", out.display());
+            report::tell(format!(
+                "sample from it with: {}",
+                hint(&format!("sample {}", out.display()))
+            ));
             Ok(0)
         }
         Ending::Interrupted => {
-            println!(
-                "stopped and saved; go on with: trainer train --resume {}",
-                out.display()
-            );
+            report::tell(format!(
+                "stopped and saved; go on with: {}",
+                hint(&format!("train --resume {}", out.display()))
+            ));
             Ok(INTERRUPTED)
         }
     }
@@ -82,15 +85,14 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
 
 /// The configuration of a new run, and its folder.
 fn new_config(args: &TrainArgs) -> Result<(RunConfig, PathBuf)> {
-    let path = config::path_or_default(args.config.as_deref())?;
+    let named = NamedConfig::find(args.config())?;
     let overrides = [budget_overrides(&args.budget), args.set.clone()].concat();
-    let config = RunConfig::load(&path, &overrides)?;
+    let config = named.load(&overrides)?;
     let config = with_budget(config, &args.budget);
-    let name = path.file_stem().unwrap_or_default();
     let out = args
         .out
         .clone()
-        .unwrap_or_else(|| Path::new("runs").join(name));
+        .unwrap_or_else(|| Path::new("runs").join(&named.name));
     Ok((config, out))
 }
 

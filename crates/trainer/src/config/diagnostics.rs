@@ -5,20 +5,23 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-/// The configuration that is used when none is named, below the repository.
-pub(super) const DEFAULT_CONFIG: &str = "configs/mnist.toml";
+use super::named::EMBEDDED;
 
 /// A configuration that cannot be used.
 #[derive(Debug, Error)]
 pub enum ConfigError {
-    /// No configuration was named, and the default one is nowhere.
+    /// Neither a file nor a configuration of the program.
     #[error(
-        "no {DEFAULT_CONFIG} in {} or above it: name a configuration with --config",
-        start.display()
+        "no configuration `{name}`: expected a file, or one of {known}{}",
+        nearest.map_or(String::new(), |name| format!("; did you mean `{name}`?"))
     )]
-    NoDefault {
-        /// The working folder.
-        start: PathBuf,
+    Unknown {
+        /// The name as typed.
+        name: String,
+        /// The configurations of the program.
+        known: String,
+        /// The one that is likely meant.
+        nearest: Option<&'static str>,
     },
     /// The file cannot be read.
     #[error("cannot read the configuration {}", path.display())]
@@ -62,6 +65,27 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// That there is no configuration of this name.
+    pub(super) fn unknown_name(name: &str) -> Self {
+        let names: Vec<&str> = EMBEDDED.iter().map(|(known, _)| *known).collect();
+        Self::Unknown {
+            name: name.to_owned(),
+            known: names.join(", "),
+            nearest: nearest(name, names.iter().copied()),
+        }
+    }
+}
+
+/// The name that was likely meant, if one is near enough.
+fn nearest<'a>(wrong: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    names
+        .map(|name| (strsim::normalized_damerau_levenshtein(wrong, name), name))
+        .filter(|(similarity, _)| *similarity > 0.5)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
 fn location(path: Option<&Path>, line: Option<usize>) -> String {
     match (path, line) {
         (Some(path), Some(line)) => format!("{}:{line}: ", path.display()),
@@ -76,15 +100,12 @@ pub(super) fn explain(message: &str) -> String {
     let mut names = message.split('`').skip(1).step_by(2);
     let unknown = message.starts_with("unknown ");
     let nearest = match names.next() {
-        Some(wrong) if unknown => names
-            .map(|name| (strsim::normalized_damerau_levenshtein(wrong, name), name))
-            .filter(|(similarity, _)| *similarity > 0.5)
-            .max_by(|a, b| a.0.total_cmp(&b.0)),
+        Some(wrong) if unknown => nearest(wrong, names),
         _ => None,
     };
     let message = message.replacen("unknown field", "unknown key", 1);
     match nearest {
-        Some((_, name)) => format!("{message}; did you mean `{name}`?"),
+        Some(name) => format!("{message}; did you mean `{name}`?"),
         None => message,
     }
 }

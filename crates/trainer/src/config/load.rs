@@ -1,44 +1,32 @@
 //! From a file and the overrides of the command line to a checked configuration, and back to a file.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use toml::{Table, Value};
 
 use super::RunConfig;
 use super::check::{BadValue, check, check_guidance};
-use super::diagnostics::{ConfigError, DEFAULT_CONFIG, explain, line_of_key, position};
-
-/// The configuration file that was named, or else `configs/mnist.toml` in the working folder or one
-/// above it.
-pub fn path_or_default(named: Option<&Path>) -> Result<PathBuf, ConfigError> {
-    if let Some(path) = named {
-        return Ok(path.to_owned());
-    }
-    // A working folder that was deleted has no path; "." then says as much as can be said.
-    let start = std::env::current_dir().unwrap_or_else(|_| ".".into());
-    start
-        .ancestors()
-        .map(|folder| folder.join(DEFAULT_CONFIG))
-        .find(|path| path.is_file())
-        .ok_or_else(|| ConfigError::NoDefault {
-            start: start.clone(),
-        })
-}
+use super::diagnostics::{ConfigError, explain, line_of_key, position};
 
 impl RunConfig {
-    /// Reads the configuration of a new run: the file at `path`. Applies the overrides (`key.key=value` each) in order and checks
-    /// every value.
+    /// Reads the configuration of a new run, the file at `path`, applies the overrides (`key.key=value` each)
+    /// in order and checks every value.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
             path: path.to_owned(),
             source,
         })?;
-        let config = Self::parse(&text, path, overrides)?;
-        check_guidance(&config).map_err(|value| located(value, &text, path, overrides))?;
-        Ok(config)
+        Self::parse_new(&text, path, overrides)
     }
 
     /// As [`RunConfig::load`], from text; `path` only serves the messages.
+    pub fn parse_new(text: &str, path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
+        let config = Self::parse(text, path, overrides)?;
+        check_guidance(&config).map_err(|value| located(value, text, path, overrides))?;
+        Ok(config)
+    }
+
+    /// As [`RunConfig::parse_new`], of a run that may be old.
     pub fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
         let config: Self = toml::from_str(text).map_err(|error| {
             let (line, column) = position(text, error.span().map_or(0, |span| span.start));

@@ -7,6 +7,7 @@
 mod check;
 mod diagnostics;
 mod load;
+mod named;
 
 use std::path::Path;
 
@@ -18,7 +19,7 @@ use training::{
 use unet::UNetConfig;
 
 pub use self::diagnostics::ConfigError;
-pub use self::load::path_or_default;
+pub use self::named::{EMBEDDED, NamedConfig};
 use crate::kinds::{DataConfig, Found, Sections, Source};
 use crate::run::checkpoint::CheckpointConfig;
 use crate::run::metrics::LogConfig;

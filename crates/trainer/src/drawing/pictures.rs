@@ -4,10 +4,11 @@ use std::io::Cursor;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Tensor;
 use datasets::Channels;
 use image::codecs::gif::{GifEncoder, Repeat};
+use image::codecs::jpeg::JpegEncoder;
 use image::imageops;
 use image::{Delay, DynamicImage, Frame, GrayImage, ImageFormat, RgbImage, Rgba, RgbaImage};
 
@@ -45,6 +46,53 @@ pub fn from_tensor(images: Tensor<4>) -> Result<Vec<DynamicImage>> {
 /// The byte of a pixel in [-1, 1]; values outside are clipped.
 pub fn to_byte(value: f32) -> u8 {
     ((value + 1.0) * 127.5).round().clamp(0.0, 255.0) as u8
+}
+
+/// The extensions of pictures that can be written.
+pub const EXTENSIONS: &str = ".png, .jpg, .jpeg, .webp";
+
+/// The quality of JPEGs, of 100: no artefacts that the eye takes for the network's.
+const JPEG_QUALITY: u8 = 95;
+
+/// The format that the extension of `path` names, if pictures are written in it.
+pub fn format_of(path: &Path) -> Option<ImageFormat> {
+    let extension = path.extension()?.to_string_lossy().to_lowercase();
+    match extension.as_str() {
+        "png" => Some(ImageFormat::Png),
+        "jpg" | "jpeg" => Some(ImageFormat::Jpeg),
+        "webp" => Some(ImageFormat::WebP),
+        _ => None,
+    }
+}
+
+/// Writes a picture in the format that the extension of `path` names: PNG, WebP without loss, or JPEG, which
+/// has what is transparent laid on white.
+pub fn save(picture: &DynamicImage, path: &Path) -> Result<()> {
+    let Some(format) = format_of(path) else {
+        bail!(
+            "cannot write {}: expected a name that ends in one of {EXTENSIONS}",
+            path.display()
+        );
+    };
+    let mut bytes = Cursor::new(Vec::new());
+    let encoded = match format {
+        ImageFormat::Jpeg => {
+            let opaque = if picture.color().has_alpha() {
+                DynamicImage::from(on_white(picture)).into_rgb8().into()
+            } else {
+                picture.clone()
+            };
+            opaque.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY))
+        }
+        // The encoder knows no grey.
+        ImageFormat::WebP if !picture.color().has_alpha() => {
+            DynamicImage::from(picture.to_rgb8()).write_to(&mut bytes, format)
+        }
+        format => picture.write_to(&mut bytes, format),
+    };
+    encoded.with_context(|| format!("cannot encode {}", path.display()))?;
+    atomic_file::write(path, bytes.get_ref())
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Writes a picture as PNG.
@@ -115,6 +163,34 @@ mod tests {
     fn what_is_transparent_is_white_in_a_gif() {
         let hidden = DynamicImage::ImageRgba8(RgbaImage::from_pixel(60, 60, Rgba([9, 9, 9, 0])));
         assert_eq!(on_white(&hidden).get_pixel(30, 30).0, [255; 4]);
+    }
+
+    #[test]
+    fn the_extension_is_the_format() {
+        let folder = tempfile::tempdir().unwrap();
+        let grey = DynamicImage::new_luma8(8, 8);
+        let clear = DynamicImage::ImageRgba8(RgbaImage::from_pixel(8, 8, Rgba([9, 9, 9, 0])));
+        for (name, format) in [
+            ("a.png", ImageFormat::Png),
+            ("a.JPG", ImageFormat::Jpeg),
+            ("a.jpeg", ImageFormat::Jpeg),
+            ("a.webp", ImageFormat::WebP),
+        ] {
+            for picture in [&grey, &clear] {
+                let path = folder.path().join(name);
+                save(picture, &path).unwrap();
+                let bytes = std::fs::read(&path).unwrap();
+                assert_eq!(image::guess_format(&bytes).unwrap(), format, "{name}");
+                let read = image::load_from_memory_with_format(&bytes, format).unwrap();
+                assert_eq!(read.width(), 8);
+                if format == ImageFormat::Jpeg && picture.color().has_alpha() {
+                    assert_eq!(read.to_rgb8().get_pixel(4, 4).0, [255; 3]);
+                }
+            }
+        }
+        for name in ["a", "a.gif", "a.txt", ".png"] {
+            assert!(save(&grey, &folder.path().join(name)).is_err(), "{name}");
+        }
     }
 
     #[test]

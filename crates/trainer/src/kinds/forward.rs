@@ -17,6 +17,7 @@ use crate::drawing::captions::{captioned, title_width};
 use crate::drawing::frames::evenly_spread;
 use crate::drawing::{grid, pictures, plots};
 use crate::progress;
+use crate::report;
 
 /// Frames of an animation besides that of x_0, and how long each is shown.
 const FRAMES: usize = 40;
@@ -141,14 +142,14 @@ impl Forward {
             .collect::<Result<_>>()?;
         let path = self.out.join("noising.gif");
         pictures::save_gif(&frames, FRAME_TIME, &path)?;
-        println!("wrote {}", path.display());
+        report::wrote(&path);
         Ok(())
     }
 
     pub(super) fn save(&self, picture: &DynamicImage, name: &str) -> Result<()> {
         let path = self.out.join(name);
         pictures::save_png(picture, &path)?;
-        println!("wrote {}", path.display());
+        report::wrote(&path);
         Ok(())
     }
 
@@ -164,12 +165,15 @@ impl Forward {
         let schedule = self.chain.schedule();
         let path = self.out.join("schedule.png");
         plots::schedule(schedule, &path)?;
-        println!("wrote {}", path.display());
+        report::wrote(&path);
         let path = self.out.join("table.csv");
         let rows = table::rows(schedule, x_0_mean_square);
         table::save(&rows, &path)?;
-        println!("wrote {}\n", path.display());
-        print!("{}", table::aligned(&rows));
+        report::wrote(&path);
+        report::figures(format!("\n{}", table::aligned(&rows).trim_end()));
+        for row in &rows {
+            report::json(row)?;
+        }
         Ok(())
     }
 }

@@ -15,6 +15,7 @@ use crate::drawing::captions::captioned;
 use crate::drawing::grid;
 use crate::kinds::forward::{Forward, mean_square, values};
 use crate::progress;
+use crate::report;
 use crate::run::atomic_file;
 use training::streams;
 
@@ -105,7 +106,10 @@ fn save_sound(forward: &Forward, audio: &Audio, mut samples: Vec<f32>, t: usize)
         .context("the noised sound cannot be written")?;
     atomic_file::write(&path, &bytes)
         .with_context(|| format!("cannot write {}", path.display()))?;
-    println!("wrote {} (volume {:.0} %)", path.display(), 100.0 * volume);
+    report::wrote(&path);
+    if volume < 1.0 {
+        report::tell(format!("(turned down to {:.0} %)", 100.0 * volume));
+    }
     Ok(())
 }
 

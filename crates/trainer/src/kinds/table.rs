@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use noising::NoiseSchedule;
+use serde::Serialize;
 
 use crate::drawing::frames::evenly_spread;
 use crate::run::atomic_file;
@@ -17,7 +18,7 @@ const HEADINGS: [&str; 4] = ["t", "ᾱ", "SNR", "KL to N(0, I)"];
 const KEYS: &str = "t,alpha_cumprod,snr,kl_to_pure_noise";
 
 /// What is left of the data at a timestep.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(super) struct Row {
     /// The timestep.
     t: usize,

@@ -3,10 +3,12 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 
 /// Writes `bytes` to `path`. An older file of that name stays as it is until the new one is whole;
 /// on an error nothing is left behind. Folders above `path` are made.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let _is_being_written = BEING_WRITTEN.read().unwrap_or_else(PoisonError::into_inner);
     let parent = parent_of(path);
     fs::create_dir_all(parent)?;
     let temporary = temporary_sibling(path);
@@ -16,6 +18,16 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&temporary);
     }
     result.and_then(|()| sync_folder(parent))
+}
+
+/// Held for reading while a file is written.
+static BEING_WRITTEN: RwLock<()> = RwLock::new(());
+
+/// Waits until no file is being written. None is begun as long as what is returned is held.
+pub fn wait_until_whole() -> RwLockWriteGuard<'static, ()> {
+    BEING_WRITTEN
+        .write()
+        .unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Writes `bytes` to a new file at `path` and waits until they are on the disk.

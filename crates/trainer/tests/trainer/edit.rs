@@ -185,7 +185,7 @@ fn edits_that_cannot_be_made_are_refused() {
         (
             vec!["--from", "in.png", "--strength", "nan"],
             2,
-            vec!["--strength NaN"],
+            vec!["--strength"],
         ),
         (vec!["--from", "in.png", "--count", "0"], 2, vec!["--count"]),
         (

@@ -5,6 +5,7 @@
 mod backends;
 mod bad_input;
 mod bench;
+mod command_line;
 mod configs;
 mod data;
 mod edit;

@@ -193,8 +193,8 @@ fn what_cannot_be_drawn_is_said() {
     fail(
         folder.path(),
         &["sample", "nowhere"],
-        1,
-        &["nowhere", "no checkpoint"],
+        2,
+        &["nowhere does not exist"],
     );
     fail(
         folder.path(),
@@ -208,8 +208,8 @@ fn what_cannot_be_drawn_is_said() {
             "--out",
             "/dev/null/x.png",
         ],
-        1,
-        &["/dev/null/x.png"],
+        2,
+        &["/dev/null is a file"],
     );
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }

@@ -28,6 +28,8 @@ pub(crate) fn command(folder: &Path, args: &[&str]) -> Command {
         .current_dir(folder)
         .env_remove("RUST_LOG")
         .env_remove("BURN_DEVICE")
+        // As of a program that cargo runs.
+        .env_remove("CARGO_PKG_NAME")
         .stdin(Stdio::null());
     if args.first() == Some(&"train") {
         command.arg("--data-dir").arg(repository().join("data"));

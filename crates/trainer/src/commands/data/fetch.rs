@@ -10,7 +10,9 @@ use datasets::{DatasetName, verify_download};
 use crate::cli::DataFetchArgs;
 use crate::download::download;
 use crate::error::Usage;
+use crate::invocation::hint;
 use crate::progress;
+use crate::report;
 
 pub(super) fn run(args: &DataFetchArgs) -> Result<()> {
     let name = args.name;
@@ -40,7 +42,7 @@ fn fetch(name: DatasetName, mirrors: &[&str], folder: &Path) -> Result<()> {
         if target.exists() {
             match verify(&target) {
                 Ok(()) => {
-                    println!("{} is there already, and whole", target.display());
+                    report::tell(format!("{} is there already, and whole", target.display()));
                     continue;
                 }
                 Err(error) => tracing::warn!("{error:#}: fetching it again"),
@@ -54,9 +56,12 @@ fn fetch(name: DatasetName, mirrors: &[&str], folder: &Path) -> Result<()> {
         let result = download(&urls, &target, verify, &bar);
         bar.finish_and_clear();
         result.with_context(|| format!("cannot fetch {file} of {name}"))?;
-        println!("wrote {}", target.display());
+        report::wrote(&target);
     }
-    println!("{name} is whole: look at it with: trainer data show {name}");
+    report::tell(format!(
+        "{name} is whole: look at it with: {}",
+        hint(&format!("data show {name}"))
+    ));
     Ok(())
 }
 

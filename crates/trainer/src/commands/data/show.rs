@@ -8,13 +8,17 @@ use datasets::{
     Channels, CloudName, DatasetName, FolderOptions, ImageDataset, Points, Split, Splits,
     folder_image_sizes, load_array, load_folder, load_points,
 };
+use serde::Serialize;
+use serde_json::json;
 
 use crate::cli::DataShowArgs;
+use crate::destination::check_file;
 use crate::device;
 use crate::drawing::scatter::{LARGE, panel, reach};
 use crate::drawing::{grid, pictures};
 use crate::error::Usage;
 use crate::kinds::{DataConfig, is_array, is_csv, one_of_each_class_first};
+use crate::report;
 use training::{Purpose, Streams};
 
 /// Images whose pixels are summed at a time.
@@ -48,6 +52,7 @@ pub(super) fn run(args: &DataShowArgs) -> Result<()> {
         Some(out) => out.clone(),
         None => default_out(path),
     };
+    check_file("--out", &out)?;
     if let Ok(cloud) = args.what.parse::<CloudName>() {
         return show_points(
             args,
@@ -60,7 +65,7 @@ pub(super) fn run(args: &DataShowArgs) -> Result<()> {
     }
     let splits = load(args)?;
     let Splits { train, test, .. } = &splits;
-    println!(
+    report::figures(format!(
         "{}: {} training images, {} held out; {} × {} pixels, {}",
         args.what,
         train.len(),
@@ -72,17 +77,32 @@ pub(super) fn run(args: &DataShowArgs) -> Result<()> {
             Some(Channels::Rgb) => "RGB",
             _ => "RGBA",
         }
-    );
+    ));
     if args.what.parse::<DatasetName>().is_err() && !is_array(path) {
-        println!("sizes of the files: {}", sizes(&folder_image_sizes(path)?));
+        report::figures(format!(
+            "sizes of the files: {}",
+            sizes(&folder_image_sizes(path)?)
+        ));
     }
-    print_classes(train, test);
+    let classes = classes(train, test);
+    print_classes(&classes);
     let (mean, deviation) = mean_and_deviation(train)?;
-    println!(
+    report::json(&json!({
+        "data": args.what,
+        "training_images": train.len(),
+        "held_out_images": test.len(),
+        "width": train.width(),
+        "height": train.height(),
+        "channels": train.channels(),
+        "classes": classes,
+        "mean": mean,
+        "deviation": deviation,
+    }))?;
+    report::figures(format!(
         "mean {}, deviation {} of the training images, black being 0 and white 1",
         numbers(&mean),
         numbers(&deviation)
-    );
+    ));
 
     let indices = if train.num_classes() > 0 {
         one_of_each_class_first(train.labels(), args.count)
@@ -108,21 +128,21 @@ pub(super) fn run(args: &DataShowArgs) -> Result<()> {
         _ => indices.len().isqrt(),
     };
     let images = train.batch(&indices, &device::select(None)?.device)?;
-    pictures::save_png(&grid::grid(&pictures::from_tensor(images)?, columns)?, &out)?;
-    println!("wrote {}", out.display());
+    pictures::save(&grid::grid(&pictures::from_tensor(images)?, columns)?, &out)?;
+    report::wrote(&out);
     Ok(())
 }
 
 /// Counts, means and the scale of points, and a picture of them.
 fn show_points(args: &DataShowArgs, splits: &Splits<Points>, out: &Path) -> Result<()> {
     let Splits { train, test, .. } = splits;
-    println!(
+    report::figures(format!(
         "{}: {} training points, {} held out; {} coordinates",
         args.what,
         train.len(),
         test.len(),
         train.dimensions()
-    );
+    ));
     let normalisation = train.normalisation();
     let shown = normalisation.columns.len().min(MAX_COLUMNS);
     let more = if shown < normalisation.columns.len() {
@@ -130,16 +150,24 @@ fn show_points(args: &DataShowArgs, splits: &Splits<Points>, out: &Path) -> Resu
     } else {
         ""
     };
-    println!(
+    report::json(&json!({
+        "data": args.what,
+        "training_points": train.len(),
+        "held_out_points": test.len(),
+        "columns": normalisation.columns,
+        "mean": normalisation.offset,
+        "largest_deviation": normalisation.scale,
+    }))?;
+    report::figures(format!(
         "mean {} ({}{more}), largest deviation {:.4}",
         numbers(&normalisation.offset[..shown]),
         normalisation.columns[..shown].join(", "),
         normalisation.scale
-    );
+    ));
     let all = train.read(&Vec::from_iter(0..train.len()));
     let picture = panel(&all, train.dimensions(), reach(&all), LARGE)?;
-    pictures::save_png(&picture, out)?;
-    println!("wrote {}", out.display());
+    pictures::save(&picture, out)?;
+    report::wrote(out);
     Ok(())
 }
 
@@ -209,11 +237,20 @@ fn sizes(sizes: &[(u32, u32)]) -> String {
     )
 }
 
-fn print_classes(train: &ImageDataset, test: &ImageDataset) {
+/// The images of a class, or of none.
+#[derive(Debug, Serialize)]
+struct Class<'a> {
+    class: Option<usize>,
+    name: &'a str,
+    training_images: usize,
+    held_out_images: usize,
+}
+
+/// How many images each class has; those without a class come last, where there are such.
+fn classes<'a>(train: &'a ImageDataset, test: &ImageDataset) -> Vec<Class<'a>> {
     let names = train.class_names();
     if names.is_empty() {
-        println!("no classes");
-        return;
+        return Vec::new();
     }
     let count = |split: &ImageDataset| {
         // The last count is that of images without a class.
@@ -224,21 +261,45 @@ fn print_classes(train: &ImageDataset, test: &ImageDataset) {
         counts
     };
     let (train, test) = (count(train), count(test));
-    let without = "(no class)".to_owned();
-    let rows = names.iter().chain([&without]).zip(train.iter().zip(&test));
-    println!("class    train  held out  name");
-    for (class, (name, (train, test))) in rows.enumerate() {
-        if class >= MAX_LISTED && class < names.len() {
+    (0..=names.len())
+        .map(|class| Class {
+            class: (class < names.len()).then_some(class),
+            name: names.get(class).map_or("(no class)", String::as_str),
+            training_images: train[class],
+            held_out_images: test[class],
+        })
+        .filter(|class| class.class.is_some() || class.training_images + class.held_out_images > 0)
+        .collect()
+}
+
+fn print_classes(classes: &[Class<'_>]) {
+    if classes.is_empty() {
+        report::figures("no classes");
+        return;
+    }
+    report::figures("class    train  held out  name");
+    let with_name = classes.iter().filter(|class| class.class.is_some()).count();
+    for (place, class) in classes.iter().enumerate() {
+        if place >= MAX_LISTED && place < with_name {
             continue;
         }
-        if class == names.len() && class > MAX_LISTED {
-            println!("      … and {} more", class - MAX_LISTED);
+        if place == with_name {
+            print_left_out(with_name);
         }
-        if class < names.len() {
-            println!("{class:5} {train:8} {test:9}  {name}");
-        } else if train + test > 0 {
-            println!("      {train:8} {test:9}  {name}");
-        }
+        let number = class.class.map_or(String::new(), |class| class.to_string());
+        report::figures(format!(
+            "{number:>5} {:8} {:9}  {}",
+            class.training_images, class.held_out_images, class.name
+        ));
+    }
+    if classes.len() == with_name {
+        print_left_out(with_name);
+    }
+}
+
+fn print_left_out(classes: usize) {
+    if classes > MAX_LISTED {
+        report::figures(format!("      … and {} more", classes - MAX_LISTED));
     }
 }
 

@@ -11,6 +11,7 @@ use crate::drawing::frames::{FRAME_TIME, MAX_FRAMES, evenly_spread};
 use crate::drawing::{grid, pictures};
 use crate::kinds::outputs::Outputs;
 use crate::progress;
+use crate::report;
 use crate::run::atomic_file;
 use crate::sampling::{Model, Request};
 
@@ -45,8 +46,8 @@ pub(in crate::kinds) fn sample(
 
     let images = pictures::from_tensor(drawn.clone())?;
     let columns = grid::columns(count, model.null_label.filter(|_| outputs.class_a_row));
-    pictures::save_png(&grid::grid(&images, columns)?, outputs.picture)?;
-    println!("wrote {}", outputs.picture.display());
+    pictures::save(&grid::grid(&images, columns)?, outputs.picture)?;
+    report::wrote(outputs.picture);
     if let Some(folder) = outputs.each {
         write_each(
             &images,
@@ -54,10 +55,7 @@ pub(in crate::kinds) fn sample(
             &outputs.found.class_names,
             folder,
         )?;
-        println!(
-            "wrote {count} images and labels.csv into {}",
-            folder.display()
-        );
+        report::wrote(folder);
     }
     if let Some(path) = outputs.gif {
         let frames: Vec<DynamicImage> = motion
@@ -66,11 +64,11 @@ pub(in crate::kinds) fn sample(
             .map(|frame| grid::grid(frame, columns))
             .collect::<Result<_>>()?;
         pictures::save_gif(&frames, FRAME_TIME, path)?;
-        println!("wrote {}", path.display());
+        report::wrote(path);
     }
     if let Some(path) = outputs.trajectory {
-        pictures::save_png(&trajectory(&strip_x.frames, &strip_x_0.frames)?, path)?;
-        println!("wrote {}", path.display());
+        pictures::save(&trajectory(&strip_x.frames, &strip_x_0.frames)?, path)?;
+        report::wrote(path);
     }
     Ok(drawn)
 }

@@ -16,6 +16,7 @@ use crate::drawing::{grid, pictures};
 use crate::error::Usage;
 use crate::kinds::outputs::Outputs;
 use crate::progress;
+use crate::report;
 use crate::run::atomic_file;
 use crate::sampling::{Model, Request};
 
@@ -89,8 +90,8 @@ pub(in crate::kinds) fn sample(
         request.sampling.sampler
     );
     let picture = captioned(&grid::grid(&cells, cells.len())?, &title, &labels, 0)?;
-    pictures::save_png(&picture, out)?;
-    println!("wrote {}", out.display());
+    pictures::save(&picture, out)?;
+    report::wrote(out);
     if dimensions > 2 {
         warn!("of {dimensions} coordinates the first two are drawn; the CSV has all");
     }
@@ -100,14 +101,14 @@ pub(in crate::kinds) fn sample(
             .map(|cloud| panel(cloud, dimensions, reach, LARGE))
             .collect::<Result<_>>()?;
         pictures::save_gif(&frames, FRAME_TIME, path)?;
-        println!("wrote {}", path.display());
+        report::wrote(path);
     }
     let normalisation = outputs.found.normalisation.as_ref();
     let normalisation = normalisation.context(
         "the configuration of the run has no [found.normalisation]: it was changed by hand",
     )?;
     write_csv(&drawn, normalisation, &csv)?;
-    println!("wrote {}", csv.display());
+    report::wrote(&csv);
     Ok(points)
 }
 

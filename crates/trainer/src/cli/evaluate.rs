@@ -1,0 +1,78 @@
+//! `trainer evaluate`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::ModelArgs;
+
+/// `trainer evaluate`
+#[derive(Debug, Args)]
+pub struct EvaluateArgs {
+    /// The network, and how it is drawn from.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Number of images to draw and score, in the classes' shares of the training split. Figures of
+    /// different numbers cannot be compared.
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 1000)]
+    pub count: usize,
+    /// Ask for no classes: their balance is then the network's own.
+    #[arg(long, conflicts_with = "class")]
+    pub unconditional: bool,
+    /// Draw these classes alone, names or numbers with commas between them, and compare them with the
+    /// images of these classes [default: all].
+    #[arg(long, value_name = "CLASSES")]
+    pub class: Option<String>,
+    /// The network whose features are scored.
+    #[arg(long, value_enum, default_value_t = FeatureKind::Classifier)]
+    pub features: FeatureKind,
+    /// How images are resized for Inception-v3.
+    #[arg(long, value_enum, default_value_t = InceptionResize::Tensorflow)]
+    pub inception_resize: InceptionResize,
+    /// Weights of Inception-v3, as `scripts/fetch-data inception` makes them [default:
+    /// inception/inception-v3-2015-12-05.safetensors where data sets are].
+    #[arg(long, value_name = "FILE")]
+    pub inception_weights: Option<PathBuf>,
+    /// How far precision and recall reach: to the N-th neighbour.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub neighbours: usize,
+    /// Test images whose bits per dimension are measured; 0 for none.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub likelihood_images: usize,
+    /// Timesteps of the chain that they are measured at; the others are estimated from these.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub likelihood_timesteps: usize,
+    /// Take only N images of each split, by chance, to train the classifier and to compare with.
+    #[arg(long, value_name = "N")]
+    pub reference_images: Option<usize>,
+    /// Steps that the classifier is trained for, whose features are scored [default: three passes over
+    /// the training split].
+    #[arg(long, value_name = "N")]
+    pub classifier_steps: Option<usize>,
+    /// Folder that keeps the classifier and its features for the next time [default: .cache/ in the
+    /// folder that holds the run].
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+    /// Folder that holds the data set, or a folder of that name [default: data/ of the working folder or of
+    /// one above it].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Whose features are scored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FeatureKind {
+    /// Of a small classifier that is trained on the labelled training split.
+    Classifier,
+    /// Of Inception-v3, as papers print them.
+    Inception,
+}
+
+/// How images are resized for Inception-v3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum InceptionResize {
+    /// As TensorFlow 1 does, which most papers' figures are by.
+    Tensorflow,
+    /// As clean-fid does.
+    Clean,
+}

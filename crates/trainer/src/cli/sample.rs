@@ -1,0 +1,47 @@
+//! `trainer sample`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::ModelArgs;
+use super::values::{gif, picture};
+
+/// Heading of the options that name what is written.
+const OUTPUT: &str = "Output";
+
+/// `trainer sample`
+#[derive(Debug, Args)]
+pub struct SampleArgs {
+    /// The network, and how it is drawn from.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Number of images or points [default: 10 of each class, else 64; 2000 points].
+    #[arg(short = 'n', long, value_name = "N")]
+    pub count: Option<usize>,
+    /// Classes to draw, in turn: names or numbers with commas between them, or `none` [default: all].
+    #[arg(long, value_name = "CLASSES")]
+    pub class: Option<String>,
+    /// The noise to begin with, x_T: the tensor `noise` [N, C, H, W] of a safetensors file. Without
+    /// --count there are N images.
+    #[arg(long, value_name = "FILE")]
+    pub noise: Option<PathBuf>,
+    /// The grid, or the points on their way from noise: .png, .jpg or .webp [default: samples.png in the folder
+    /// of the run].
+    #[arg(short, long, value_name = "PICTURE", value_parser = picture(), help_heading = OUTPUT)]
+    pub out: Option<PathBuf>,
+    /// Also write each image by itself, with labels.csv, into this folder. Points are always written, as a
+    /// CSV beside the picture.
+    #[arg(long, value_name = "DIR", help_heading = OUTPUT)]
+    pub each: Option<PathBuf>,
+    /// Also write the images as numbers in [-1, 1], and the noise that they began with, as the tensors
+    /// `images` and `noise` of a safetensors file.
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
+    pub tensors: Option<PathBuf>,
+    /// Also write the denoising of the grid in motion.
+    #[arg(long, value_name = "GIF", value_parser = gif(), help_heading = OUTPUT)]
+    pub gif: Option<PathBuf>,
+    /// Also write a strip of the first images on their way: x_t above, the predicted x_0 below.
+    #[arg(long, value_name = "PICTURE", value_parser = picture(), help_heading = OUTPUT)]
+    pub trajectory: Option<PathBuf>,
+}

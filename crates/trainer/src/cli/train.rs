@@ -1,0 +1,64 @@
+//! `trainer train`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::DeviceArgs;
+
+/// `trainer train`
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// What to train: the name of a configuration of the program, as in mnist, or a file that `trainer init`
+    /// wrote [default: mnist].
+    #[arg(value_name = "CONFIG", conflicts_with_all = ["config", "resume"])]
+    pub named: Option<PathBuf>,
+    /// The same, as an option.
+    #[arg(short, long, value_name = "CONFIG", conflicts_with = "resume")]
+    pub config: Option<PathBuf>,
+    /// Folder of the run [default: runs/ and the name of the configuration].
+    #[arg(short, long, value_name = "DIR", conflicts_with = "resume")]
+    pub out: Option<PathBuf>,
+    /// Folder that holds the data set, or a folder of that name [default: data/ of the working folder or of
+    /// one above it].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Go on with the run in this folder, from its newest checkpoint.
+    #[arg(long, value_name = "RUN")]
+    pub resume: Option<PathBuf>,
+    /// Start over where a run is already: it is removed.
+    #[arg(long, conflicts_with = "resume")]
+    pub overwrite: bool,
+    /// Override a key of the configuration, as in training.batch_size=64. May be given again.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Budget of the run.
+    #[command(flatten)]
+    pub budget: BudgetArgs,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+impl TrainArgs {
+    /// The configuration that was named, in either way.
+    pub fn config(&self) -> Option<&Path> {
+        self.named.as_deref().or(self.config.as_deref())
+    }
+}
+
+/// The budget of a run; it replaces the one of the configuration.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+#[command(next_help_heading = "Budget")]
+pub struct BudgetArgs {
+    /// Train for this many steps in all.
+    #[arg(long, value_name = "N")]
+    pub steps: Option<u64>,
+    /// Train for this many passes over the training split in all.
+    #[arg(long, value_name = "N")]
+    pub epochs: Option<f64>,
+    /// Train for this many minutes in all.
+    #[arg(long, value_name = "M")]
+    pub minutes: Option<f64>,
+}

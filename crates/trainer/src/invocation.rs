@@ -1,0 +1,102 @@
+//! How the program was called, so that what it says to do next can be typed as it stands.
+
+use std::env;
+use std::path::Path;
+use std::sync::OnceLock;
+
+/// Backends that are in a build only if they are asked for.
+const FEATURES: [(&str, bool); 6] = [
+    ("ndarray", cfg!(feature = "ndarray")),
+    ("wgpu", cfg!(feature = "wgpu")),
+    ("vulkan", cfg!(feature = "vulkan")),
+    ("metal", cfg!(feature = "metal")),
+    ("cuda", cfg!(feature = "cuda")),
+    ("rocm", cfg!(feature = "rocm")),
+];
+
+/// A command as it is typed here: `hint("devices")` is `trainer devices`, or `cargo run -p trainer -- devices`
+/// where cargo runs the program.
+pub fn hint(arguments: &str) -> String {
+    static PROGRAM: OnceLock<String> = OnceLock::new();
+    let program = PROGRAM.get_or_init(|| {
+        let called = env::args().next().unwrap_or_default();
+        // Cargo tells a program that it runs which package it is of.
+        let package = env::var("CARGO_PKG_NAME").ok();
+        program(&called, package.as_deref(), &features())
+    });
+    format!("{program} {arguments}")
+}
+
+/// How a build with other features is made and run, as the program was called: `… --features wgpu`.
+pub fn build_hint(features: &str) -> String {
+    if hint("").starts_with("cargo run") {
+        format!("cargo run -p trainer --features {features} -- …")
+    } else {
+        format!("cargo install --path crates/trainer --features {features}")
+    }
+}
+
+fn program(called: &str, package: Option<&str>, features: &str) -> String {
+    let path = Path::new(called);
+    let is_below_target = path.components().any(|part| part.as_os_str() == "target");
+    if is_below_target && package == Some(env!("CARGO_PKG_NAME")) {
+        return format!("cargo run -p trainer{features} --");
+    }
+    if path.components().count() > 1 {
+        called.to_owned()
+    } else {
+        "trainer".to_owned()
+    }
+}
+
+/// The features of this build that were asked for, as cargo takes them.
+fn features() -> String {
+    let names: Vec<&str> = FEATURES
+        .iter()
+        .filter(|(_, is_in)| *is_in)
+        .map(|(name, _)| *name)
+        .collect();
+    if names.is_empty() {
+        String::new()
+    } else {
+        format!(" --features {}", names.join(","))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints_fit_how_the_program_was_called() {
+        for (called, package, expected) in [
+            ("trainer", None, "trainer"),
+            ("trainer", Some("trainer"), "trainer"),
+            ("./trainer", None, "./trainer"),
+            (
+                "target/debug/trainer",
+                Some("trainer"),
+                "cargo run -p trainer --",
+            ),
+            (
+                "/clone/target/debug/trainer",
+                Some("trainer"),
+                "cargo run -p trainer --",
+            ),
+            ("target/debug/trainer", None, "target/debug/trainer"),
+            (
+                "/clone/target/debug/trainer",
+                Some("other"),
+                "/clone/target/debug/trainer",
+            ),
+        ] {
+            assert_eq!(
+                program(called, package, ""),
+                expected,
+                "{called} {package:?}"
+            );
+        }
+        let with = program("target/debug/trainer", Some("trainer"), " --features wgpu");
+        assert_eq!(with, "cargo run -p trainer --features wgpu --");
+    }
+}
