@@ -6,13 +6,106 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
+use mlp::{Mlp, MlpConfig};
 use rand::Rng;
-use training::{Condition, Purpose, Streams};
-use unet::{UNet, UNetConfigError};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use training::{Condition, InvalidValue, Purpose, Streams};
+use unet::{UNet, UNetConfig, UNetConfigError};
 use weights::WeightsError;
 
 use crate::config::RunConfig;
-use mlp::Mlp;
+
+/// `[network]`: the kind of network, and the keys of that kind.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum NetworkConfig {
+    /// `kind = "unet"`, for images.
+    UNet(UNetConfig),
+    /// `kind = "mlp"`, for points.
+    Mlp(MlpConfig),
+}
+
+impl Default for NetworkConfig {
+    fn default() -> Self {
+        Self::UNet(UNetConfig::default())
+    }
+}
+
+impl<'de> Deserialize<'de> for NetworkConfig {
+    /// Without `kind`, as in files from before there was a choice, it is a U-Net.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut keys = toml::Table::deserialize(deserializer)?;
+        let kind = keys.remove("kind");
+        let network = match kind.as_ref().map(toml::Value::as_str) {
+            None | Some(Some("unet")) => UNetConfig::deserialize(keys).map(Self::UNet),
+            Some(Some("mlp")) => MlpConfig::deserialize(keys).map(Self::Mlp),
+            Some(_) => {
+                return Err(D::Error::custom(format!(
+                    "unknown kind of network, {}, expected `unet` or `mlp`",
+                    kind.unwrap_or_else(|| "none".into())
+                )));
+            }
+        };
+        network.map_err(|error| D::Error::custom(error.to_string().trim_end()))
+    }
+}
+
+impl NetworkConfig {
+    /// # Errors
+    ///
+    /// The first value that describes no network.
+    pub fn check(&self) -> Result<(), InvalidValue> {
+        match self {
+            Self::UNet(unet) => unet.validate().map_err(|error| {
+                let message = format!("it is {}, expected {}", error.found, error.expected);
+                InvalidValue::new(error.key, message)
+            }),
+            Self::Mlp(mlp) => mlp
+                .validate()
+                .map_err(|(key, message)| InvalidValue::new(key, message)),
+        }
+    }
+
+    /// The U-Net, if it is one.
+    pub fn as_unet(&self) -> Option<&UNetConfig> {
+        match self {
+            Self::UNet(unet) => Some(unet),
+            Self::Mlp(_) => None,
+        }
+    }
+
+    /// The shape of an example: channels, height, width.
+    pub fn example_shape(&self) -> [usize; 3] {
+        match self {
+            Self::UNet(unet) => [unet.in_channels, unet.sample_size, unet.sample_size],
+            Self::Mlp(mlp) => [mlp.dimensions(), 1, 1],
+        }
+    }
+
+    /// The number of embeddings of classes, and of "no class" where there is one; `None` where the network
+    /// knows no classes.
+    pub fn num_class_embeds(&self) -> Option<usize> {
+        self.as_unet().and_then(|unet| unet.num_class_embeds)
+    }
+
+    /// Whether the network draws from the device's own generator in training.
+    pub fn has_dropout(&self) -> bool {
+        self.as_unet().is_some_and(|unet| unet.dropout > 0.0)
+    }
+
+    /// The network, its weights drawn from `rng`.
+    ///
+    /// # Errors
+    ///
+    /// A description that makes no sense.
+    pub fn init(&self, device: &Device, rng: &mut impl Rng) -> Result<Network, UNetConfigError> {
+        Ok(match self {
+            Self::UNet(unet) => Network::UNet(unet.init(device, rng)?),
+            Self::Mlp(mlp) => Network::Mlp(mlp.init(device, rng)),
+        })
+    }
+}
 
 /// A network that predicts from x_t and t.
 #[derive(Module, Debug)]
@@ -25,23 +118,6 @@ pub enum Network {
 }
 
 impl Network {
-    /// The network that `config` describes, its weights drawn from `rng`.
-    ///
-    /// # Errors
-    ///
-    /// A description that makes no sense.
-    pub fn new(
-        config: &RunConfig,
-        device: &Device,
-        rng: &mut impl Rng,
-    ) -> Result<Self, UNetConfigError> {
-        Ok(if config.data.kind().uses_mlp() {
-            Self::Mlp(config.mlp.init(device, rng))
-        } else {
-            Self::UNet(config.network.init(device, rng)?)
-        })
-    }
-
     /// The shape of an example: channels, height, width.
     pub fn example_shape(&self) -> [usize; 3] {
         match self {
@@ -77,7 +153,8 @@ impl training::Network for Network {
     fn forward(&self, x_t: Tensor<4>, timesteps: &[f64], condition: &Condition) -> Tensor<4> {
         match self {
             Self::UNet(unet) => {
-                // The embedding behind those of the classes is that of "no class".
+                // The embedding behind those of the classes, where the network has one, is that of "no
+                // class".
                 let labels = condition.num_classes().map(|num_classes| {
                     let labels = condition.labels().unwrap_or_default().iter();
                     labels
@@ -99,5 +176,5 @@ impl training::Network for Network {
 /// A network that has learnt nothing yet, on `device`.
 pub fn initial_network(config: &RunConfig, device: &Device) -> Result<Network> {
     let mut rng = Streams::new(config.seed).at(Purpose::Weights, 0);
-    Ok(Network::new(config, device, &mut rng)?)
+    Ok(config.network.init(device, &mut rng)?)
 }

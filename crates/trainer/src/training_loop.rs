@@ -131,11 +131,11 @@ fn batch_options(config: &RunConfig) -> BatchOptions {
     BatchOptions {
         batch_size: config.training.batch_size,
         flip: config.data.flip,
-        classes: config.null_label().map(|num_classes| ClassOptions {
+        classes: config.num_classes().map(|num_classes| ClassOptions {
             num_classes,
             dropout: config.conditioning.label_dropout,
         }),
-        has_dropout: config.network.dropout > 0.0,
+        has_dropout: config.network.has_dropout(),
     }
 }
 
@@ -392,7 +392,7 @@ impl<'a> Training<'a> {
         let model = self.model()?;
         let count = self.config.sampling.count;
         let request = Request {
-            classes: every_class(count, model.null_label),
+            classes: every_class(count, model.num_classes()),
             sampling: self.config.sampling.options.clone(),
             seed: self.config.seed,
             batch_size: self.config.training.batch_size,
@@ -401,7 +401,7 @@ impl<'a> Training<'a> {
         };
         let drawn = model.sample(&request, |_, _| Ok(()))?;
         let kind = self.config.data.kind();
-        let picture = kind.picture(drawn, self.config.null_label())?;
+        let picture = kind.picture(drawn, self.config.num_classes())?;
         let path = self.folder.grid(self.counters.step);
         pictures::save_png(&picture, &path)?;
         info!("step {}: drew {}", self.counters.step, path.display());
@@ -414,7 +414,7 @@ impl<'a> Training<'a> {
             self.learner.averaged(),
             &self.config.noise,
             &self.config.objective,
-            self.config.null_label(),
+            self.config.classes(),
             self.device.clone(),
         )
     }

@@ -22,6 +22,9 @@ pub struct ConditioningConfig {
     pub class_labels: bool,
     /// Share of labels replaced by "no class", so that the network also learns to do without.
     pub label_dropout: f64,
+    /// Whether the network has an embedding for "no class" behind those of the classes. Networks of others
+    /// often have none: they know every class, and nothing else.
+    pub null_label: bool,
 }
 
 impl Default for ConditioningConfig {
@@ -29,6 +32,7 @@ impl Default for ConditioningConfig {
         Self {
             class_labels: false,
             label_dropout: 0.1,
+            null_label: true,
         }
     }
 }
@@ -36,9 +40,17 @@ impl Default for ConditioningConfig {
 impl ConditioningConfig {
     /// # Errors
     ///
-    /// A share outside [0, 1].
+    /// A share outside [0, 1], or labels to be replaced by one that the network does not have.
     pub fn check(&self) -> Result<(), InvalidValue> {
-        InvalidValue::share("label_dropout", self.label_dropout)
+        InvalidValue::share("label_dropout", self.label_dropout)?;
+        if self.class_labels && !self.null_label && self.label_dropout > 0.0 {
+            return Err(InvalidValue::new(
+                "label_dropout",
+                "labels cannot be dropped, for the network has no label for \"no class\" \
+                 (conditioning.null_label = false): set it to 0",
+            ));
+        }
+        Ok(())
     }
 }
 

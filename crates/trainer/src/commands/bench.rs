@@ -12,7 +12,7 @@ use crate::cli::{BenchArgs, BenchMeasure};
 use crate::config::{NamedConfig, RunConfig};
 use crate::device;
 use crate::error::Usage;
-use crate::network::Network;
+use crate::network::{Network, NetworkConfig};
 use crate::report;
 use crate::training_loop::new_learner;
 
@@ -45,7 +45,9 @@ pub fn run(args: &BenchArgs) -> Result<()> {
             .data
             .dataset
             .map_or(CLASSES_OF_A_FOLDER, |dataset| dataset.class_names().len());
-        config.network.num_class_embeds = Some(classes + 1);
+        if let NetworkConfig::UNet(unet) = &mut config.network {
+            unet.num_class_embeds = Some(classes + usize::from(config.conditioning.null_label));
+        }
     }
     if args.batch_sizes.contains(&0) {
         bail!(Usage(
@@ -188,7 +190,7 @@ fn examples(
 }
 
 fn condition(config: &RunConfig, batch_size: usize) -> Condition {
-    let Some(num_classes) = config.null_label() else {
+    let Some(num_classes) = config.num_classes() else {
         return Condition::none();
     };
     // A network of the null label alone has no class to be told.

@@ -49,14 +49,14 @@ pub fn run(args: &EditArgs) -> Result<()> {
         ..
     } = open_images(&args.model)?;
     let names = &checkpoint.config().found.class_names;
-    let [class] = parse_classes(&args.class, model.null_label, names)?[..] else {
+    let [class] = parse_classes(&args.class, model.classes, names)?[..] else {
         bail!(Usage(format!(
             "--class {:?}: an edit has one class",
             args.class
         )));
     };
     let config = checkpoint.config();
-    if class.is_none() && model.null_label.is_some() {
+    if class.is_none() && model.classes.is_some() {
         if let Some(why) = config.why_no_guidance() {
             bail!(Usage(format!("{why}, so name one with --class")));
         }

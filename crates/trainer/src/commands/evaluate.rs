@@ -60,7 +60,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     let flip = checkpoint.config().data.flip;
     let names = &checkpoint.config().found.class_names;
     let asked = match &args.class {
-        Some(text) => Some(parse_classes(text, model.null_label, names)?),
+        Some(text) => Some(parse_classes(text, model.classes, names)?),
         None => None,
     };
 
@@ -79,7 +79,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     let classes = if args.unconditional {
         vec![None; args.count]
     } else {
-        reference.classes_in_proportion(args.count, model.null_label)
+        reference.classes_in_proportion(args.count, model.num_classes())
     };
     let steps = sampling.num_inference_steps;
     info!(
@@ -110,7 +110,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     })?;
     bar.finish_and_clear();
 
-    let classes_known = model.null_label.is_some();
+    let classes_known = model.classes.is_some();
     let sampler = format!(
         "{}, {}",
         describe(&sampling, classes_known && !args.unconditional)?,
@@ -272,12 +272,7 @@ fn check(args: &EvaluateArgs) -> Result<()> {
 fn splits(config: &RunConfig, args: &EvaluateArgs) -> Result<(ImageSet, ImageSet)> {
     let splits = kinds::load_images(&config.source(args.data_dir.as_deref()))?;
     let count = args.reference_images.unwrap_or(usize::MAX);
-    let network = &config.network;
-    let expected = [
-        network.in_channels,
-        network.sample_size,
-        network.sample_size,
-    ];
+    let expected = config.network.example_shape();
     let set = |dataset, split| -> Result<ImageSet> {
         let set = ImageSet::random_subset(dataset, count, split)?;
         if set.shape() != expected {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use denoising::TimestepSpacing;
@@ -10,7 +10,7 @@ use tracing::warn;
 use unet::UNet;
 
 use crate::cli::ExportArgs;
-use crate::commands::opened::{exists, model};
+use crate::commands::opened::{exists, open_model};
 use crate::config::RunConfig;
 use crate::device;
 use crate::diffusers;
@@ -18,7 +18,6 @@ use crate::error::Usage;
 use crate::network::Network;
 use crate::report;
 use crate::run::atomic_file;
-use crate::run::checkpoint::Checkpoint;
 use crate::sampling::parse_classes;
 
 /// Writes the folder.
@@ -26,10 +25,10 @@ pub fn run(args: &ExportArgs) -> Result<()> {
     check_place(&args.out, args.overwrite)?;
     let device = device::select(None)?;
     exists(&args.run)?;
-    let checkpoint = Checkpoint::open(&args.run, args.best)?;
+    let (checkpoint, model) = open_model(&args.run, args.best, &device.device)?;
     let config = checkpoint.config();
     let class = class(args, config)?;
-    let Network::UNet(unet) = model(&checkpoint, device.device)?.network else {
+    let Network::UNet(unet) = model.network else {
         bail!(Usage(format!(
             "{} draws points by a network that diffusers does not have: only networks for images can be \
              exported",
@@ -70,22 +69,27 @@ pub fn run(args: &ExportArgs) -> Result<()> {
 
 /// The class embedding that is folded into the network, if one is.
 fn class(args: &ExportArgs, config: &RunConfig) -> Result<Option<usize>> {
-    match (&args.class, args.unconditional, config.null_label()) {
+    match (&args.class, args.unconditional, config.classes()) {
         (None, false, _) => Ok(None),
         (_, _, None) => bail!(Usage(
             "--class and --unconditional: the network of this run knows no classes \
              (conditioning.class_labels = false); leave them out"
                 .to_owned()
         )),
-        (Some(text), _, null_label) => {
-            match parse_classes(text, null_label, &config.found.class_names)?[..] {
+        (Some(text), _, classes) => {
+            match parse_classes(text, classes, &config.found.class_names)?[..] {
                 [Some(class)] => Ok(Some(class)),
                 _ => bail!(Usage(format!(
                     "--class {text:?}: expected one class; --unconditional is for no class"
                 ))),
             }
         }
-        (None, true, null_label) => Ok(null_label),
+        (None, true, Some(classes)) if classes.has_null_label => Ok(Some(classes.count)),
+        (None, true, _) => bail!(Usage(
+            "--unconditional: the network of this run has no label for \"no class\" \
+             (conditioning.null_label = false)"
+                .to_owned()
+        )),
     }
 }
 
@@ -117,32 +121,11 @@ fn write(out: &Path, unet: &UNet, config: &RunConfig) -> Result<()> {
     let unfinished = atomic_file::temporary_sibling(out);
     let result = diffusers::write(&unfinished, unet, config)
         .map_err(anyhow::Error::from)
-        .and_then(|()| Ok(replace(&unfinished, out)?));
+        .and_then(|()| Ok(atomic_file::replace_folder(&unfinished, out)?));
     if result.is_err() {
         // The first error is the one to tell; a folder that was never made cannot be removed.
         let _ = fs::remove_dir_all(&unfinished);
     }
     result?;
     Ok(atomic_file::sync_folder(parent)?)
-}
-
-/// Renames the folder `new` to `out`. What is there goes back if that fails, else it is removed.
-fn replace(new: &Path, out: &Path) -> io::Result<()> {
-    if !out.exists() {
-        return fs::rename(new, out);
-    }
-    let old = old_name(new);
-    fs::rename(out, &old)?;
-    if let Err(error) = fs::rename(new, out) {
-        fs::rename(&old, out)?;
-        return Err(error);
-    }
-    fs::remove_dir_all(&old)
-}
-
-/// The name under which the old folder waits for the new one to be in its place.
-fn old_name(new: &Path) -> PathBuf {
-    let mut name = new.file_name().unwrap_or_default().to_owned();
-    name.push(".old");
-    new.with_file_name(name)
 }

@@ -13,11 +13,12 @@ use crate::device;
 use crate::diffusers::PipelineFolder;
 use crate::error::Usage;
 use crate::invocation::hint;
-use crate::network::Network;
+use crate::network::{Network, NetworkConfig};
 use crate::report;
 use crate::run::atomic_file;
 use crate::run::checkpoint::{Checkpoint, Counters, Snapshot};
 use crate::run::folder::RunFolder;
+use crate::sampling::Classes;
 use training::AdamW;
 use training::Ema;
 use training::flatten;
@@ -31,34 +32,49 @@ pub fn run(args: &ImportArgs) -> Result<()> {
     let kind = config.data.kind();
     kind.must_be_images(config.data.name())
         .context("name other data with --config or --set")?;
-    let network = Network::UNet(pipeline.load_weights(&config.network, || {
+    let NetworkConfig::UNet(unet) = &config.network else {
+        bail!(Usage(
+            "network.kind: expected \"unet\", as the folder holds".to_owned()
+        ));
+    };
+    check_classes(&config, args)?;
+    let network = Network::UNet(pipeline.load_weights(unet, || {
         let mut rng = Streams::new(config.seed).at(Purpose::Weights, 0);
-        config.network.init(&device, &mut rng).map_err(Error::from)
+        unet.init(&device, &mut rng).map_err(Error::from)
     })?);
 
     // Only now that everything could be read.
-    let folder = RunFolder::create(&args.run, args.overwrite)?;
-    atomic_file::write(&folder.config(), config.to_toml()?.as_bytes())
-        .with_context(|| format!("cannot write {}", folder.config().display()))?;
-    Checkpoint::write(
-        &folder.checkpoints(),
-        &Snapshot {
-            config: &config,
-            network: &network,
-            ema: &Ema::new(flatten(&network), 0, config.ema.decay),
-            optimizer: &AdamW::new(config.optimizer.clone()),
-            counters: &Counters::default(),
-        },
-    )
-    .context("cannot write the checkpoint of the run")?;
+    RunFolder::create_whole(&args.run, args.overwrite, |folder| {
+        atomic_file::write(&folder.config(), config.to_toml()?.as_bytes())
+            .with_context(|| format!("cannot write {}", folder.config().display()))?;
+        Checkpoint::write(
+            &folder.checkpoints(),
+            &Snapshot {
+                config: &config,
+                network: &network,
+                ema: &Ema::new(flatten(&network), 0, config.ema.decay),
+                optimizer: &AdamW::new(config.optimizer.clone()),
+                counters: &Counters::default(),
+            },
+        )
+        .context("cannot write the checkpoint of the run")?;
+        Ok(())
+    })?;
 
     let run = args.run.display();
     report::tell(format!(
         "wrote {run}: {} parameters, {}",
         network.num_params(),
-        match config.null_label() {
+        match config.classes() {
             // As in our own networks, so that what was exported comes back.
-            Some(classes) => format!("{classes} classes and one embedding for no class"),
+            Some(Classes {
+                count,
+                has_null_label: true,
+            }) => format!("{count} classes and one embedding for no class"),
+            Some(Classes { count, .. }) => format!(
+                "{count} classes (if the last is \"no class\", import it with --set \
+                 conditioning.null_label=true)"
+            ),
             None => "no classes".to_owned(),
         }
     ));
@@ -79,8 +95,16 @@ fn run_config(pipeline: &PipelineFolder, args: &ImportArgs) -> Result<RunConfig>
         Some(path) => NamedConfig::find(Some(path))?.load(&[])?,
         None => default_config(&pipeline.network)?,
     };
-    config.network = pipeline.network.clone();
-    config.conditioning.class_labels = config.network.num_class_embeds.is_some();
+    let knows_classes = pipeline.network.num_class_embeds.is_some();
+    config.network = NetworkConfig::UNet(pipeline.network.clone());
+    config.conditioning.class_labels = knows_classes;
+    if knows_classes {
+        config.conditioning.null_label = pipeline.has_null_label;
+        if !pipeline.has_null_label {
+            config.conditioning.label_dropout = 0.0;
+            config.sampling.options.guidance_scale = 1.0;
+        }
+    }
     config.found.class_names = pipeline.class_names.clone();
     match &pipeline.scheduler {
         Some(scheduler) => {
@@ -105,6 +129,42 @@ fn run_config(pipeline: &PipelineFolder, args: &ImportArgs) -> Result<RunConfig>
     config
         .overridden(&args.set)
         .with_context(|| format!("cannot make a run of {}", args.folder.display()))
+}
+
+/// Refuses data that were named and have other classes than the network. Those of the defaults are only
+/// where training further would start, which may never be asked for.
+fn check_classes(config: &RunConfig, args: &ImportArgs) -> Result<()> {
+    let Some(classes) = config.num_classes() else {
+        return Ok(());
+    };
+    let of_the_data = match config.data.dataset {
+        Some(dataset) => dataset.class_names().len(),
+        None => config
+            .data
+            .kind()
+            .load(&config.source(None))
+            .context("cannot count the classes of the data")?
+            .train
+            .num_classes(),
+    };
+    if of_the_data == classes {
+        return Ok(());
+    }
+    let message = format!(
+        "the network knows {classes} classes, and {} has {of_the_data}: to train it further, name data \
+         of the same classes, as in --set data.path=FOLDER",
+        config.data.name()
+    );
+    let is_named = args.config.is_some()
+        || args
+            .set
+            .iter()
+            .any(|text| text.trim_start().starts_with("data."));
+    if is_named {
+        bail!(Usage(message));
+    }
+    warn!("{message}");
+    Ok(())
 }
 
 /// The defaults, with a data set of as many channels and a budget.

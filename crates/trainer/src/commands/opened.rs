@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use burn::tensor::Device;
 use denoising::{SamplerKind, SamplingOptions};
+use tracing::warn;
 
 use crate::cli::{ModelArgs, SamplerArgs};
 use crate::config::RunConfig;
@@ -39,10 +40,10 @@ fn open_for(args: &ModelArgs, samplers: Samplers) -> Result<Opened> {
     at_least(&[("--batch-size", args.batch_size, 1)])?;
     let device = device::select(args.device.device.as_deref())?;
     exists(&args.run)?;
-    let checkpoint = Checkpoint::open(&args.run, args.best)?;
+    let (checkpoint, model) = open_model(&args.run, args.best, &device.device)?;
     let sampling = settings(checkpoint.config(), &args.sampler, samplers)?;
     Ok(Opened {
-        model: model(&checkpoint, device.device)?,
+        model,
         checkpoint,
         sampling,
         device_name: device.name,
@@ -112,12 +113,46 @@ pub(super) fn at_least(options: &[(&str, usize, usize)]) -> Result<()> {
     Ok(())
 }
 
-/// The averaged network of `checkpoint`, on `device`.
-pub(super) fn model(checkpoint: &Checkpoint, device: Device) -> Result<Model> {
-    let config = checkpoint.config();
-    let network = checkpoint.load_ema(initial_network(config, &device)?)?;
-    let (noise, objective) = (&config.noise, &config.objective);
-    Model::new(network, noise, objective, config.null_label(), device)
+/// The newest checkpoint of `run`, or with `best` the best, and its averaged network on `device`.
+pub(super) fn open_model(run: &Path, best: bool, device: &Device) -> Result<(Checkpoint, Model)> {
+    read_while_pruned(
+        || Ok(Checkpoint::open(run, best)?),
+        Checkpoint::folder,
+        |checkpoint| {
+            let config = checkpoint.config();
+            let network = checkpoint.load_ema(initial_network(config, device)?)?;
+            let (noise, objective) = (&config.noise, &config.objective);
+            Model::new(network, noise, objective, config.classes(), device.clone())
+        },
+    )
+}
+
+/// What `read` makes of what `open` finds in a folder. A run in training removes its older checkpoints: where
+/// the folder is gone meanwhile, the next one is taken.
+fn read_while_pruned<C, T>(
+    mut open: impl FnMut() -> Result<C>,
+    folder: impl Fn(&C) -> &Path,
+    mut read: impl FnMut(&C) -> Result<T>,
+) -> Result<(C, T)> {
+    let mut opened = open()?;
+    loop {
+        match read(&opened) {
+            Ok(read) => return Ok((opened, read)),
+            Err(error) if folder(&opened).exists() => return Err(error),
+            Err(error) => {
+                let next = open()?;
+                if folder(&next) == folder(&opened) {
+                    return Err(error);
+                }
+                warn!(
+                    "{} was removed by the training that it belongs to: {} is taken",
+                    folder(&opened).display(),
+                    folder(&next).display()
+                );
+                opened = next;
+            }
+        }
+    }
 }
 
 /// For which samplers the settings are.
@@ -226,5 +261,44 @@ fn why_idle(key: &str, options: &SamplingOptions, samplers: Samplers) -> Option<
             all.join(", ")
         )),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_that_is_pruned_while_it_is_read_gives_way_to_the_next() {
+        let run = tempfile::tempdir().unwrap();
+        let place = |step: usize| run.path().join(format!("step-{step}"));
+        fs::create_dir(place(1)).unwrap();
+        let newest = || {
+            Ok((1..4)
+                .map(place)
+                .filter(|place| place.exists())
+                .last()
+                .unwrap())
+        };
+        let read = |folder: &PathBuf| {
+            if *folder == place(1) {
+                // The training beside it.
+                fs::create_dir(place(2))?;
+                fs::remove_dir(place(1))?;
+                bail!("a file of it is missing");
+            }
+            Ok(7)
+        };
+        let opened = read_while_pruned(newest, |folder| folder, read).unwrap();
+        assert_eq!(opened, (place(2), 7));
+
+        // A damaged one that is still there is an error all the same.
+        let damaged = |_: &PathBuf| -> Result<()> { bail!("it is damaged") };
+        let error = read_while_pruned(newest, |folder| folder, damaged).unwrap_err();
+        assert_eq!(error.to_string(), "it is damaged");
     }
 }

@@ -14,7 +14,7 @@ use crate::kinds::{Kind, Outputs};
 use crate::report;
 use crate::sampling::parse_classes;
 use crate::sampling::tensor_file;
-use crate::sampling::{Request, every_class};
+use crate::sampling::{Classes, Request, every_class};
 
 /// Images of each class in a grid when no number is given.
 const COUNT_PER_CLASS: usize = 10;
@@ -39,7 +39,7 @@ pub fn run(args: &SampleArgs) -> Result<()> {
         .map(|path| tensor_file::read(path, NOISE, &model.device))
         .transpose()?;
     let names = &checkpoint.config().found.class_names;
-    let classes = classes(args, noise.as_ref(), model.null_label, names, kind)?;
+    let classes = classes(args, noise.as_ref(), model.classes, names, kind)?;
     if let Some(noise) = &noise {
         check_noise(noise, classes.len(), model.network.example_shape())?;
     }
@@ -116,24 +116,24 @@ fn check_noise(noise: &Tensor<4>, count: usize, expected: [usize; 3]) -> Result<
 fn classes(
     args: &SampleArgs,
     noise: Option<&Tensor<4>>,
-    null_label: Option<usize>,
+    known: Option<Classes>,
     names: &[String],
     kind: Kind,
 ) -> Result<Vec<Option<usize>>> {
     let asked = args
         .class
         .as_deref()
-        .map(|text| parse_classes(text, null_label, names))
+        .map(|text| parse_classes(text, known, names))
         .transpose()?;
     let count = args.count.or(noise.map(|noise| noise.dims()[0]));
-    let count = count.unwrap_or(match (&asked, null_label) {
+    let count = count.unwrap_or(match (&asked, known) {
         (Some(asked), Some(_)) => COUNT_PER_CLASS * asked.len(),
-        (None, Some(classes)) => COUNT_PER_CLASS * classes,
+        (None, Some(known)) => COUNT_PER_CLASS * known.count,
         (_, None) => kind.default_count(),
     });
     at_least(&[("--count", count, 1)])?;
     Ok(match asked {
         Some(asked) => asked.iter().copied().cycle().take(count).collect(),
-        None => every_class(count, null_label),
+        None => every_class(count, known.map(|known| known.count)),
     })
 }

@@ -158,7 +158,7 @@ fn images(
     let batches = args.count.div_ceil(args.model.batch_size);
     let bar = progress::bar(batches * sampling.num_inference_steps, "denoising");
     let request = Request {
-        classes: every_class(args.count, model.null_label),
+        classes: every_class(args.count, model.num_classes()),
         sampling,
         seed,
         batch_size: args.model.batch_size,

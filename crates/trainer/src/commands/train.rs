@@ -106,7 +106,6 @@ fn resumed_config(checkpoint: &Checkpoint, args: &TrainArgs) -> Result<RunConfig
         ("data", same_data(&config.data, &saved.data)),
         ("noise", config.noise == saved.noise),
         ("network", config.network == saved.network),
-        ("mlp", config.mlp == saved.mlp),
         ("conditioning", config.conditioning == saved.conditioning),
         ("objective", config.objective == saved.objective),
     ];
@@ -171,9 +170,8 @@ fn fit(mut config: RunConfig, splits: &Splits<Dataset>) -> Result<RunConfig> {
     let kind = config.data.kind();
     let fitted = Fitted {
         name: config.data.name(),
-        class_labels: config.conditioning.class_labels,
+        conditioning: &config.conditioning,
         network: &mut config.network,
-        mlp: &mut config.mlp,
     };
     kind.fit(fitted, &splits.train)
         .map_err(|(key, message)| ConfigError::Value {

@@ -44,12 +44,7 @@ pub(super) fn check(config: &RunConfig) -> Result<(), BadValue> {
     let kind = config.data.kind();
     kind.check(&sections)
         .map_err(|(key, message)| BadValue::new(key, message))?;
-    config.network.validate().map_err(|error| {
-        BadValue::new(
-            format!("network.{}", error.key),
-            format!("it is {}, expected {}", error.found, error.expected),
-        )
-    })?;
+    config.network.check().map_err(within("network"))?;
     let timesteps = config.noise.num_train_timesteps as u64;
     InvalidValue::at_least("num_train_timesteps", timesteps, 1).map_err(within("noise"))?;
     let chain = config.noise.chain();

@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use mlp::MlpConfig;
 use toml::{Table, Value};
 
 use super::RunConfig;
 use super::check::{BadValue, check, check_guidance};
 use super::diagnostics::{ConfigError, explain, line_of_key, position};
+use crate::network::NetworkConfig;
 
 impl RunConfig {
     /// Reads the configuration of a new run, the file at `path`, applies the overrides (`key.key=value` each)
@@ -30,6 +32,15 @@ impl RunConfig {
     pub fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
         let config: Self = toml::from_str(text).map_err(|error| {
             let (line, column) = position(text, error.span().map_or(0, |span| span.start));
+            // Of `[network]`, which is read as what its kind says, the key is in the message.
+            let of_network = error
+                .message()
+                .split('`')
+                .skip(1)
+                .step_by(2)
+                .find_map(|key| line_of_key(text, &format!("network.{key}")).filter(|&l| l > line))
+                .filter(|_| line_of_key(text, "network") == Some(line));
+            let (line, column) = of_network.map_or((line, column), |line| (line, 1));
             ConfigError::Parse {
                 path: path.to_owned(),
                 line,
@@ -59,36 +70,34 @@ impl RunConfig {
         Ok(config)
     }
 
-    /// The configuration as TOML, every key in it that means something for its data.
+    /// The configuration as TOML, every key in it.
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
-        let text = toml::to_string(self)?;
-        // Left out of the text and not of a `Table`, which would forget the order of the keys.
-        let unused = if self.data.kind().uses_mlp() {
-            "[network]"
-        } else {
-            "[mlp]"
-        };
-        let mut is_used = true;
-        let lines = text.split_inclusive('\n').filter(|line| {
-            if line.starts_with('[') {
-                is_used = line.trim_end() != unused;
-            }
-            is_used
-        });
-        Ok(lines.collect())
+        toml::to_string(self)
     }
 
-    /// What files from before `[found]` hold of it in `[data]`, put in its place.
-    fn with_found_moved(mut self) -> Self {
+    /// What older files hold elsewhere, put in its place: what was found, from `[data]` to `[found]`, and the
+    /// network of points, from `[mlp]` to `[network]`.
+    fn with_older_keys_moved(mut self) -> Self {
         let (data, found) = (&mut self.data, &mut self.found);
         let (fingerprint, normalisation) = (data.fingerprint.take(), data.normalisation.take());
         found.fingerprint = found.fingerprint.take().or(fingerprint);
         found.normalisation = found.normalisation.take().or(normalisation);
+        let mlp = self.mlp.take();
+        if self.data.kind().uses_mlp() {
+            match (&self.network, mlp) {
+                (_, Some(mlp)) => self.network = NetworkConfig::Mlp(mlp),
+                // The default, or that of the images that points were put in the place of.
+                (NetworkConfig::UNet(_), None) => {
+                    self.network = NetworkConfig::Mlp(MlpConfig::default())
+                }
+                (NetworkConfig::Mlp(_), None) => {}
+            }
+        }
         self
     }
 
     fn with_overrides(self, overrides: &[String]) -> Result<Self, ConfigError> {
-        let mut config = self.with_found_moved();
+        let mut config = self.with_older_keys_moved();
         for text in overrides {
             let error = |message: String| ConfigError::Override {
                 text: text.clone(),
@@ -98,7 +107,7 @@ impl RunConfig {
                 .split_once('=')
                 .ok_or_else(|| error("expected key=value, as in training.batch_size=64".into()))?;
             // What is not a TOML value is taken as a string, so that quotes can be left out.
-            let table: Table = toml::from_str(&format!("{key} = {value}"))
+            let mut table: Table = toml::from_str(&format!("{key} = {value}"))
                 .or_else(|_| {
                     let quoted = Value::String(value.trim().to_owned());
                     toml::from_str(&format!("{key} = {quoted}"))
@@ -106,12 +115,23 @@ impl RunConfig {
                 .map_err(|e| error(e.message().to_owned()))?;
             let mut merged = Table::try_from(&config).map_err(|e| error(e.to_string()))?;
             choose_data(&mut merged, &table);
+            rename_mlp(&merged, &mut table);
             merge(&mut merged, table);
             config = merged
                 .try_into()
                 .map_err(|e: toml::de::Error| error(explain(e.message())))?;
         }
-        Ok(config.with_found_moved())
+        Ok(config.with_older_keys_moved())
+    }
+}
+
+/// `[mlp]`, as it was called before `[network]` had a kind, is `[network]` where that is an MLP.
+fn rename_mlp(old: &Table, new: &mut Table) {
+    let kind = old.get("network").and_then(|network| network.get("kind"));
+    if kind.and_then(Value::as_str) == Some("mlp")
+        && let Some(mlp) = new.remove("mlp")
+    {
+        new.insert("network".to_owned(), mlp);
     }
 }
 
@@ -169,6 +189,7 @@ mod tests {
     use datasets::DatasetName;
     use noising::BetaSchedule;
     use training::OptimizerConfig;
+    use unet::UNetConfig;
 
     use super::*;
 
@@ -341,6 +362,105 @@ mod tests {
                 .found,
             old.found
         );
+    }
+
+    #[test]
+    fn a_network_is_of_a_kind_and_older_files_open() {
+        let network = |text: &str, overrides: &[&str]| {
+            let text = format!("[data]\n{text}[training]\nsteps = 10\n");
+            parse(&text, overrides).map(|config| {
+                // Whatever it was read from, it is saved in one way and read back the same.
+                let saved = config.to_toml().unwrap();
+                assert!(
+                    saved.contains("[network]\nkind = ") && !saved.contains("[mlp]"),
+                    "{saved}"
+                );
+                assert_eq!(parse(&saved, &[]).unwrap(), config);
+                config.network
+            })
+        };
+        let unet = NetworkConfig::UNet(UNetConfig {
+            norm_num_groups: 16,
+            ..UNetConfig::default()
+        });
+        let mlp = NetworkConfig::Mlp(MlpConfig {
+            width: 64,
+            ..MlpConfig::default()
+        });
+        let (images, points) = ("dataset = \"cifar10\"\n", "cloud = \"spiral\"\n");
+        let points_network = format!("{points}[network]\nkind = \"mlp\"\nwidth = 64\n");
+        let unclipped = "sampling.clipping={kind=\"none\"}";
+        for (text, overrides, expected) in [
+            (
+                "[network]\nkind = \"unet\"\nnorm_num_groups = 16\n",
+                &[][..],
+                &unet,
+            ),
+            ("[network]\nnorm_num_groups = 16\n", &[], &unet),
+            ("", &["network.norm_num_groups=16"], &unet),
+            // The perceptron of points that are not there was passed over.
+            (
+                "[mlp]\nwidth = 8\n[network]\nnorm_num_groups = 16\n",
+                &[],
+                &unet,
+            ),
+        ] {
+            assert_eq!(
+                &network(&format!("{images}{text}"), overrides).unwrap(),
+                expected
+            );
+        }
+        for (text, overrides) in [
+            (points_network.as_str(), &[unclipped][..]),
+            (&format!("{points}[mlp]\nwidth = 64\n"), &[unclipped]),
+            (points, &[unclipped, "network.width=64"]),
+            (points, &[unclipped, "mlp.width=64"]),
+            (images, &["data.cloud=spiral", unclipped, "mlp.width=64"]),
+        ] {
+            assert_eq!(
+                network(text, overrides).unwrap(),
+                mlp,
+                "{text} {overrides:?}"
+            );
+        }
+
+        for (text, start) in [
+            (
+                "[network]\nkind = \"mlp\"\n",
+                "run.toml:4: network.kind: it is \"mlp\"",
+            ),
+            (
+                "[network]\nkind = \"rnn\"\n",
+                "run.toml:4:1: unknown kind of network, \"rnn\"",
+            ),
+            (
+                "[network]\ndropout = 0.0\nlayers = 2\n",
+                "run.toml:5:1: unknown key `layers`",
+            ),
+            (
+                "[network]\ndropout = 0.0\nsample_size = \"x\"\n",
+                "run.toml:5:1: invalid type",
+            ),
+        ] {
+            let error = network(&format!("{images}{text}"), &[]).unwrap_err();
+            assert!(error.starts_with(start), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_network_without_a_label_for_no_class_drops_none_and_is_not_guided() {
+        let told = [
+            "conditioning.class_labels=true",
+            "conditioning.null_label=false",
+        ];
+        let error = parse(TEXT, &told).unwrap_err();
+        assert!(
+            error.starts_with("conditioning.label_dropout: labels cannot be dropped"),
+            "{error}"
+        );
+        let told = [told[0], told[1], "conditioning.label_dropout=0"];
+        let config = parse(TEXT, &told).unwrap();
+        assert!(config.why_no_guidance().unwrap().contains("null_label"));
     }
 
     #[test]

@@ -11,21 +11,22 @@ mod named;
 
 use std::path::Path;
 
+use mlp::MlpConfig;
 use noising::NoiseConfig;
 use serde::{Deserialize, Serialize};
 use training::{
     ConditioningConfig, EmaConfig, HeldOutConfig, ObjectiveConfig, OptimizerConfig, TrainingConfig,
 };
-use unet::UNetConfig;
 
 pub use self::diagnostics::ConfigError;
 pub use self::named::{EMBEDDED, NamedConfig};
 use crate::kinds::{DataConfig, Found, Sections, Source};
+use crate::network::NetworkConfig;
 use crate::run::checkpoint::CheckpointConfig;
 use crate::run::metrics::LogConfig;
+use crate::sampling::Classes;
 use crate::sampling::SamplingConfig;
 use crate::scoring::evaluator::EvaluationConfig;
-use mlp::MlpConfig;
 
 /// Everything that decides what a run computes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,12 +40,12 @@ pub struct RunConfig {
     /// The forward Markov chain.
     #[serde(default)]
     pub noise: NoiseConfig,
-    /// The network that predicts, of images.
+    /// The network that predicts.
     #[serde(default)]
-    pub network: UNetConfig,
-    /// The network that predicts, of points.
-    #[serde(default)]
-    pub mlp: MlpConfig,
+    pub network: NetworkConfig,
+    /// `[network]` of points, where it stood in files before it had a kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) mlp: Option<MlpConfig>,
     /// Whether the network is told the class.
     #[serde(default)]
     pub conditioning: ConditioningConfig,
@@ -98,7 +99,6 @@ impl RunConfig {
             data: &self.data,
             found: &self.found,
             network: &self.network,
-            mlp: &self.mlp,
             conditioning: &self.conditioning,
             objective: &self.objective,
             clipping: self.sampling.options.clipping,
@@ -106,12 +106,19 @@ impl RunConfig {
         }
     }
 
-    /// The label that means "no class", where the network is conditional: the last embedding.
-    pub fn null_label(&self) -> Option<usize> {
-        let embeds = self.network.num_class_embeds;
-        embeds
-            .filter(|_| !self.data.kind().uses_mlp())
-            .map(|embeds| embeds - 1)
+    /// Their number; `None` where the network is told none.
+    pub fn num_classes(&self) -> Option<usize> {
+        self.classes().map(|classes| classes.count)
+    }
+
+    /// The classes that the network is told; `None` where it is told none.
+    pub fn classes(&self) -> Option<Classes> {
+        let embeds = self.network.num_class_embeds()?;
+        let has_null_label = self.conditioning.null_label;
+        Some(Classes {
+            count: embeds - usize::from(has_null_label),
+            has_null_label,
+        })
     }
 
     /// Why the predictions of this network cannot be guided towards a class and away from none, if they
@@ -119,6 +126,8 @@ impl RunConfig {
     pub fn why_no_guidance(&self) -> Option<&'static str> {
         if !self.conditioning.class_labels {
             Some("the network knows no classes (conditioning.class_labels = false)")
+        } else if !self.conditioning.null_label {
+            Some("the network has no label for \"no class\" (conditioning.null_label = false)")
         } else if self.conditioning.label_dropout == 0.0 {
             Some(
                 "the network has not learned to do without a class (conditioning.label_dropout = 0; \

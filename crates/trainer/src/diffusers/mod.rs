@@ -37,6 +37,8 @@ const DIFFUSERS_VERSION: &str = "0.42.1";
 const MODEL_INDEX: &str = "model_index.json";
 /// The key of the class names in it, as in diffusers' pipelines with classes (DiT).
 const ID2LABEL: &str = "id2label";
+/// The key, which is ours, of whether the last class embedding is that of "no class".
+const NULL_LABEL: &str = "_null_label";
 const UNET: &str = "unet";
 const SCHEDULER: &str = "scheduler";
 const CONTENTS: [&str; 3] = [MODEL_INDEX, UNET, SCHEDULER];
@@ -145,6 +147,9 @@ pub struct PipelineFolder {
     pub scheduler: Option<Scheduler>,
     /// The names of the classes, by label; empty where the folder names none.
     pub class_names: Vec<String>,
+    /// Whether the network's last class embedding is that of "no class", as in ours; networks of others know
+    /// classes alone.
+    pub has_null_label: bool,
     weights: PathBuf,
 }
 
@@ -165,10 +170,17 @@ impl PipelineFolder {
         let scheduler = place(SCHEDULER, SCHEDULER_CONFIG)
             .map(|place| scheduler::read(&Keys::read(&place.join(SCHEDULER_CONFIG))?))
             .transpose()?;
-        let class_names = place("", MODEL_INDEX)
-            .map(|place| Ok(class_names(&Keys::read(&place.join(MODEL_INDEX))?)))
-            .transpose()?
-            .unwrap_or_default();
+        let index = place("", MODEL_INDEX)
+            .map(|place| Keys::read(&place.join(MODEL_INDEX)))
+            .transpose()?;
+        let class_names = index.as_ref().map(class_names).unwrap_or_default();
+        let has_null_label = index
+            .as_ref()
+            .map_or(Ok(None), |index| {
+                index.get(NULL_LABEL, None, "true or false")
+            })?
+            // What says nothing of it may still name all classes but one.
+            .unwrap_or_else(|| network.num_class_embeds == Some(class_names.len() + 1));
         let (weights, pickle) = (unet.join(UNET_WEIGHTS), unet.join(UNET_PICKLE));
         if !weights.is_file() && pickle.is_file() {
             return Err(DiffusersError::Pickle { path: pickle });
@@ -177,6 +189,7 @@ impl PipelineFolder {
             network,
             scheduler,
             class_names,
+            has_null_label,
             weights,
         })
     }
@@ -234,6 +247,9 @@ pub fn write(folder: &Path, unet: &UNet, config: &RunConfig) -> Result<(), Diffu
         "unet": ["diffusers", network::CLASS_NAME],
         "scheduler": ["diffusers", scheduler::CLASS_NAME],
     });
+    if unet.config().num_class_embeds.is_some() {
+        index[NULL_LABEL] = json!(config.conditioning.null_label);
+    }
     let names = &config.found.class_names;
     if unet.config().num_class_embeds.is_some() && !names.is_empty() {
         let numbered = names.iter().enumerate();

@@ -45,9 +45,9 @@ pub fn grid(pictures: &[DynamicImage], columns: usize) -> Result<DynamicImage> {
 }
 
 /// Columns of a grid of `count` images: a row a class where every class has the same number of them
-/// (`null_label` being the number of classes), else as square as can be.
-pub fn columns(count: usize, null_label: Option<usize>) -> usize {
-    match null_label {
+/// (`num_classes` being the number of classes), else as square as can be.
+pub fn columns(count: usize, num_classes: Option<usize>) -> usize {
+    match num_classes {
         Some(classes) if count.is_multiple_of(classes) => count / classes,
         _ => count.isqrt().max(1),
     }

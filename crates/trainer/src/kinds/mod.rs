@@ -128,10 +128,10 @@ impl Kind {
         }
     }
 
-    /// Samples `[N, C, H, W]` as one picture; where there are classes, `null_label` of them, a row a class.
-    pub fn picture(self, samples: Tensor<4>, null_label: Option<usize>) -> Result<DynamicImage> {
+    /// Samples `[N, C, H, W]` as one picture; where there are classes, `num_classes` of them, a row a class.
+    pub fn picture(self, samples: Tensor<4>, num_classes: Option<usize>) -> Result<DynamicImage> {
         match self {
-            Self::Images => images::picture(samples, null_label),
+            Self::Images => images::picture(samples, num_classes),
             Self::Points => points::picture(samples),
         }
     }

@@ -4,10 +4,9 @@ use std::path::Path;
 
 use denoising::X0Clipping;
 use training::{ConditioningConfig, ObjectiveConfig};
-use unet::UNetConfig;
 
 use super::data::{DataConfig, Found};
-use mlp::MlpConfig;
+use crate::network::NetworkConfig;
 
 /// Where data come from.
 #[derive(Debug, Clone, Copy)]
@@ -16,8 +15,8 @@ pub struct Source<'a> {
     pub data: &'a DataConfig,
     /// What was found before, which must be found again.
     pub found: &'a Found,
-    /// The network for images, whose channels and size those of a folder are brought to.
-    pub network: &'a UNetConfig,
+    /// The network, whose channels and size the images of a folder are brought to.
+    pub network: &'a NetworkConfig,
     /// The seed of what the program makes up.
     pub seed: u64,
     /// Where published data sets are looked for first.
@@ -32,9 +31,7 @@ pub struct Sections<'a> {
     /// `[found]`
     pub found: &'a Found,
     /// `[network]`
-    pub network: &'a UNetConfig,
-    /// `[mlp]`
-    pub mlp: &'a MlpConfig,
+    pub network: &'a NetworkConfig,
     /// `[conditioning]`
     pub conditioning: &'a ConditioningConfig,
     /// `[objective]`
@@ -49,11 +46,9 @@ pub struct Sections<'a> {
 #[derive(Debug)]
 pub struct Fitted<'a> {
     /// `[network]`
-    pub network: &'a mut UNetConfig,
-    /// `[mlp]`
-    pub mlp: &'a mut MlpConfig,
-    /// Whether the network is told classes.
-    pub class_labels: bool,
+    pub network: &'a mut NetworkConfig,
+    /// `[conditioning]`
+    pub conditioning: &'a ConditioningConfig,
     /// What the data are called in messages.
     pub name: String,
 }

@@ -37,6 +37,32 @@ pub fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Puts the folder `new`, which is whole, in the place of `old`, which may not be there. What was there goes
+/// back if that fails, else it is removed.
+pub fn replace_folder(new: &Path, old: &Path) -> io::Result<()> {
+    if let Some(replaced) = swap_folder(new, old)? {
+        fs::remove_dir_all(replaced)?;
+    }
+    Ok(())
+}
+
+/// As [`replace_folder`], but what was there stays, under the name that is returned.
+pub fn swap_folder(new: &Path, old: &Path) -> io::Result<Option<PathBuf>> {
+    if !old.exists() {
+        fs::rename(new, old)?;
+        return Ok(None);
+    }
+    let mut name = new.file_name().unwrap_or_default().to_owned();
+    name.push(".old");
+    let replaced = new.with_file_name(name);
+    fs::rename(old, &replaced)?;
+    if let Err(error) = fs::rename(new, old) {
+        fs::rename(&replaced, old)?;
+        return Err(error);
+    }
+    Ok(Some(replaced))
+}
+
 /// Waits until the entries of the folder are on the disk, where the system lets one wait for that.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) {

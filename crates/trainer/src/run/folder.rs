@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::error::Usage;
-use crate::run::checkpoint;
+use crate::run::{atomic_file, checkpoint};
 
 /// The folder of a run, locked against a second writer as long as this value lives.
 #[derive(Debug)]
@@ -51,27 +51,7 @@ impl RunFolder {
     /// A new run at `path`. With `overwrite` a run that is there is removed first; anything else
     /// that is there is never touched.
     pub fn create(path: &Path, overwrite: bool) -> Result<Self> {
-        let is_run = path.join(MARK).is_file();
-        let is_empty = match fs::read_dir(path) {
-            Ok(mut entries) => entries.next().is_none(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot use {}", path.display()));
-            }
-        };
-        if is_run && !overwrite {
-            bail!(Usage(format!(
-                "{path} holds a run already: go on with `trainer train --resume {path}`, or start \
-                 over with `--overwrite`",
-                path = path.display()
-            )));
-        }
-        if !is_run && !is_empty {
-            bail!(Usage(format!(
-                "{} is not empty and not a run: choose another folder",
-                path.display()
-            )));
-        }
+        check_free(path, overwrite)?;
         fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))?;
         let lock = lock(path)?;
         for name in CONTENTS {
@@ -89,6 +69,48 @@ impl RunFolder {
             path: path.to_owned(),
             _lock: lock,
         })
+    }
+
+    /// A new run at `path` that `fill` fills, whole or not there at all: it is filled under a temporary name
+    /// and then renamed. With `overwrite` a run that is there is removed after that; what is in its folder
+    /// and no part of a run goes into the new one.
+    pub fn create_whole(
+        path: &Path,
+        overwrite: bool,
+        fill: impl FnOnce(&Self) -> Result<()>,
+    ) -> Result<()> {
+        check_free(path, overwrite)?;
+        // Nobody may be training in the old one.
+        let old = path.join(MARK).is_file().then(|| lock(path)).transpose()?;
+        let parent = atomic_file::parent_of(path);
+        fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+        let unfinished = atomic_file::temporary_sibling(path);
+        // What a process of the same number left behind when it was killed.
+        let _ = fs::remove_dir_all(&unfinished);
+        let filled = Self::create(&unfinished, false).and_then(|folder| fill(&folder));
+        let swapped = filled.and_then(|()| {
+            atomic_file::swap_folder(&unfinished, path)
+                .with_context(|| format!("cannot write {}", path.display()))
+        });
+        drop(old);
+        let Some(replaced) = swapped.inspect_err(|_| {
+            // The first error is the one to tell.
+            let _ = fs::remove_dir_all(&unfinished);
+        })?
+        else {
+            return Ok(atomic_file::sync_folder(parent)?);
+        };
+        let moved = || -> io::Result<()> {
+            atomic_file::sync_folder(parent)?;
+            for entry in fs::read_dir(&replaced)? {
+                let name = entry?.file_name();
+                if !CONTENTS.iter().any(|known| name == *known) {
+                    fs::rename(replaced.join(&name), path.join(&name))?;
+                }
+            }
+            fs::remove_dir_all(&replaced)
+        };
+        moved().with_context(|| format!("cannot remove {}", replaced.display()))
     }
 
     /// The run at `path`, to go on with.
@@ -142,6 +164,32 @@ impl RunFolder {
     }
 }
 
+/// Refuses a place that holds anything but, with `overwrite`, a run.
+fn check_free(path: &Path, overwrite: bool) -> Result<()> {
+    let is_run = path.join(MARK).is_file();
+    let is_empty = match fs::read_dir(path) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot use {}", path.display()));
+        }
+    };
+    if is_run && !overwrite {
+        bail!(Usage(format!(
+            "{path} holds a run already: go on with `trainer train --resume {path}`, or start \
+             over with `--overwrite`",
+            path = path.display()
+        )));
+    }
+    if !is_run && !is_empty {
+        bail!(Usage(format!(
+            "{} is not empty and not a run: choose another folder",
+            path.display()
+        )));
+    }
+    Ok(())
+}
+
 fn lock(path: &Path) -> Result<File> {
     let mark = path.join(MARK);
     let file = File::options()
@@ -187,6 +235,38 @@ mod tests {
 
         let second = RunFolder::create(&path, true).unwrap();
         assert!(!second.config().exists());
+    }
+
+    #[test]
+    fn a_run_that_is_made_whole_replaces_the_old_one_only_when_it_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let config = |text: &'static str| move |run: &RunFolder| Ok(fs::write(run.config(), text)?);
+        RunFolder::create_whole(&path, false, config("old")).unwrap();
+        fs::write(path.join("notes.txt"), "mine").unwrap();
+        assert!(RunFolder::create_whole(&path, false, config("new")).is_err());
+
+        let fails = |run: &RunFolder| -> Result<()> {
+            // As a kill would leave it: the old run is still whole.
+            fs::write(run.config(), "half")?;
+            assert_eq!(fs::read_to_string(path.join("config.toml"))?, "old");
+            bail!("the disk is full")
+        };
+        assert!(RunFolder::create_whole(&path, true, fails).is_err());
+        assert_eq!(fs::read_to_string(path.join("config.toml")).unwrap(), "old");
+
+        RunFolder::create_whole(&path, true, config("new")).unwrap();
+        assert_eq!(fs::read_to_string(path.join("config.toml")).unwrap(), "new");
+        assert_eq!(fs::read_to_string(path.join("notes.txt")).unwrap(), "mine");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+
+        let training = RunFolder::create(&path, true).unwrap();
+        let error = RunFolder::create_whole(&path, true, config("newer")).unwrap_err();
+        assert!(
+            error.to_string().starts_with("another process is training"),
+            "{error}"
+        );
+        drop(training);
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod model;
 mod request;
 pub mod tensor_file;
 
-pub use self::classes::parse_classes;
+pub use self::classes::{Classes, parse_classes};
 pub use self::config::SamplingConfig;
 pub use self::model::Model;
 pub use self::request::{Edit, Request, every_class};

@@ -7,7 +7,9 @@ use denoising::{Denoising, Guidance, Inpainting, Sampler, State};
 use noising::{Chain, NoiseConfig};
 use rand_chacha::ChaCha8Rng;
 
+use super::classes::Classes;
 use super::request::{Edit, Request};
+use crate::error::Usage;
 use crate::network::Network;
 use training::{Condition, Network as _, ObjectiveConfig};
 use training::{Purpose, Streams, streams};
@@ -21,8 +23,8 @@ pub struct Model {
     pub chain: Chain,
     /// What it predicts.
     pub objective: ObjectiveConfig,
-    /// The label that means "no class", where the network is conditional.
-    pub null_label: Option<usize>,
+    /// The classes that the network is told; `None` where it is told none.
+    pub classes: Option<Classes>,
     /// Where it runs.
     pub device: Device,
 }
@@ -38,16 +40,21 @@ impl Model {
         network: Network,
         noise: &NoiseConfig,
         objective: &ObjectiveConfig,
-        null_label: Option<usize>,
+        classes: Option<Classes>,
         device: Device,
     ) -> Result<Self> {
         Ok(Self {
             network,
             chain: noise.chain()?,
             objective: objective.clone(),
-            null_label,
+            classes,
             device,
         })
+    }
+
+    /// The number of classes; `None` where the network is told none.
+    pub fn num_classes(&self) -> Option<usize> {
+        self.classes.map(|classes| classes.count)
     }
 
     /// The timesteps that a request visits: of an edited image those within its strength, at least
@@ -71,6 +78,16 @@ impl Model {
         request: &Request,
         mut observe: impl FnMut(usize, &State<4>) -> Result<()>,
     ) -> Result<Tensor<4>> {
+        if self.classes.is_some_and(|known| !known.has_null_label)
+            && request.classes.iter().any(Option::is_none)
+        {
+            return Err(Usage(
+                "a class must be given for every image: the network of this run has no label for \
+                 \"no class\" (conditioning.null_label = false)"
+                    .to_owned(),
+            )
+            .into());
+        }
         let shape = self.network.example_shape();
         let streams = Streams::new(request.seed);
         let timesteps = self.timesteps(request)?;
@@ -151,10 +168,10 @@ impl Model {
             let timesteps = vec![t; x_t.dims()[0]];
             self.network.forward(x_t, &timesteps, condition)
         };
-        let Some(num_classes) = self.null_label else {
+        let Some(Classes { count, .. }) = self.classes else {
             return call(x_t, &Condition::none());
         };
-        let condition = Condition::classes(classes.to_vec(), num_classes);
+        let condition = Condition::classes(classes.to_vec(), count);
         let guided = guidance.applies_at(t) && classes.iter().any(Option::is_some);
         if !guided {
             return call(x_t, &condition);
@@ -175,7 +192,7 @@ impl Model {
         timesteps: &[usize],
         classes: &[Option<usize>],
     ) -> Tensor<4> {
-        let condition = match self.null_label {
+        let condition = match self.num_classes() {
             None => Condition::none(),
             Some(num_classes) => Condition::classes(classes.to_vec(), num_classes),
         };

@@ -54,9 +54,8 @@ impl Edit {
 
 /// The classes of a grid of `count` images when none are asked for: all of them in turn, an equal
 /// number of each, in order; no class where the network knows none.
-pub fn every_class(count: usize, null_label: Option<usize>) -> Vec<Option<usize>> {
-    // The classes are the labels below the one that means "no class".
-    let class = |index: usize| null_label.map(|classes| index * classes / count);
+pub fn every_class(count: usize, num_classes: Option<usize>) -> Vec<Option<usize>> {
+    let class = |index: usize| num_classes.map(|classes| index * classes / count);
     (0..count).map(class).collect()
 }
 

@@ -124,7 +124,7 @@ impl Evaluator {
     ) -> Result<TrainingScores> {
         let classes = self
             .reference
-            .classes_in_proportion(self.config.count, model.null_label);
+            .classes_in_proportion(self.config.count, model.num_classes());
         let request = Request {
             classes: classes.clone(),
             sampling: sampling.clone(),

@@ -75,7 +75,7 @@ pub fn likelihood(
             },
         )?);
     }
-    let definition = if model.null_label.is_some() && !options.unconditional {
+    let definition = if model.classes.is_some() && !options.unconditional {
         "−log₂ p(x | class) / dimensions, at most"
     } else {
         "−log₂ p(x) / dimensions, at most"

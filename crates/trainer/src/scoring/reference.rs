@@ -82,14 +82,14 @@ impl Reference {
     }
 
     /// The classes of `count` images in the shares of the training split, in order; no class where
-    /// `null_label` says that the model knows none.
+    /// `num_classes` says that the model knows none.
     pub fn classes_in_proportion(
         &self,
         count: usize,
-        null_label: Option<usize>,
+        num_classes: Option<usize>,
     ) -> Vec<Option<usize>> {
         let mut classes: Vec<usize> = self.training.classes.iter().flatten().copied().collect();
-        if null_label.is_none() || classes.is_empty() {
+        if num_classes.is_none() || classes.is_empty() {
             return vec![None; count];
         }
         classes.sort_unstable();

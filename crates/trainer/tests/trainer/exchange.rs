@@ -465,6 +465,82 @@ fn classes_that_there_are_not_are_refused() {
 }
 
 #[test]
+fn networks_of_others_know_every_class_and_no_other_label() {
+    // As another program would have written it: eleven classes, and not a word about "no class".
+    let index = "model_index.json";
+    let folder = exported(|theirs| {
+        let mut json = json_file(&theirs.join(index));
+        assert_eq!(json["_null_label"], json!(true));
+        let keys = json.as_object_mut().unwrap();
+        keys.retain(|key, _| key != "_null_label" && key != "id2label");
+        fs::write(theirs.join(index), json.to_string()).unwrap();
+    });
+    let place = folder.path();
+    let ended = succeed(place, &["import", "theirs", "run"]);
+    assert!(ended.stdout.contains("11 classes"), "{ended:#?}");
+    // The data of the defaults have ten.
+    assert!(ended.stderr.contains("knows 11 classes"), "{ended:#?}");
+
+    // The last class is one like any other: what the network that it came from calls "none".
+    let last = sample(place, "run", &["--class", "10"]);
+    assert_eq!(last, sample(place, run(), &["--class", "none"]));
+    let grid = [
+        "sample", "run", "--steps", "2", "--out", "grid.png", "--each", "each",
+    ];
+    succeed(place, &[&grid[..], &["--count", "11"]].concat());
+
+    for (args, part) in [
+        (&["--class", "none"][..], "no label for \"no class\""),
+        (
+            &["--class", "3", "--guidance", "2"],
+            "sampling.guidance_scale",
+        ),
+        (&["--class", "11"], "0 to 10"),
+    ] {
+        let args = [&["sample", "run", "--out", "never.png"], args].concat();
+        fail(place, &args, 2, &[part]);
+    }
+    fail(
+        place,
+        &["export", "run", "out", "--unconditional"],
+        2,
+        &["null_label"],
+    );
+    // It comes back as it is.
+    succeed(place, &["export", "run", "again"]);
+    assert_eq!(
+        json_file(&place.join("again").join(index))["_null_label"],
+        json!(false)
+    );
+
+    // Whoever knows better says so.
+    let told = ["--set", "conditioning.null_label=true"];
+    let ended = succeed(place, &[&["import", "theirs", "known"], &told[..]].concat());
+    assert!(
+        ended.stdout.contains("10 classes and one embedding"),
+        "{ended:#?}"
+    );
+}
+
+#[test]
+fn data_that_are_named_must_have_the_classes_of_the_network() {
+    let folder = exported(|theirs| {
+        let index = theirs.join("model_index.json");
+        set(&index, "_null_label", json!(false));
+    });
+    let args = [
+        "import",
+        "theirs",
+        "run",
+        "--set",
+        "data.dataset=fashion-mnist",
+    ];
+    let parts = ["knows 11 classes", "fashion-mnist has 10"];
+    fail(folder.path(), &args, 2, &parts);
+    assert_eq!(entries(folder.path()), ["theirs"]);
+}
+
+#[test]
 fn images_begin_with_the_noise_that_is_given() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path();

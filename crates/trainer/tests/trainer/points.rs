@@ -52,7 +52,10 @@ fn a_csv_of_any_dimension_trains_resumes_and_is_drawn_from() {
         ],
     );
     let config = fs::read_to_string(dir.join("whole/config.toml")).unwrap();
-    assert!(config.contains("[mlp]\ndimensions = 3\n"), "{config}");
+    assert!(
+        config.contains("[network]\nkind = \"mlp\"\ndimensions = 3\nwidth = 64\n"),
+        "{config}"
+    );
     assert!(!config.contains("[network]"), "{config}");
     assert!(config.find("[data]") < config.find("[noise]"), "{config}");
 
@@ -186,11 +189,11 @@ fn what_makes_no_sense_for_points_is_refused() {
             "sampling.clipping.kind=clamp",
             "sampling.clipping: the data are points",
         ),
-        ("mlp.width=2", "mlp.width: it is 2, expected 4"),
-        ("mlp.blocks=0", "mlp.blocks: it is 0, expected 1"),
+        ("mlp.width=2", "network.width: it is 2, expected 4"),
+        ("network.blocks=0", "network.blocks: it is 0, expected 1"),
         (
             "mlp.dimensions=3",
-            "mlp.dimensions: the points of two-moons have 2 coordinates",
+            "network.dimensions: the points of two-moons have 2 coordinates",
         ),
         ("data.cloud=moon", "two-moons"),
     ] {

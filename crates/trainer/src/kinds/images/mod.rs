@@ -18,6 +18,7 @@ use super::forward::Forward;
 use super::has_extension;
 use super::outputs::{Fitted, Refused, Sections, Source};
 use crate::drawing::{grid, pictures};
+use crate::network::NetworkConfig;
 
 /// Images that are sampled when no number is given and there are no classes.
 pub(super) const COUNT: usize = 64;
@@ -32,7 +33,14 @@ pub fn is_array(path: &Path) -> bool {
 
 /// What makes no sense for images.
 pub(super) fn check(sections: &Sections<'_>) -> Result<(), Refused> {
-    let channels = sections.network.in_channels;
+    let NetworkConfig::UNet(network) = sections.network else {
+        return Err((
+            "network.kind".to_owned(),
+            "it is \"mlp\", which is for points, and the data are images: expected \"unet\""
+                .to_owned(),
+        ));
+    };
+    let channels = network.in_channels;
     if sections.data.path.is_some() && Channels::of(channels).is_none() {
         return Err((
             "network.in_channels".to_owned(),
@@ -72,10 +80,11 @@ pub fn load(source: &Source<'_>) -> Result<Splits<ImageDataset>> {
     let splits = if is_array(path) {
         load_array(path, cache_bytes)?
     } else {
+        let [channels, size, _] = network.example_shape();
         let options = FolderOptions {
             // The configuration was checked for it.
-            channels: Channels::of(network.in_channels).unwrap_or(Channels::Rgb),
-            size: network.sample_size,
+            channels: Channels::of(channels).unwrap_or(Channels::Rgb),
+            size,
             background: data.background,
             skip_bad: data.skip_bad,
             cache_bytes,
@@ -97,18 +106,20 @@ fn load_test(source: &Source<'_>) -> Result<ImageDataset> {
     }
 }
 
-/// A network for images gets an embedding for each class and one more for "no class".
+/// A network for images gets an embedding for each class and, where it has a null label, one more.
 pub(super) fn fit(fitted: Fitted<'_>, dataset: &Dataset) -> Result<(), Refused> {
     let Fitted {
         network,
-        class_labels,
+        conditioning,
         name,
-        ..
     } = fitted;
     let refused = |key: &str, message: String| Err((key.to_owned(), message));
+    let NetworkConfig::UNet(network) = network else {
+        return refused("network.kind", "the data are images".to_owned());
+    };
     let [channels, height, width] = dataset.example_shape();
     let num_classes = dataset.num_classes();
-    if class_labels && num_classes == 0 {
+    if conditioning.class_labels && num_classes == 0 {
         return refused(
             "conditioning.class_labels",
             format!(
@@ -117,7 +128,20 @@ pub(super) fn fit(fitted: Fitted<'_>, dataset: &Dataset) -> Result<(), Refused> 
             ),
         );
     }
-    let embeds = class_labels.then_some(num_classes + 1);
+    let has_null_label = conditioning.null_label;
+    if conditioning.class_labels && !has_null_label {
+        let unlabelled = (0..dataset.len()).find(|&index| dataset.label(index).is_none());
+        if let Some(index) = unlabelled {
+            return refused(
+                "conditioning.null_label",
+                format!(
+                    "it is false, but image {index} of {name} has no class: give it one, or set it to true"
+                ),
+            );
+        }
+    }
+    let embeds = num_classes + usize::from(has_null_label);
+    let embeds = conditioning.class_labels.then_some(embeds);
     if network.num_class_embeds.is_some() && network.num_class_embeds != embeds {
         return refused(
             "network.num_class_embeds",
@@ -142,11 +166,11 @@ pub(super) fn fit(fitted: Fitted<'_>, dataset: &Dataset) -> Result<(), Refused> 
 }
 
 /// Images `[N, C, H, W]` as a grid, a row a class where every class has as many.
-pub(super) fn picture(samples: Tensor<4>, null_label: Option<usize>) -> Result<DynamicImage> {
+pub(super) fn picture(samples: Tensor<4>, num_classes: Option<usize>) -> Result<DynamicImage> {
     let [count, ..] = samples.dims();
     grid::grid(
         &pictures::from_tensor(samples)?,
-        grid::columns(count, null_label),
+        grid::columns(count, num_classes),
     )
 }
 

@@ -45,7 +45,7 @@ pub(in crate::kinds) fn sample(
     bar.finish_and_clear();
 
     let images = pictures::from_tensor(drawn.clone())?;
-    let columns = grid::columns(count, model.null_label.filter(|_| outputs.class_a_row));
+    let columns = grid::columns(count, model.num_classes().filter(|_| outputs.class_a_row));
     pictures::save(&grid::grid(&images, columns)?, outputs.picture)?;
     report::wrote(outputs.picture);
     if let Some(folder) = outputs.each {

@@ -18,6 +18,7 @@ use super::data::Dataset;
 use super::has_extension;
 use super::outputs::{Fitted, Refused, Sections, Source};
 use crate::drawing::scatter::{LARGE, panel, reach};
+use crate::network::NetworkConfig;
 
 /// Points that are sampled when no number is given.
 pub(super) const COUNT: usize = 2000;
@@ -62,17 +63,21 @@ pub(super) fn check(sections: &Sections<'_>) -> Result<(), Refused> {
         }
     }
     let normalisation = sections.found.normalisation.as_ref();
-    let dimensions = sections.mlp.dimensions();
+    let NetworkConfig::Mlp(network) = sections.network else {
+        return Err((
+            "network.kind".to_owned(),
+            "it is \"unet\", which is for images, and the data are points: expected \"mlp\""
+                .to_owned(),
+        ));
+    };
+    let dimensions = network.dimensions();
     if normalisation.is_some_and(|n| [n.offset.len(), n.columns.len()] != [dimensions; 2]) {
         return Err((
             "found.normalisation".to_owned(),
             format!("expected columns and offset for {dimensions} coordinates"),
         ));
     }
-    sections
-        .mlp
-        .validate()
-        .map_err(|(key, message)| (format!("mlp.{key}"), message))
+    Ok(())
 }
 
 /// Both splits of points.
@@ -93,11 +98,14 @@ pub(super) fn load(source: &Source<'_>) -> Result<Splits<Points>> {
 
 /// A network for points gets as many inputs as they have coordinates.
 pub(super) fn fit(fitted: Fitted<'_>, dataset: &Dataset) -> Result<(), Refused> {
-    let Fitted { mlp, name, .. } = fitted;
+    let Fitted { network, name, .. } = fitted;
+    let NetworkConfig::Mlp(mlp) = network else {
+        return Err(("network.kind".to_owned(), "the data are points".to_owned()));
+    };
     let [dimensions, ..] = dataset.example_shape();
     if mlp.dimensions.is_some_and(|given| given != dimensions) {
         return Err((
-            "mlp.dimensions".to_owned(),
+            "network.dimensions".to_owned(),
             format!("the points of {name} have {dimensions} coordinates: leave it out"),
         ));
     }
