@@ -176,7 +176,8 @@ fn readers() -> Vec<Reader> {
                 include_str!("../../../configs/smoke.toml"),
                 include_str!("../../../configs/mnist.toml"),
                 "[data]\npath = \"a.csv\"\n[found]\nfingerprint = \"0\"\nclass_names = [\"a\"]\n\
-             [found.normalisation]\ncolumns = [\"x\"]\noffset = [0.0]\nscale = 1.0\n",
+             [found.normalisation]\ncolumns = [\"x\"]\noffset = [0.0]\nscale = 1.0\n\
+             [mlp]\ndimensions = 1\n[training]\nsteps = 1\n[sampling.clipping]\nkind = \"none\"\n",
             ]),
             |path| {
                 let bytes = fs::read(path).unwrap();
@@ -302,7 +303,7 @@ fn npz_files() -> Vec<Vec<u8>> {
     };
     let members = [
         ("x_train", npy("|u1", "(4, 2, 2)", 16)),
-        ("y_train", npy("<i8", "(4, 1)", 32)),
+        ("y_train", npy("|u1", "(4, 1)", 4)),
         ("x_test", npy("|u1", "(2, 2, 2)", 8)),
         ("y_test", npy("|u1", "(2,)", 2)),
     ];
@@ -534,7 +535,13 @@ fn main() -> ExitCode {
         *PANIC.lock().unwrap() = info.to_string();
     }));
     let readers = readers();
-    let work = tempfile::tempdir().unwrap();
+    // In memory where that can be: some readers wait until what they write is on the disk.
+    let memory = Path::new("/dev/shm");
+    let work = if memory.is_dir() {
+        tempfile::tempdir_in(memory).unwrap()
+    } else {
+        tempfile::tempdir().unwrap()
+    };
     let kept = PathBuf::from("target/fuzz");
     let (seconds, seed) = match args[..] {
         ["--input", name, file] => {

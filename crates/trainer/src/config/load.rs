@@ -1,7 +1,9 @@
 //! From a file and the overrides of the command line to a checked configuration, and back to a file.
 
+use std::io;
 use std::path::Path;
 
+use datasets::files::read_file;
 use mlp::MlpConfig;
 use toml::{Table, Value};
 
@@ -14,7 +16,13 @@ impl RunConfig {
     /// Reads the configuration of a new run, the file at `path`, applies the overrides (`key.key=value` each)
     /// in order and checks every value.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        /// The most bytes of a configuration.
+        const MAX_LEN: u64 = 16 << 20;
+        let text = read_file(path, MAX_LEN).and_then(|bytes| {
+            String::from_utf8(bytes)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        });
+        let text = text.map_err(|source| ConfigError::Read {
             path: path.to_owned(),
             source,
         })?;

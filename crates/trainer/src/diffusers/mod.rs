@@ -19,6 +19,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use datasets::files::read_file;
 use noising::ScheduleError;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -44,6 +45,9 @@ const SCHEDULER: &str = "scheduler";
 const CONTENTS: [&str; 3] = [MODEL_INDEX, UNET, SCHEDULER];
 const UNET_CONFIG: &str = "config.json";
 const UNET_WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
+/// The most bytes of a configuration, and of weights.
+const MAX_CONFIG_LEN: u64 = 16 << 20;
+const MAX_WEIGHTS_LEN: u64 = 64 << 30;
 const UNET_PICKLE: &str = "diffusion_pytorch_model.bin";
 const SCHEDULER_CONFIG: &str = "scheduler_config.json";
 
@@ -201,7 +205,7 @@ impl PipelineFolder {
         init: impl FnOnce() -> Result<UNet, E>,
     ) -> Result<UNet, E> {
         let path = &self.weights;
-        let bytes = fs::read(path).map_err(io_error(path))?;
+        let bytes = read_file(path, MAX_WEIGHTS_LEN).map_err(io_error(path))?;
         // A mistyped configuration must not ask for more memory than there is.
         let least = network::least_bytes(config);
         if (bytes.len() as u128) < least {
@@ -301,7 +305,7 @@ struct Keys {
 
 impl Keys {
     fn read(path: &Path) -> Result<Self, DiffusersError> {
-        let bytes = fs::read(path).map_err(io_error(path))?;
+        let bytes = read_file(path, MAX_CONFIG_LEN).map_err(io_error(path))?;
         let values = serde_json::from_slice(&bytes).map_err(|source| DiffusersError::Json {
             path: path.to_owned(),
             source,
