@@ -1,9 +1,11 @@
 //! Reads the files of a run, which are small and regular: a pipe would keep us waiting for a writer, and a
 //! device may never end.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::Path;
+
+use datasets::files::read_file;
 
 /// The most bytes of a configuration or of the state of a checkpoint.
 pub const SMALL: u64 = 16 << 20;
@@ -17,14 +19,7 @@ pub const METRICS: u64 = 1 << 30;
 ///
 /// As of [`fs::read`]; for what is no regular file, and for one that is longer.
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    check_regular(path)?;
-    let mut bytes = Vec::new();
-    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit {
-        let message = format!("it is longer than the {limit} bytes that such a file may have");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
-    }
-    Ok(bytes)
+    read_file(path, limit)
 }
 
 /// Refuses what is no regular file.
