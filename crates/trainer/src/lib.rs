@@ -59,6 +59,7 @@ pub fn run(cli: &Cli) -> Result<u8> {
         Command::Edit(args) => commands::edit::run(args).map(|()| 0),
         Command::Samplers(args) => commands::samplers::run(args).map(|()| 0),
         Command::Evaluate(args) => commands::evaluate::run(args).map(|()| 0),
+        Command::Compare(args) => commands::compare::run(args).map(|()| 0),
         Command::Noise(args) => commands::noise::run(args).map(|()| 0),
         Command::Export(args) => commands::export::run(args).map(|()| 0),
         Command::Import(args) => commands::import::run(args).map(|()| 0),

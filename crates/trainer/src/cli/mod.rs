@@ -1,6 +1,7 @@
 //! The command line: a file for each group of arguments.
 
 mod bench;
+mod compare;
 mod data;
 mod edit;
 mod evaluate;
@@ -16,6 +17,7 @@ mod values;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use self::bench::{BenchArgs, BenchMeasure};
+pub use self::compare::CompareArgs;
 pub use self::data::{DataCommand, DataFetchArgs, DataShowArgs};
 pub use self::edit::EditArgs;
 pub use self::evaluate::{EvaluateArgs, FeatureKind, InceptionResize};
@@ -92,6 +94,8 @@ pub enum Command {
     /// Score the images of a trained network: FID, KID, precision and recall, copies, classes, bits per
     /// dimension. scores.json in the folder of the run has them.
     Evaluate(EvaluateArgs),
+    /// Lay runs side by side: where their configurations differ, losses, scores, sizes.
+    Compare(CompareArgs),
     /// Show the forward process: data that dissolves into noise.
     Noise(NoiseArgs),
     /// Look at images or points, or fetch a published data set.

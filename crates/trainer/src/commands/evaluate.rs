@@ -17,6 +17,7 @@ use crate::drawing::{grid, pictures};
 use crate::error::Usage;
 use crate::kinds;
 use crate::progress;
+use crate::report;
 use crate::run::atomic_file;
 use crate::sampling::Request;
 use crate::sampling::parse_classes;
@@ -134,8 +135,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         bar.finish_and_clear();
     }
 
-    let json = crate::report::style().json;
-    let report = serde_json::to_string_pretty(&Report {
+    let scored = Report {
         program_version: env!("CARGO_PKG_VERSION"),
         checkpoint: checkpoint.folder().display().to_string(),
         step: checkpoint.counters().step,
@@ -144,36 +144,29 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         seed: args.model.seed,
         feature_network_accuracy: accuracy,
         scores: &scores,
-    })?;
-    if json {
-        println!("{report}");
-    } else {
-        println!(
-            "{} at step {}, sampled by {sampler}",
-            checkpoint.folder().display(),
-            checkpoint.counters().step
-        );
-        let right = accuracy.map_or(String::new(), |accuracy| {
-            format!(
-                ", which sees {:.2} % of the test images right",
-                100.0 * accuracy
-            )
-        });
-        println!("features of {}{right}", reference.network_name());
-        print!("{}", table(&scores));
-    }
+    };
+    report::figures(format!(
+        "{} at step {}, sampled by {sampler}",
+        checkpoint.folder().display(),
+        checkpoint.counters().step
+    ));
+    let right = accuracy.map_or(String::new(), |accuracy| {
+        format!(
+            ", which sees {:.2} % of the test images right",
+            100.0 * accuracy
+        )
+    });
+    report::figures(format!("features of {}{right}", reference.network_name()));
+    report::figures(table(&scores).trim_end());
+    report::json(&scored)?;
 
     let path = args.model.run.join("scores.json");
-    atomic_file::write(&path, report.as_bytes())
+    atomic_file::write(&path, &serde_json::to_vec_pretty(&scored)?)
         .with_context(|| format!("cannot write {}", path.display()))?;
     let pairs = args.model.run.join("nearest.png");
     pictures::save_png(&nearest_pairs(&generated, &training, &neighbours)?, &pairs)?;
     for path in [path, pairs] {
-        if json {
-            info!("wrote {}", path.display());
-        } else {
-            crate::report::wrote(&path);
-        }
+        report::wrote(&path);
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ mod backends;
 mod bad_input;
 mod bench;
 mod command_line;
+mod compare;
 mod configs;
 mod data;
 mod edit;
