@@ -85,7 +85,9 @@ fn write_each(
         let file = format!("{index:06}.png");
         pictures::save_png(image, &folder.join(&file))?;
         let name = class.and_then(|class| names.get(class));
-        let name = name.map(|name| quoted_where_needed(name)).unwrap_or_default();
+        let name = name
+            .map(|name| quoted_where_needed(name))
+            .unwrap_or_default();
         let class = class.map(|class| class.to_string()).unwrap_or_default();
         writeln!(labels, "{file},{class},{name}").context("cannot write a label")?;
     }
