@@ -4,7 +4,8 @@
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{Batch, BatchOptions, ClassOptions};
+use crate::batch::Batch;
+use crate::batches::{BatchOptions, ClassOptions};
 use crate::data::{Data, to_tensor};
 use crate::error::{InvalidValue, TrainingError};
 use crate::network::{Condition, Network};

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod batches;
 mod config;
 mod data;
 mod ema;
@@ -28,7 +29,8 @@ mod order;
 mod parameters;
 pub mod streams;
 
-pub use batch::{Batch, BatchOptions, Batches, ClassOptions, ConditioningConfig, Position};
+pub use batch::Batch;
+pub use batches::{BatchOptions, Batches, ClassOptions, ConditioningConfig};
 pub use config::{LearningRateSchedule, TrainingConfig};
 pub use data::{Data, to_tensor};
 pub use ema::{Ema, EmaConfig};
@@ -38,6 +40,6 @@ pub use learner::{Learner, Step};
 pub use network::{Condition, Network, labels_tensor};
 pub use objective::{Objective, ObjectiveConfig};
 pub use optimizer::{AdamW, Moments, OptimizerConfig, clip_by_global_norm};
-pub use order::DataOrder;
+pub use order::{DataOrder, Position};
 pub use parameters::{flatten, flatten_gradients, unflatten};
 pub use streams::{Purpose, Streams};

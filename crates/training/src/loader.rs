@@ -7,10 +7,9 @@ use std::thread;
 
 use rand::RngExt;
 
-use crate::batch::Position;
 use crate::data::Data;
 use crate::error::TrainingError;
-use crate::order::DataOrder;
+use crate::order::{DataOrder, Position};
 use crate::streams::{Purpose, Streams};
 
 /// Batches that may wait, read, for the step that needs them.

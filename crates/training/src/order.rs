@@ -2,8 +2,18 @@
 //! on across the end of an epoch, so that a number of examples seen is a position in the data.
 
 use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
 
 use crate::streams::{Purpose, Streams};
+
+/// How far a training has come in its data and in its random streams.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Examples seen.
+    pub examples: u64,
+    /// Batches seen.
+    pub batches: u64,
+}
 
 /// An endless, reproducible order over `len` examples.
 #[derive(Debug)]

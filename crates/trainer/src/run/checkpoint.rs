@@ -25,7 +25,6 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
-use training::InvalidValue;
 use weights::WeightsError;
 
 use crate::config::{ConfigError, RunConfig};
@@ -44,35 +43,6 @@ const FIRST_MOMENT: &str = "first_moment.safetensors";
 const SECOND_MOMENT: &str = "second_moment.safetensors";
 const CONFIG: &str = "config.toml";
 const STATE: &str = "state.json";
-
-/// `[checkpoint]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct CheckpointConfig {
-    /// Steps between two checkpoints.
-    pub every: u64,
-    /// How many of the newest are kept, besides the best.
-    pub keep: usize,
-}
-
-impl Default for CheckpointConfig {
-    fn default() -> Self {
-        Self {
-            every: 500,
-            keep: 2,
-        }
-    }
-}
-
-impl CheckpointConfig {
-    /// # Errors
-    ///
-    /// The first value that makes no sense.
-    pub fn check(&self) -> Result<(), InvalidValue> {
-        InvalidValue::at_least("every", self.every, 1)?;
-        InvalidValue::at_least("keep", self.keep as u64, 1)
-    }
-}
 
 /// Where a run stands, apart from the tensors.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

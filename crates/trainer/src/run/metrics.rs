@@ -5,32 +5,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use training::InvalidValue;
 
 use crate::run::atomic_file;
-
-/// `[log]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LogConfig {
-    /// Steps between two lines of metrics.
-    pub every: u64,
-}
-
-impl Default for LogConfig {
-    fn default() -> Self {
-        Self { every: 10 }
-    }
-}
-
-impl LogConfig {
-    /// # Errors
-    ///
-    /// A number of steps that makes no sense.
-    pub fn check(&self) -> Result<(), InvalidValue> {
-        InvalidValue::at_least("every", self.every, 1)
-    }
-}
 
 /// One line of metrics: of training where `loss` is given, of the test split where
 /// `held_out_loss` is.

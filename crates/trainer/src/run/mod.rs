@@ -3,6 +3,7 @@
 
 pub mod atomic_file;
 pub mod checkpoint;
+pub mod config;
 pub mod curves;
 pub mod folder;
 pub mod metrics;

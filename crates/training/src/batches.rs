@@ -1,0 +1,192 @@
+//! The batches of training: examples in the order that a seed fixes, each with a timestep and noise, some
+//! without their label.
+
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use rand::{Rng, RngExt};
+use serde::{Deserialize, Serialize};
+
+use crate::batch::Batch;
+use crate::data::{Data, to_tensor};
+use crate::error::{InvalidValue, TrainingError};
+use crate::loader::{Examples, Loader};
+use crate::network::Condition;
+use crate::objective::Objective;
+use crate::order::Position;
+use crate::streams::{self, Purpose, Streams};
+
+/// `[conditioning]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConditioningConfig {
+    /// Whether the network is told the class of each example.
+    pub class_labels: bool,
+    /// Share of labels replaced by "no class", so that the network also learns to do without.
+    pub label_dropout: f64,
+    /// Whether the network has an embedding for "no class" behind those of the classes. Networks of others
+    /// often have none: they know every class, and nothing else.
+    pub null_label: bool,
+}
+
+impl Default for ConditioningConfig {
+    fn default() -> Self {
+        Self {
+            class_labels: false,
+            label_dropout: 0.1,
+            null_label: true,
+        }
+    }
+}
+
+impl ConditioningConfig {
+    /// # Errors
+    ///
+    /// A share outside [0, 1], or labels to be replaced by one that the network does not have.
+    pub fn check(&self) -> Result<(), InvalidValue> {
+        InvalidValue::share("label_dropout", self.label_dropout)?;
+        if self.class_labels && !self.null_label && self.label_dropout > 0.0 {
+            return Err(InvalidValue::new(
+                "label_dropout",
+                "labels cannot be dropped, for the network has no label for \"no class\" \
+                 (conditioning.null_label = false): set it to 0",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// How batches are made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchOptions {
+    /// Examples of one pass.
+    pub batch_size: usize,
+    /// Whether half of the examples, by chance, are mirrored left to right.
+    pub flip: bool,
+    /// The classes that the network is told; `None` tells it none.
+    pub classes: Option<ClassOptions>,
+    /// Whether the network draws from the device's own generator, as dropout does. It is then seeded anew
+    /// for each batch, so that a resumed run drops what it would have dropped.
+    pub has_dropout: bool,
+}
+
+/// How the network is told classes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ClassOptions {
+    /// The number of classes.
+    pub num_classes: usize,
+    /// Share of labels that are replaced by "no class" (Ho and Salimans 2022, algorithm 1).
+    pub dropout: f64,
+}
+
+impl Default for BatchOptions {
+    fn default() -> Self {
+        Self {
+            batch_size: 64,
+            flip: false,
+            classes: None,
+            has_dropout: false,
+        }
+    }
+}
+
+/// An endless supply of batches.
+#[derive(Debug)]
+pub struct Batches<D> {
+    loader: Loader<D>,
+    options: BatchOptions,
+    num_train_timesteps: usize,
+    offset_noise: f64,
+    streams: Streams,
+    device: Device,
+    position: Position,
+}
+
+impl<D: Data> Batches<D> {
+    /// The batches of `data` from `position` on, for training towards `objective` on `device`.
+    pub fn new(
+        data: D,
+        options: BatchOptions,
+        objective: &Objective,
+        streams: Streams,
+        position: Position,
+        device: &Device,
+    ) -> Self {
+        Self {
+            loader: Loader::new(data, options.batch_size, options.flip, streams, position),
+            options,
+            num_train_timesteps: objective.chain().num_train_timesteps(),
+            offset_noise: objective.offset_noise(),
+            streams,
+            device: device.clone().without_autodiff(),
+            position,
+        }
+    }
+
+    /// What the batches are taken from.
+    pub fn data(&self) -> &Arc<D> {
+        self.loader.data()
+    }
+
+    /// Where the next batch stands.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The next batch, with autodiff.
+    ///
+    /// # Errors
+    ///
+    /// Data that cannot be read.
+    #[expect(clippy::should_implement_trait, reason = "it is endless, and can fail")]
+    pub fn next(&mut self) -> Result<Batch, TrainingError> {
+        let Examples { indices, values } = self.loader.next()?;
+        let index = self.position.batches;
+        self.position.examples += indices.len() as u64;
+        self.position.batches += 1;
+
+        let x_0 = to_tensor(values, self.data().example_shape(), &self.device);
+        let rng = &mut self.streams.at(Purpose::Training, index);
+        let timesteps = streams::timesteps(indices.len(), self.num_train_timesteps, rng);
+        let mut noise = streams::noise(x_0.dims(), rng, &self.device);
+        if self.offset_noise > 0.0 {
+            // The same for all pixels of a channel (Guttenberg 2023): without it a network never has
+            // to learn how bright an image is as a whole.
+            let [batch, channels, ..] = x_0.dims();
+            let rng = &mut self.streams.at(Purpose::OffsetNoise, index);
+            let levels = streams::noise([batch, channels, 1, 1], rng, &self.device);
+            noise = noise + levels.mul_scalar(self.offset_noise);
+        }
+        if self.options.has_dropout {
+            let seed = self.streams.at(Purpose::Dropout, index).next_u64();
+            self.device.seed(seed);
+        }
+        let x_0 = x_0.autodiff();
+        Ok(Batch {
+            condition: self.condition(&indices, index),
+            x_0,
+            noise: noise.autodiff(),
+            timesteps,
+        })
+    }
+
+    /// The classes of a batch, some of them dropped.
+    fn condition(&self, indices: &[usize], batch: u64) -> Condition {
+        let Some(classes) = self.options.classes else {
+            return Condition::none();
+        };
+        let ClassOptions {
+            num_classes,
+            dropout,
+        } = classes;
+        let mut rng = self.streams.at(Purpose::LabelDropout, batch);
+        let label = |&index: &usize| {
+            if rng.random_bool(dropout) {
+                None
+            } else {
+                self.data().label(index)
+            }
+        };
+        Condition::classes(indices.iter().map(label).collect(), num_classes)
+    }
+}
