@@ -1,4 +1,5 @@
-//! The error of a command line that cannot be done as it stands.
+//! How the program ends: the error of a command line that cannot be done as it stands, and the exit code of
+//! what was interrupted.
 
 use thiserror::Error;
 
@@ -6,3 +7,6 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[error("{0}")]
 pub struct Usage(pub String);
+
+/// The exit code of what Ctrl-C or a request to terminate ended, as shells give it.
+pub const INTERRUPTED: u8 = 130;

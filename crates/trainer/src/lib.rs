@@ -33,7 +33,7 @@ use anyhow::{Context, Error, Result};
 use crate::cli::{Cli, Command};
 use crate::config::ConfigError;
 use crate::device::DeviceError;
-use crate::error::Usage;
+use crate::error::{INTERRUPTED, Usage};
 use crate::invocation::hint;
 use crate::report::Style;
 use crate::run::atomic_file;
@@ -73,9 +73,6 @@ pub fn run(cli: &Cli) -> Result<u8> {
         Command::Man(args) => commands::shell::man(args).map(|()| 0),
     })
 }
-
-/// The exit code of what Ctrl-C or a request to terminate ended, as shells give it.
-pub const INTERRUPTED: u8 = 130;
 
 /// Ends the program at once on Ctrl-C, but for a file that is being written: it is whole first.
 fn end_on_signal() -> Result<()> {

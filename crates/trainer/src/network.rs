@@ -3,18 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use mlp::{Mlp, MlpConfig};
-use rand::Rng;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use training::{Condition, InvalidValue, Purpose, Streams};
 use unet::{UNet, UNetConfig, UNetConfigError};
 use weights::WeightsError;
-
-use crate::config::RunConfig;
 
 /// `[network]`: the kind of network, and the keys of that kind.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -94,15 +90,16 @@ impl NetworkConfig {
         self.as_unet().is_some_and(|unet| unet.dropout > 0.0)
     }
 
-    /// The network, its weights drawn from `rng`.
+    /// A network that has learnt nothing yet, on `device`, as the runs of `seed` begin.
     ///
     /// # Errors
     ///
     /// A description that makes no sense.
-    pub fn init(&self, device: &Device, rng: &mut impl Rng) -> Result<Network, UNetConfigError> {
+    pub fn init(&self, seed: u64, device: &Device) -> Result<Network, UNetConfigError> {
+        let mut rng = Streams::new(seed).at(Purpose::Weights, 0);
         Ok(match self {
-            Self::UNet(unet) => Network::UNet(unet.init(device, rng)?),
-            Self::Mlp(mlp) => Network::Mlp(mlp.init(device, rng)),
+            Self::UNet(unet) => Network::UNet(unet.init(device, &mut rng)?),
+            Self::Mlp(mlp) => Network::Mlp(mlp.init(device, &mut rng)),
         })
     }
 }
@@ -171,10 +168,4 @@ impl training::Network for Network {
             }
         }
     }
-}
-
-/// A network that has learnt nothing yet, on `device`.
-pub fn initial_network(config: &RunConfig, device: &Device) -> Result<Network> {
-    let mut rng = Streams::new(config.seed).at(Purpose::Weights, 0);
-    Ok(config.network.init(device, &mut rng)?)
 }

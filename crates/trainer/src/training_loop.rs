@@ -18,7 +18,7 @@ use training::{
 use crate::config::RunConfig;
 use crate::drawing::pictures;
 use crate::kinds::Dataset;
-use crate::network::{Network, initial_network};
+use crate::network::Network;
 use crate::progress::TrainingProgress;
 use crate::run::atomic_file;
 use crate::run::checkpoint::{self, Checkpoint, Counters, Snapshot};
@@ -103,7 +103,9 @@ impl Tick {
 
 /// A network that has learnt nothing yet, in training on `device` as `config` says.
 pub fn new_learner(config: &RunConfig, device: &Device) -> Result<Learner<Network>> {
-    let network = initial_network(config, &device.clone().autodiff())?;
+    let network = config
+        .network
+        .init(config.seed, &device.clone().autodiff())?;
     let ema = Ema::new(flatten(&network), 0, config.ema.decay);
     let optimizer = AdamW::new(config.optimizer.clone());
     learner_of(config, network, optimizer, ema)

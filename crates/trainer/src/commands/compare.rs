@@ -12,7 +12,6 @@ use tracing::warn;
 
 use crate::cli::CompareArgs;
 use crate::error::Usage;
-use crate::network::initial_network;
 use crate::report;
 use crate::run::checkpoint::Checkpoint;
 use crate::run::metrics::{Record, Smoothed};
@@ -115,7 +114,10 @@ fn side(run: &Path, best: bool) -> Result<(Side, BTreeMap<String, Value>)> {
         step: counters.step,
         examples_seen: counters.examples_seen,
         seconds: counters.seconds,
-        parameters: initial_network(config, &Device::flex())?.num_params(),
+        parameters: config
+            .network
+            .init(config.seed, &Device::flex())?
+            .num_params(),
         weights_bytes: weights.len(),
         loss: loss(run, counters.step)?,
         held_out_loss: counters.held_out_loss,

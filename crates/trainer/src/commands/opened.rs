@@ -13,7 +13,6 @@ use crate::config::RunConfig;
 use crate::device;
 use crate::error::Usage;
 use crate::invocation::hint;
-use crate::network::initial_network;
 use crate::run::atomic_file::parent_of;
 use crate::run::checkpoint::Checkpoint;
 use crate::sampling::Model;
@@ -120,7 +119,7 @@ pub(super) fn open_model(run: &Path, best: bool, device: &Device) -> Result<(Che
         Checkpoint::folder,
         |checkpoint| {
             let config = checkpoint.config();
-            let network = checkpoint.load_ema(initial_network(config, device)?)?;
+            let network = checkpoint.load_ema(config.network.init(config.seed, device)?)?;
             let (noise, objective) = (&config.noise, &config.objective);
             Model::new(network, noise, objective, config.classes(), device.clone())
         },

@@ -9,11 +9,10 @@ use datasets::Splits;
 use tracing::info;
 use training::Data as _;
 
-use crate::INTERRUPTED;
 use crate::cli::{BudgetArgs, TrainArgs};
 use crate::config::{ConfigError, NamedConfig, RunConfig};
 use crate::device;
-use crate::error::Usage;
+use crate::error::{INTERRUPTED, Usage};
 use crate::invocation::hint;
 use crate::kinds::{self, DataConfig, Dataset, Fitted};
 use crate::report;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::named::EMBEDDED;
+use super::embedded::EMBEDDED;
 
 /// A configuration that cannot be used.
 #[derive(Debug, Error)]

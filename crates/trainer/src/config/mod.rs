@@ -6,6 +6,7 @@
 
 mod check;
 mod diagnostics;
+mod embedded;
 mod load;
 mod named;
 
@@ -19,7 +20,8 @@ use training::{
 };
 
 pub use self::diagnostics::ConfigError;
-pub use self::named::{EMBEDDED, NamedConfig};
+pub use self::embedded::EMBEDDED;
+pub use self::named::NamedConfig;
 use crate::kinds::{DataConfig, Found, Sections, Source};
 use crate::network::NetworkConfig;
 use crate::run::config::{CheckpointConfig, LogConfig};

@@ -3,21 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::embedded::EMBEDDED;
 use super::{ConfigError, RunConfig};
 
 /// The name of the configuration that is used when none is named.
 pub(super) const DEFAULT: &str = "mnist";
-
-macro_rules! embedded {
-    ($($name:literal)*) => {
-        [$(($name, include_str!(concat!("../../../../configs/", $name, ".toml")))),*]
-    };
-}
-
-/// The configurations of the program by name, and their text.
-pub const EMBEDDED: [(&str, &str); 7] = embedded!(
-    "mnist" "fashion-mnist" "cifar10-small" "cifar10" "emoji" "points" "smoke"
-);
 
 /// A configuration that was found, not yet read.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,6 +11,8 @@
 //! classes know is read; one that is absent has the default of diffusers 0.42.1, one that they do not
 //! know is passed over, as they do.
 
+mod error;
+mod keys;
 mod network;
 mod scheduler;
 
@@ -20,20 +22,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use datasets::files::read_file;
-use noising::ScheduleError;
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
-use thiserror::Error;
+use serde_json::{Value, json};
 use unet::{UNet, UNetConfig};
-use weights::WeightsError;
 
 use crate::config::RunConfig;
 use crate::run::atomic_file;
 
-pub use scheduler::Scheduler;
+use self::error::{UNET_CONFIG, io_error};
+use self::keys::{DIFFUSERS_VERSION, Keys};
 
-/// The version of diffusers whose files are written.
-const DIFFUSERS_VERSION: &str = "0.42.1";
+pub use self::error::DiffusersError;
+pub use self::scheduler::Scheduler;
 
 const MODEL_INDEX: &str = "model_index.json";
 /// The key of the class names in it, as in diffusers' pipelines with classes (DiT).
@@ -43,104 +42,11 @@ const NULL_LABEL: &str = "_null_label";
 const UNET: &str = "unet";
 const SCHEDULER: &str = "scheduler";
 const CONTENTS: [&str; 3] = [MODEL_INDEX, UNET, SCHEDULER];
-const UNET_CONFIG: &str = "config.json";
 const UNET_WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
-/// The most bytes of a configuration, and of weights.
-const MAX_CONFIG_LEN: u64 = 16 << 20;
+/// The most bytes of weights.
 const MAX_WEIGHTS_LEN: u64 = 64 << 30;
 const UNET_PICKLE: &str = "diffusion_pytorch_model.bin";
 const SCHEDULER_CONFIG: &str = "scheduler_config.json";
-
-/// A folder that cannot be read or written.
-#[derive(Debug, Error)]
-pub enum DiffusersError {
-    /// A file or folder could not be read or written.
-    #[error("{}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The folder has no network.
-    #[error(
-        "{folder} holds no network of diffusers: expected unet/{UNET_CONFIG} or {UNET_CONFIG} in it",
-        folder = folder.display()
-    )]
-    NoNetwork {
-        /// The folder.
-        folder: PathBuf,
-    },
-    /// The weights are only there as a pickle, which can run any code when it is opened.
-    #[error(
-        "{path} is a pickle, which can run any code when it is opened and is not read here; convert it \
-         where you trust it, with two lines of Python:\n  \
-         from diffusers import UNet2DModel\n  \
-         UNet2DModel.from_pretrained({folder:?}).save_pretrained({folder:?})",
-        path = path.display(),
-        folder = path.parent().unwrap_or(path)
-    )]
-    Pickle {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A configuration is not a JSON object.
-    #[error("{}: not a configuration of diffusers", path.display())]
-    Json {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: serde_json::Error,
-    },
-    /// A key holds what this program cannot express.
-    #[error("{}: `{key}` is {found}, expected {expected}", path.display())]
-    Value {
-        /// The file.
-        path: PathBuf,
-        /// The key.
-        key: String,
-        /// What it holds, as JSON.
-        found: String,
-        /// What can be expressed.
-        expected: String,
-    },
-    /// The schedule makes no chain.
-    #[error("{}", path.display())]
-    Schedule {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: ScheduleError,
-    },
-    /// The weights do not fit the network, or cannot be written.
-    #[error("{}", path.display())]
-    Weights {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: WeightsError,
-    },
-    /// The weights are far fewer than the network has.
-    #[error(
-        "{}: it has {bytes} bytes, expected {least} or more; the weights belong to another network",
-        path.display()
-    )]
-    TooFewWeights {
-        /// The file.
-        path: PathBuf,
-        /// Its length.
-        bytes: u64,
-        /// The least that the network of the configuration takes.
-        least: u128,
-    },
-}
-
-fn io_error(path: &Path) -> impl FnOnce(io::Error) -> DiffusersError + '_ {
-    move |source| DiffusersError::Io {
-        path: path.to_owned(),
-        source,
-    }
-}
 
 /// What a folder holds, apart from the weights, which are only found as yet.
 #[derive(Debug)]
@@ -294,67 +200,4 @@ pub fn write(folder: &Path, unet: &UNet, config: &RunConfig) -> Result<(), Diffu
 
 fn pretty(value: &Value) -> Vec<u8> {
     format!("{value:#}\n").into_bytes()
-}
-
-/// A configuration of diffusers: a JSON object.
-#[derive(Debug)]
-struct Keys {
-    path: PathBuf,
-    values: Map<String, Value>,
-}
-
-impl Keys {
-    fn read(path: &Path) -> Result<Self, DiffusersError> {
-        let bytes = read_file(path, MAX_CONFIG_LEN).map_err(io_error(path))?;
-        let values = serde_json::from_slice(&bytes).map_err(|source| DiffusersError::Json {
-            path: path.to_owned(),
-            source,
-        })?;
-        Ok(Self {
-            path: path.to_owned(),
-            values,
-        })
-    }
-
-    /// The value of a key, or `default` where it is absent. `expected` says what can be read.
-    fn get<T: DeserializeOwned>(
-        &self,
-        key: &str,
-        default: T,
-        expected: &str,
-    ) -> Result<T, DiffusersError> {
-        match self.values.get(key) {
-            None => Ok(default),
-            Some(value) => T::deserialize(value).map_err(|_| self.error(key, expected)),
-        }
-    }
-
-    /// Checks that a key is absent, or holds one of `allowed`.
-    fn must_be(&self, key: &str, allowed: &[Value]) -> Result<(), DiffusersError> {
-        match self.values.get(key) {
-            Some(value) if !allowed.contains(value) => {
-                let allowed: Vec<String> = allowed.iter().map(Value::to_string).collect();
-                Err(self.error(key, allowed.join(" or ")))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn error(&self, key: &str, expected: impl Into<String>) -> DiffusersError {
-        /// Characters of a value that are shown.
-        const SHOWN: usize = 100;
-        let found = match self.values.get(key) {
-            Some(value) => value.to_string(),
-            None => "missing".to_owned(),
-        };
-        DiffusersError::Value {
-            path: self.path.clone(),
-            key: key.to_owned(),
-            found: match found.char_indices().nth(SHOWN) {
-                Some((end, _)) => format!("{}…", &found[..end]),
-                None => found,
-            },
-            expected: expected.into(),
-        }
-    }
 }

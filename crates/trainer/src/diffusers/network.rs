@@ -4,7 +4,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use unet::{TimeScaleShift, UNetConfig, UNetConfigError};
 
-use super::{DIFFUSERS_VERSION, DiffusersError, Keys};
+use super::error::DiffusersError;
+use super::keys::{DIFFUSERS_VERSION, Keys};
 
 pub(super) const CLASS_NAME: &str = "UNet2DModel";
 

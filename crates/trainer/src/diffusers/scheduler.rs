@@ -5,7 +5,8 @@ use denoising::{DdpmVariance, TimestepSpacing, X0Clipping};
 use noising::{BetaSchedule, MAX_TRAIN_TIMESTEPS, NoiseSchedule, PredictionType};
 use serde_json::{Value, json};
 
-use super::{DIFFUSERS_VERSION, DiffusersError, Keys};
+use super::error::DiffusersError;
+use super::keys::{DIFFUSERS_VERSION, Keys};
 use crate::config::RunConfig;
 use noising::NoiseConfig;
 

@@ -1,6 +1,6 @@
 //! `[data]` and `[found]`, and the examples that a network learns from.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use datasets::{
     CloudName, DatasetName, ImageDataset, ImageFileError, Normalisation, Points, Splits,
@@ -193,4 +193,11 @@ pub fn found(splits: &Splits<Dataset>) -> Found {
         class_names,
         normalisation,
     }
+}
+
+/// Whether a path ends so, in capitals or not.
+pub(super) fn has_extension(path: &Path, extensions: &[&str]) -> bool {
+    let extension = path.extension().unwrap_or_default();
+    let mut known = extensions.iter();
+    known.any(|known| extension.eq_ignore_ascii_case(known))
 }

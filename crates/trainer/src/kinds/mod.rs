@@ -10,7 +10,6 @@ mod sounds;
 mod table;
 
 use std::fmt;
-use std::path::Path;
 
 use anyhow::Result;
 use burn::tensor::Tensor;
@@ -164,11 +163,4 @@ fn wrap<D>(splits: Splits<D>, kind: fn(D) -> Dataset) -> Splits<Dataset> {
         test: kind(splits.test),
         fingerprint: splits.fingerprint,
     }
-}
-
-/// Whether a path ends so, in capitals or not.
-fn has_extension(path: &Path, extensions: &[&str]) -> bool {
-    let extension = path.extension().unwrap_or_default();
-    let mut known = extensions.iter();
-    known.any(|known| extension.eq_ignore_ascii_case(known))
 }

@@ -2,8 +2,6 @@
 
 use burn::module::Module;
 use burn::tensor::Device;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 use trainer::config::RunConfig;
 
 fn configs() -> Vec<(String, RunConfig)> {
@@ -53,8 +51,7 @@ fn every_configuration_can_be_used() {
 fn the_cifar10_network_is_the_one_of_the_paper() {
     let (_, config) = configs().swap_remove(0);
     // Weights are only drawn when they are needed: counting them is quick.
-    let mut rng = ChaCha8Rng::seed_from_u64(0);
-    let unet = config.network.init(&Device::flex(), &mut rng).unwrap();
+    let unet = config.network.init(0, &Device::flex()).unwrap();
     assert_eq!(unet.num_params(), 35_746_307);
 }
 

@@ -13,9 +13,8 @@ use training::Data as _;
 
 pub use self::noise::{one_of_each_class_first, show as noise};
 pub(super) use self::sample::sample;
-use super::data::Dataset;
+use super::data::{Dataset, has_extension};
 use super::forward::Forward;
-use super::has_extension;
 use super::outputs::{Fitted, Refused, Sections, Source};
 use crate::drawing::{grid, pictures};
 use crate::network::NetworkConfig;

@@ -20,11 +20,7 @@ const TRAJECTORY_IMAGES: usize = 4;
 const TRAJECTORY_MOMENTS: usize = 10;
 
 /// Draws images and writes pictures of them. Returns the images, `[N, C, H, W]`.
-pub(in crate::kinds) fn sample(
-    model: &Model,
-    request: &Request,
-    outputs: &Outputs<'_>,
-) -> Result<Tensor<4>> {
+pub(crate) fn sample(model: &Model, request: &Request, outputs: &Outputs<'_>) -> Result<Tensor<4>> {
     let count = request.classes.len();
     let steps = request.sampling.num_inference_steps;
     let bar = progress::bar(count.div_ceil(request.batch_size) * steps, "denoising");

@@ -14,8 +14,7 @@ use training::{Data as _, Purpose, Streams};
 
 pub use self::noise::show as noise;
 pub(super) use self::sample::sample;
-use super::data::Dataset;
-use super::has_extension;
+use super::data::{Dataset, has_extension};
 use super::outputs::{Fitted, Refused, Sections, Source};
 use crate::drawing::scatter::{LARGE, panel, reach};
 use crate::network::NetworkConfig;

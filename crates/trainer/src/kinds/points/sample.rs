@@ -24,11 +24,7 @@ use crate::sampling::{Model, Request};
 const PANELS: usize = 10;
 
 /// Draws the points; writes pictures and CSV. Returns the points, `[N, D, 1, 1]`, normalised.
-pub(in crate::kinds) fn sample(
-    model: &Model,
-    request: &Request,
-    outputs: &Outputs<'_>,
-) -> Result<Tensor<4>> {
+pub(crate) fn sample(model: &Model, request: &Request, outputs: &Outputs<'_>) -> Result<Tensor<4>> {
     let out = outputs.picture;
     for (option, given) in [
         ("--each", outputs.each.is_some()),
