@@ -10,7 +10,8 @@ and writes, into OUT_DIR:
 
 `parameter_counts.json` has the number of parameters of networks too large for a golden file.
 
-    scripts/goldens check unet
+    python -m venv ENV && ENV/bin/pip install -r scripts/reference/requirements.txt
+    ENV/bin/python scripts/reference/unet_golden.py crates/unet/tests/golden
 """
 
 import json

@@ -403,7 +403,12 @@ impl<'a> Training<'a> {
         };
         let drawn = model.sample(&request, |_, _| Ok(()))?;
         let kind = self.config.data.kind();
-        let picture = kind.picture(drawn, self.config.num_classes())?;
+        let title = format!(
+            "step {}: {count} samples by {} in {} steps",
+            self.counters.step, request.sampling.sampler, request.sampling.num_inference_steps
+        );
+        let names = &self.config.found.class_names;
+        let picture = kind.picture(drawn, self.config.num_classes(), names, &title)?;
         let path = self.folder.grid(self.counters.step);
         pictures::save_png(&picture, &path)?;
         info!("step {}: drew {}", self.counters.step, path.display());

@@ -4,8 +4,6 @@
 //! `down_block_attention` stands for `down_block_types` and its mirror image `up_block_types`, and
 //! `mid_block_attention` for `add_attention`.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 /// No size in a configuration may be larger: beyond it products of sizes make no sense.
@@ -14,7 +12,6 @@ const MAX_SIZE: usize = 65_536;
 /// How the time embedding enters a residual block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[non_exhaustive]
 pub enum TimeScaleShift {
     /// The projected embedding is added before the second normalisation, as in DDPM.
     #[default]
@@ -24,65 +21,6 @@ pub enum TimeScaleShift {
     ScaleShift,
 }
 
-/// Height and width of images. In files it is one number where they are the same, else `[height, width]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Sides", into = "Sides")]
-pub struct SampleSize {
-    /// Rows of pixels.
-    pub height: usize,
-    /// Pixels of a row.
-    pub width: usize,
-}
-
-impl From<usize> for SampleSize {
-    fn from(side: usize) -> Self {
-        [side, side].into()
-    }
-}
-
-impl From<[usize; 2]> for SampleSize {
-    /// From height and width.
-    fn from([height, width]: [usize; 2]) -> Self {
-        Self { height, width }
-    }
-}
-
-impl fmt::Display for SampleSize {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match Sides::from(*self) {
-            Sides::Square(side) => write!(f, "{side}"),
-            Sides::Both(sides) => write!(f, "{sides:?}"),
-        }
-    }
-}
-
-/// A [`SampleSize`] as it stands in files.
-#[derive(Serialize, Deserialize)]
-#[serde(untagged, expecting = "a number, or two: [height, width]")]
-enum Sides {
-    Square(usize),
-    Both([usize; 2]),
-}
-
-impl From<Sides> for SampleSize {
-    fn from(sides: Sides) -> Self {
-        match sides {
-            Sides::Square(side) => side.into(),
-            Sides::Both(sides) => sides.into(),
-        }
-    }
-}
-
-impl From<SampleSize> for Sides {
-    fn from(SampleSize { height, width }: SampleSize) -> Self {
-        if height == width {
-            Self::Square(height)
-        } else {
-            Self::Both([height, width])
-        }
-    }
-}
-
 /// The description of a [`UNet`](crate::UNet).
 ///
 /// The default is the network that Ho et al. trained on CIFAR-10 (35.7 M parameters), without
@@ -90,8 +28,8 @@ impl From<SampleSize> for Sides {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct UNetConfig {
-    /// Height and width of the images, multiples of `2^(levels - 1)`.
-    pub sample_size: SampleSize,
+    /// Height and width of the images, a multiple of `2^(levels - 1)`.
+    pub sample_size: usize,
     /// Channels of `x_t`.
     pub in_channels: usize,
     /// Channels of the prediction.
@@ -137,7 +75,7 @@ pub struct UNetConfig {
 impl Default for UNetConfig {
     fn default() -> Self {
         Self {
-            sample_size: 32.into(),
+            sample_size: 32,
             in_channels: 3,
             out_channels: 3,
             block_out_channels: vec![128, 256, 256, 256],
@@ -161,7 +99,6 @@ impl Default for UNetConfig {
 /// A value of a [`UNetConfig`] that makes no network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{key}` is {found}, expected {expected}")]
-#[non_exhaustive]
 pub struct UNetConfigError {
     /// The key of the configuration.
     pub key: &'static str,
@@ -182,6 +119,7 @@ impl UNetConfig {
         let size_range = format!("between 1 and {MAX_SIZE}");
 
         for (key, size) in [
+            ("sample_size", self.sample_size),
             ("in_channels", self.in_channels),
             ("out_channels", self.out_channels),
             ("layers_per_block", self.layers_per_block),
@@ -197,14 +135,6 @@ impl UNetConfig {
                 format!("a number {size_range}")
             })?;
         }
-
-        let SampleSize { height, width } = self.sample_size;
-        require(
-            is_size(height) && is_size(width),
-            "sample_size",
-            self.sample_size,
-            || format!("a number {size_range}"),
-        )?;
 
         let key = "block_out_channels";
         let (Some(&first), Some(&last)) = (channels.first(), channels.last()) else {
@@ -233,7 +163,7 @@ impl UNetConfig {
         let shrink = u32::try_from(levels - 1)
             .ok()
             .and_then(|halvings| 2_usize.checked_pow(halvings))
-            .filter(|shrink| height.is_multiple_of(*shrink) && width.is_multiple_of(*shrink));
+            .filter(|shrink| self.sample_size.is_multiple_of(*shrink));
         require(shrink.is_some(), "sample_size", self.sample_size, || {
             format!(
                 "a multiple of 2^{}, since {levels} levels halve it {} times",
@@ -366,7 +296,7 @@ mod tests {
         let range = "expected a number between 1 and 65536";
         let cases = [
             (
-                error_after(|c| c.sample_size = 0.into()),
+                error_after(|c| c.sample_size = 0),
                 format!("`sample_size` is 0, {range}"),
             ),
             (
@@ -413,7 +343,7 @@ mod tests {
                     .into(),
             ),
             (
-                error_after(|c| c.sample_size = 28.into()),
+                error_after(|c| c.sample_size = 28),
                 "`sample_size` is 28, expected a multiple of 2^3, since 4 levels halve it 3 times"
                     .into(),
             ),

@@ -14,6 +14,7 @@ use tracing::info;
 use crate::cli::EditArgs;
 use crate::commands::opened::{Opened, at_least, exists, key_of_sampling, open_images};
 use crate::destination::check_file;
+use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::{grid, pictures};
 use crate::error::Usage;
 use crate::progress;
@@ -71,23 +72,50 @@ pub fn run(args: &EditArgs) -> Result<()> {
             ));
         }
     }
-    let cells = match (&args.from, &args.between[..]) {
-        (Some(from), _) => draw_over(&model, args, sampling, from, class)?,
-        (None, [first, last]) => go_between(&model, args, &sampling, [first, last], class)?,
+    let (cells, columns, captions) = match (&args.from, &args.between[..]) {
+        (Some(from), _) => {
+            let cells = draw_over(&model, args, sampling, from, class)?;
+            let kept = if args.mask.is_some() {
+                ", what is kept of it"
+            } else {
+                ""
+            };
+            let title = format!("{}{kept}, and {} of it anew", file_name(from), args.count);
+            (
+                cells.clone(),
+                grid::columns(cells.dims()[0], None),
+                Captions::title(title),
+            )
+        }
+        (None, [first, last]) => {
+            let cells = go_between(&model, args, &sampling, [first, last], class)?;
+            let frames = cells.dims()[0];
+            let shares = (0..frames).map(|frame| 100.0 * frame as f64 / (frames - 1) as f64);
+            let title = format!(
+                "from {} to {} through the noise of DDIM",
+                file_name(first),
+                file_name(last)
+            );
+            let captions =
+                Captions::title(title).columns(shares.map(|s| format!("{s:.0} %")).collect());
+            (cells, frames, captions)
+        }
         _ => bail!(Usage(
             "expected --from FILE or --between FILE FILE".to_owned()
         )),
     };
-
-    let columns = if args.from.is_some() {
-        grid::columns(cells.dims()[0], None)
-    } else {
-        cells.dims()[0]
-    };
     let picture = grid::grid(&pictures::from_tensor(cells)?, columns)?;
-    pictures::save(&picture, &out)?;
+    pictures::save(&captioned(&picture, &captions, 0)?, &out)?;
     report::wrote(&out);
     Ok(())
+}
+
+/// The name of a file without its folder.
+fn file_name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// The image, what is kept of it if there is a mask, and what was made of it: `[N, C, H, W]`.
@@ -235,10 +263,10 @@ fn go_between(
 
 /// An image file at the size of the network: `[1, channels, H, W]`.
 fn read(model: &Model, path: &Path, channels: usize) -> Result<Tensor<4>> {
-    let [_, height, width] = model.network.example_shape();
+    let [_, size, _] = model.network.example_shape();
     let channels = Channels::of(channels).with_context(|| {
         format!("the network is for images of {channels} channels; image files have 1, 3 or 4")
     })?;
-    let image = read_image(path, channels, Some([height, width]))?;
+    let image = read_image(path, channels, Some(size))?;
     Ok(image.to_tensor(&model.device).unsqueeze())
 }

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use crate::cli::{EvaluateArgs, FeatureKind, InceptionResize};
 use crate::commands::opened::{Opened, at_least, open_images};
 use crate::config::RunConfig;
+use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::{grid, pictures};
 use crate::error::Usage;
 use crate::kinds;
@@ -229,7 +230,15 @@ fn nearest_pairs(
     });
     let both = [generated.batch(&order, &device)];
     let both = Tensor::cat(both.into_iter().chain(nearest).collect(), 0);
-    grid::grid(&pictures::from_tensor(both)?, order.len())
+    captioned(
+        &grid::grid(&pictures::from_tensor(both)?, order.len())?,
+        &Captions::title("samples that come nearest to training images, the nearest first").rows(
+            ["sampled", "nearest training image"]
+                .map(str::to_owned)
+                .to_vec(),
+        ),
+        0,
+    )
 }
 
 /// Numbers of the command line that mean nothing.

@@ -17,6 +17,7 @@ use crate::commands::opened::{
     Opened, Samplers, at_least, exists, key_of_sampling, open_images_for,
 };
 use crate::destination::check_file;
+use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::{grid, pictures};
 use crate::error::Usage;
 use crate::progress;
@@ -70,25 +71,44 @@ fn out(args: &SamplersArgs) -> PathBuf {
 /// A row a sampler, all from the same noise.
 fn draw(model: &Model, args: &SamplersArgs, sampling: &SamplingOptions) -> Result<()> {
     let mut cells: Vec<DynamicImage> = Vec::new();
+    let mut rows = Vec::new();
     for &sampler in SamplerKind::ALL {
         let sampling = SamplingOptions {
             sampler,
             ..sampling.clone()
         };
         let steps = sampling.num_inference_steps;
-        info!("{sampler}: {} network calls", sampler.network_calls(steps));
+        let calls = sampler.network_calls(steps);
+        info!("{sampler}: {calls} network calls");
+        let started = Instant::now();
         cells.extend(pictures::from_tensor(images(
             model,
             args,
             sampling,
             args.model.seed,
         )?)?);
+        let seconds = started.elapsed().as_secs_f64();
         let row = cells.len() / args.count;
+        rows.push(format!("{sampler}: {calls} calls, {seconds:.1} s"));
         report::figures(format!("row {row}: {sampler}"));
-        report::json(&json!({ "row": row, "sampler": sampler.name() }))?;
+        report::json(&json!({
+            "row": row,
+            "sampler": sampler.name(),
+            "network_calls": calls,
+            "seconds": seconds,
+        }))?;
     }
     let out = out(args);
-    pictures::save(&grid::grid(&cells, args.count)?, &out)?;
+    let title = format!(
+        "the same noise by every sampler in {} steps",
+        sampling.num_inference_steps
+    );
+    let picture = captioned(
+        &grid::grid(&cells, args.count)?,
+        &Captions::title(title).rows(rows),
+        0,
+    )?;
+    pictures::save(&picture, &out)?;
     report::wrote(&out);
     Ok(())
 }

@@ -10,9 +10,8 @@ const GAP: u32 = 2;
 /// What is between them.
 const MIDDLE_GREY: Luma<u8> = Luma([127]);
 
-/// Images smaller than this are enlarged in grids and strips, by a whole factor, so that a person
-/// sees them.
-const COMFORTABLE_SIZE: u32 = 56;
+/// Images smaller than this are enlarged in grids and strips, by a whole factor, until they are as large.
+const LEAST_CELL: u32 = 96;
 
 /// The pictures in rows of `columns`, on a background of middle grey. All are of the size and kind
 /// of the first; small ones are enlarged.
@@ -20,7 +19,9 @@ pub fn grid(pictures: &[DynamicImage], columns: usize) -> Result<DynamicImage> {
     let first = pictures.first().context("there is no image to draw")?;
     let columns = u32::try_from(columns.clamp(1, pictures.len()))?;
     let rows = u32::try_from(pictures.len())?.div_ceil(columns);
-    let scale = (COMFORTABLE_SIZE / first.width().max(first.height()).max(1)).max(1);
+    let scale = LEAST_CELL
+        .div_ceil(first.width().max(first.height()).max(1))
+        .max(1);
     let (width, height) = (first.width() * scale, first.height() * scale);
 
     let (whole_width, whole_height) = (GAP + columns * (width + GAP), GAP + rows * (height + GAP));
@@ -65,16 +66,16 @@ mod tests {
     fn a_grid_has_room_for_every_picture() {
         let picture = DynamicImage::new_luma8(28, 28);
         let grid = grid(&vec![picture; 7], 3).unwrap();
-        assert_eq!((grid.width(), grid.height()), (2 + 3 * 58, 2 + 3 * 58));
+        assert_eq!((grid.width(), grid.height()), (2 + 3 * 114, 2 + 3 * 114));
         // The background, a picture, and the place of the eighth picture, which is not there.
         assert_eq!(grid.to_luma8().get_pixel(0, 0).0, [127]);
         assert_eq!(grid.to_luma8().get_pixel(5, 5).0, [0]);
-        assert_eq!(grid.to_luma8().get_pixel(100, 150).0, [127]);
+        assert_eq!(grid.to_luma8().get_pixel(200, 300).0, [127]);
     }
 
     #[test]
     fn transparency_stays() {
-        let hidden = DynamicImage::ImageRgba8(RgbaImage::from_pixel(60, 60, Rgba([9, 9, 9, 0])));
+        let hidden = DynamicImage::ImageRgba8(RgbaImage::from_pixel(100, 100, Rgba([9, 9, 9, 0])));
         let grid = grid(std::slice::from_ref(&hidden), 1).unwrap().into_rgba8();
         assert_eq!(grid.get_pixel(0, 0).0, [127, 127, 127, 255]);
         assert_eq!(grid.get_pixel(30, 30).0, [9, 9, 9, 0]);

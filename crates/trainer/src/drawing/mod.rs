@@ -7,3 +7,4 @@ pub mod grid;
 pub mod pictures;
 pub mod plots;
 pub mod scatter;
+mod text;

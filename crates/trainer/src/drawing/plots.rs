@@ -3,17 +3,26 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
+use image::imageops::FilterType;
 use image::{DynamicImage, GenericImage};
 use noising::NoiseSchedule;
 use plotters::coord::combinators::BindKeyPoints;
 use plotters::coord::ranged1d::AsRangedCoord;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::canvas::{Area, COLOURS, FONT, canvas};
 use super::pictures;
 
 /// The size of a plot in pixels.
 const SIZE: (u32, u32) = (800, 500);
+
+/// How much larger a plot is drawn than it is shown: the rasteriser puts every letter on a whole pixel, which
+/// at the true size makes uneven gaps, and lines without it have steps.
+const OVERSAMPLING: u32 = 3;
+
+/// The most parts that a linear axis is marked in.
+const MARKS: usize = 8;
 
 /// A named line of a plot.
 #[derive(Debug, Clone)]
@@ -60,7 +69,8 @@ pub fn draw(labels: &Labels<'_>, curves: &[Curve], scale: Scale) -> Result<Dynam
     let xs = range(points().map(|point| point.0));
     let ys = range(points().map(|point| point.1));
 
-    canvas(SIZE, |area| match scale {
+    let large = (SIZE.0 * OVERSAMPLING, SIZE.1 * OVERSAMPLING);
+    let drawn = canvas(large, |area| match scale {
         Scale::Linear => {
             let margin = (ys.1 - ys.0) * 0.05;
             chart(
@@ -78,7 +88,8 @@ pub fn draw(labels: &Labels<'_>, curves: &[Curve], scale: Scale) -> Result<Dynam
                 .with_key_points(logarithmic_ticks(least, greatest));
             chart(area, labels, &curves, xs.0..xs.1, ys)
         }
-    })
+    })?;
+    Ok(drawn.resize_exact(SIZE.0, SIZE.1, FilterType::Triangle))
 }
 
 /// Draws how much signal and noise x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε holds over the steps of a chain,
@@ -141,46 +152,75 @@ where
     Y::CoordDescType: plotters::coord::ranged1d::ValueFormatter<f64>,
 {
     let failed = |error: &dyn std::error::Error| anyhow!("{error}");
+    let font = |size: u32| (FONT, size * OVERSAMPLING);
+    let pixels = |count: u32| count * OVERSAMPLING;
     let mut chart = ChartBuilder::on(area)
-        .caption(labels.title, (FONT, 22))
-        .margin(16)
-        .x_label_area_size(44)
-        .y_label_area_size(64)
+        .caption(labels.title, font(20))
+        .margin(pixels(16))
+        // Room for the last value of a curve that ends at the edge.
+        .margin_right(pixels(72))
+        .x_label_area_size(pixels(44))
+        .y_label_area_size(pixels(68))
         .build_cartesian_2d(xs, ys)
         .map_err(|e| failed(&e))?;
     chart
         .configure_mesh()
         .light_line_style(WHITE)
-        .label_style((FONT, 14))
-        .axis_desc_style((FONT, 16))
+        .bold_line_style(ShapeStyle::from(BLACK.mix(0.15)).stroke_width(pixels(1)))
+        .axis_style(ShapeStyle::from(BLACK).stroke_width(pixels(1)))
+        .set_all_tick_mark_size(pixels(4))
+        .x_labels(MARKS)
+        .y_labels(MARKS)
+        .label_style(font(13))
+        .axis_desc_style(font(15))
         .x_desc(labels.x)
         .y_desc(labels.y)
         .x_label_formatter(&|x| tick(*x))
         .y_label_formatter(&|y| tick(*y))
         .draw()
         .map_err(|e| failed(&e))?;
+    let mut last_values = Vec::new();
     for (curve, colour) in curves.iter().zip(COLOURS.iter().cycle()) {
-        let style = ShapeStyle::from(colour).stroke_width(2);
+        let style = ShapeStyle::from(colour).stroke_width(pixels(2));
         chart
             .draw_series(LineSeries::new(curve.points.iter().copied(), style))
             .map_err(|e| failed(&e))?
             .label(&curve.name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + pixels(18) as i32, y)], style));
         if curve.marked {
             let marks = curve
                 .points
                 .iter()
-                .map(|&point| Circle::new(point, 3, style.filled()));
+                .map(|&point| Circle::new(point, pixels(3), style.filled()));
             chart.draw_series(marks).map_err(|e| failed(&e))?;
+        }
+        if let Some(&(x, y)) = curve.points.last() {
+            let (right, middle) = chart.backend_coord(&(x, y));
+            last_values.push((right + pixels(6) as i32, middle, tick(y), *colour));
         }
     }
     chart
         .configure_series_labels()
         .background_style(WHITE.mix(0.8))
         .border_style(BLACK.mix(0.3))
-        .label_font((FONT, 14))
+        .legend_area_size(pixels(30))
+        .margin(pixels(8))
+        .label_font(font(13))
         .draw()
-        .map_err(|e| failed(&e))
+        .map_err(|e| failed(&e))?;
+    // From top to bottom, none of them on another.
+    last_values.sort_by_key(|&(_, middle, ..)| middle);
+    let mut least = i32::MIN;
+    for (left, middle, value, colour) in last_values {
+        let middle = middle.max(least);
+        least = middle + pixels(14) as i32;
+        let style = TextStyle::from(font(13).into_font())
+            .color(&colour)
+            .pos(Pos::new(HPos::Left, VPos::Center));
+        area.draw(&Text::new(value, (left, middle), style))
+            .map_err(|e| failed(&e))?;
+    }
+    Ok(())
 }
 
 /// Where a logarithmic axis of positive values is marked: at powers of ten and, until there are four marks,
@@ -285,9 +325,10 @@ mod tests {
         };
         let picture = draw(&labels, &[curve], Scale::Linear).unwrap().to_rgb8();
         let colour = COLOURS[0];
-        let coloured = picture
-            .pixels()
-            .filter(|p| p.0 == [colour.0, colour.1, colour.2]);
+        let coloured = picture.pixels().filter(|pixel| {
+            let pairs = pixel.0.iter().zip([colour.0, colour.1, colour.2]);
+            pairs.into_iter().all(|(a, b)| a.abs_diff(b) < 40)
+        });
         assert!(coloured.count() > 500);
     }
 }

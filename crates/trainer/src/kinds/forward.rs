@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use training::{Purpose, Streams};
 
 use super::table;
-use crate::drawing::captions::{captioned, title_width};
+use crate::drawing::captions::{Captions, captioned, title_width};
 use crate::drawing::frames::evenly_spread;
 use crate::drawing::{grid, pictures, plots};
 use crate::progress;
@@ -118,7 +118,11 @@ impl Forward {
         let labels: Vec<String> = std::iter::once("x₀".to_owned())
             .chain(self.columns.iter().map(|t| format!("t = {t}")))
             .collect();
-        captioned(&grid::grid(&cells, columns.len())?, title, &labels, 0)
+        captioned(
+            &grid::grid(&cells, columns.len())?,
+            &Captions::title(title).columns(labels),
+            0,
+        )
     }
 
     /// Writes frames, x_0 first, each with its timestep above it.
@@ -138,7 +142,7 @@ impl Forward {
         let frames: Vec<DynamicImage> = frames
             .iter()
             .zip(&titles)
-            .map(|(frame, title)| captioned(frame, title, &[], width))
+            .map(|(frame, title)| captioned(frame, &Captions::title(title), width))
             .collect::<Result<_>>()?;
         let path = self.out.join("noising.gif");
         pictures::save_gif(&frames, FRAME_TIME, &path)?;

@@ -19,7 +19,7 @@ use image::DynamicImage;
 pub use self::data::{DataConfig, Dataset, Found, found};
 pub use self::forward::Forward;
 pub use self::images::{
-    is_array, load as load_images, noise as noise_images, one_of_each_class_first,
+    class_name, is_array, load as load_images, noise as noise_images, one_of_each_class_first,
 };
 pub use self::outputs::{Fitted, Outputs, Refused, Sections, Source};
 pub use self::points::{is_csv, noise as noise_points};
@@ -127,11 +127,18 @@ impl Kind {
         }
     }
 
-    /// Samples `[N, C, H, W]` as one picture; where there are classes, `num_classes` of them, a row a class.
-    pub fn picture(self, samples: Tensor<4>, num_classes: Option<usize>) -> Result<DynamicImage> {
+    /// Samples `[N, C, H, W]` as one picture below `title`; where there are classes, `num_classes` of them, a
+    /// row a class.
+    pub fn picture(
+        self,
+        samples: Tensor<4>,
+        num_classes: Option<usize>,
+        class_names: &[String],
+        title: &str,
+    ) -> Result<DynamicImage> {
         match self {
-            Self::Images => images::picture(samples, num_classes),
-            Self::Points => points::picture(samples),
+            Self::Images => images::picture(samples, num_classes, class_names, title),
+            Self::Points => points::picture(samples, title),
         }
     }
 

@@ -4,14 +4,13 @@ use anyhow::{Context, Result};
 use burn::tensor::Tensor;
 use datasets::Audio;
 use image::DynamicImage;
-use plotters::element::{PathElement, Text};
+use plotters::element::PathElement;
 use plotters::prelude::ChartBuilder;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{Color, IntoFont, TextStyle};
+use plotters::style::Color;
 use tracing::info;
 
-use crate::drawing::canvas::{Area, COLOURS, FONT, canvas};
-use crate::drawing::captions::captioned;
+use crate::drawing::canvas::{Area, COLOURS, canvas};
+use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::grid;
 use crate::kinds::forward::{Forward, mean_square, values};
 use crate::progress;
@@ -22,8 +21,6 @@ use training::streams;
 /// The width of a waveform in pixels, and the height of that of one channel.
 const WIDTH: u32 = 900;
 const LANE: u32 = 80;
-/// Room for the timestep beside the waveforms.
-const MARGIN: u32 = 90;
 
 /// The most channels that are drawn; the files hold all.
 const MAX_LANES: usize = 2;
@@ -56,20 +53,22 @@ pub fn show(forward: &Forward, audio: &Audio) -> Result<()> {
         let x_t = forward.chain.q_sample(x_0.clone(), noise.clone(), &[t]);
         values(x_t)
     };
-    let panel = |samples: &[f32], name: &str| {
+    let panel = |samples: &[f32]| {
         let channels: Vec<Vec<Span>> = samples
             .chunks(audio.frames())
             .take(MAX_LANES)
             .map(spans)
             .collect();
-        panel(&channels, name)
+        panel(&channels)
     };
 
     let bar = progress::bar(forward.columns.len() + forward.frames.len(), "noising");
-    let mut panels = vec![panel(audio.samples(), "x₀")?];
+    let mut panels = vec![panel(audio.samples())?];
+    let mut names = vec!["x₀".to_owned()];
     for &t in &forward.columns {
         let samples = x_t(t)?;
-        panels.push(panel(&samples, &format!("t = {t}"))?);
+        panels.push(panel(&samples)?);
+        names.push(format!("t = {t}"));
         save_sound(forward, audio, samples, t)?;
         bar.inc(1);
     }
@@ -81,12 +80,16 @@ pub fn show(forward: &Forward, audio: &Audio) -> Result<()> {
     let title = format!(
         "Waveforms{channels}: xₜ = √ᾱₜ x₀ + √(1 − ᾱₜ) ε (light: all samples, dark: how loud)"
     );
-    let waveforms = captioned(&grid::grid(&panels, 1)?, &title, &[], 0)?;
+    let waveforms = captioned(
+        &grid::grid(&panels, 1)?,
+        &Captions::title(title).rows(names),
+        0,
+    )?;
     forward.save(&waveforms, "waveforms.png")?;
 
-    let mut frames = vec![panel(audio.samples(), "")?];
+    let mut frames = vec![panel(audio.samples())?];
     for &t in &forward.frames {
-        frames.push(panel(&x_t(t)?, "")?);
+        frames.push(panel(&x_t(t)?)?);
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -139,19 +142,11 @@ fn spans(samples: &[f32]) -> Vec<Span> {
         .collect()
 }
 
-/// The waveforms of one moment, a channel below the other, with its name beside them.
-fn panel(channels: &[Vec<Span>], name: &str) -> Result<DynamicImage> {
-    let margin = if name.is_empty() { 0 } else { MARGIN };
-    let height = LANE * channels.len() as u32;
-    canvas((margin + WIDTH, height), |area| {
-        let (left, right) = area.split_horizontally(margin);
-        for (lane, spans) in right.split_evenly((channels.len(), 1)).iter().zip(channels) {
+/// The waveforms of one timestep, a channel below the other.
+fn panel(channels: &[Vec<Span>]) -> Result<DynamicImage> {
+    canvas((WIDTH, LANE * channels.len() as u32), |area| {
+        for (lane, spans) in area.split_evenly((channels.len(), 1)).iter().zip(channels) {
             waveform(lane, spans)?;
-        }
-        if !name.is_empty() {
-            let style =
-                TextStyle::from((FONT, 14).into_font()).pos(Pos::new(HPos::Left, VPos::Center));
-            left.draw(&Text::new(name, (10, height as i32 / 2), style))?;
         }
         Ok(())
     })

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use crate::support::{fail, succeed, train};
+use crate::support::{fail, grid_of, succeed, train};
 use image::{GrayImage, Luma};
 
 /// A run of a few steps, trained once for all tests of this file.
@@ -25,8 +25,8 @@ fn image(path: &Path, value: impl Fn(u32, u32) -> u8) {
 
 /// Cell `index` of a grid of enlarged MNIST images with so many columns, at its own size.
 fn cell(picture: &GrayImage, index: u32, columns: u32) -> GrayImage {
-    let (left, top) = (2 + index % columns * 58, 2 + index / columns * 58);
-    GrayImage::from_fn(28, 28, |x, y| *picture.get_pixel(left + 2 * x, top + 2 * y))
+    let (left, top) = (2 + index % columns * 114, 2 + index / columns * 114);
+    GrayImage::from_fn(28, 28, |x, y| *picture.get_pixel(left + 4 * x, top + 4 * y))
 }
 
 fn difference(a: &GrayImage, b: &GrayImage) -> f64 {
@@ -58,12 +58,10 @@ fn the_weaker_the_edit_the_more_of_the_image_is_left() {
         let more = ["--strength", strength, "--class", "3", "--out", "out.png"];
         let ended = succeed(folder.path(), &[&args[..], &more].concat());
         assert!(ended.stdout.contains("wrote out.png"), "{ended:#?}");
-        let picture = image::open(folder.path().join("out.png"))
-            .unwrap()
-            .into_luma8();
+        let picture = grid_of(&image::open(folder.path().join("out.png")).unwrap()).into_luma8();
         assert_eq!(
             (picture.width(), picture.height()),
-            (2 + 2 * 58, 2 + 2 * 58)
+            (2 + 2 * 114, 2 + 2 * 114)
         );
         [0, 1, 2, 3].map(|index| cell(&picture, index, 2))
     };
@@ -108,9 +106,7 @@ fn what_a_mask_keeps_is_kept() {
             "out.png",
         ];
         succeed(folder.path(), &[&args[..], &more].concat());
-        let picture = image::open(folder.path().join("out.png"))
-            .unwrap()
-            .into_luma8();
+        let picture = grid_of(&image::open(folder.path().join("out.png")).unwrap()).into_luma8();
         let [original, kept, first, second] = [0, 1, 2, 3].map(|index| cell(&picture, index, 2));
         for y in 0..28 {
             // What is drawn anew is grey in the picture of what is kept.
@@ -148,10 +144,8 @@ fn the_way_between_two_images_begins_and_ends_with_them() {
         folder.path(),
         &[&args[..], &["--frames", "5", "--out", "strip.png"]].concat(),
     );
-    let strip = image::open(folder.path().join("strip.png"))
-        .unwrap()
-        .into_luma8();
-    assert_eq!((strip.width(), strip.height()), (2 + 5 * 58, 60));
+    let strip = grid_of(&image::open(folder.path().join("strip.png")).unwrap()).into_luma8();
+    assert_eq!((strip.width(), strip.height()), (2 + 5 * 114, 2 + 114));
     let frames = [0, 1, 2, 3, 4].map(|index| cell(&strip, index, 5));
     let open = |name| image::open(folder.path().join(name)).unwrap().into_luma8();
     let (a, b) = (open("a.png"), open("b.png"));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::{fail, run, succeed, train};
+use crate::support::{fail, grid_of, run, succeed, train};
 use burn::tensor::Device;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -116,9 +116,9 @@ fn every_score_says_what_it_was_measured_on_and_comes_again() {
     let [fid, real] = ["value", "real"].map(|key| entries[0][key].as_f64().unwrap());
     assert!(fid > 2.0 * real, "{fid} {real}");
 
-    // Twelve pairs, one above the other: 28 pixels enlarged to 56, and 2 between and around.
-    let pairs = image::open(path.join("run/nearest.png")).unwrap();
-    assert_eq!((pairs.width(), pairs.height()), (12 * 58 + 2, 2 * 58 + 2));
+    // Twelve pairs, one above the other: 28 pixels enlarged to 112, and 2 between and around.
+    let pairs = grid_of(&image::open(path.join("run/nearest.png")).unwrap());
+    assert_eq!((pairs.width(), pairs.height()), (12 * 114 + 2, 2 * 114 + 2));
 
     // What was kept is taken again, and gives the same figures.
     assert!(

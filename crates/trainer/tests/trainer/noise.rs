@@ -10,8 +10,8 @@ use noising::{BetaSchedule, NoiseSchedule};
 
 /// Pixels: the gap between cells, a cell of MNIST, and the two lines of text above a strip.
 const GAP: u32 = 2;
-const CELL: u32 = 56;
-const TEXT: u32 = 44;
+const CELL: u32 = 112;
+const TEXT: u32 = 48;
 
 /// The share of N(0, 1) outside [-1, 1], with what rounds to the ends.
 const OUTSIDE: f64 = 0.319;
@@ -209,8 +209,8 @@ fn an_image_file_and_a_folder_of_images() {
         ],
     );
     assert!(matches!(strip("all"), DynamicImage::ImageLuma8(_)));
-    assert_eq!(strip("all").width(), GAP + 12 * (60 + GAP));
-    assert_eq!(strip("all").height(), TEXT + GAP + 3 * (60 + GAP));
+    assert_eq!(strip("all").width(), GAP + 12 * (120 + GAP));
+    assert_eq!(strip("all").height(), TEXT + GAP + 3 * (120 + GAP));
 
     noise(folder.path(), &["images", "--out", "two", "--count", "2"]);
     assert_eq!(strip("two").height(), TEXT + GAP + 2 * (128 + GAP));

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use image::DynamicImage;
+
 /// The top of the repository.
 pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -125,4 +127,20 @@ pub(crate) fn copy_folder(from: &Path, to: &Path) {
             fs::copy(&path, &target).unwrap();
         }
     }
+}
+
+/// The grid of images in a picture, without what is written around it: it lies at the bottom, in a frame of
+/// middle grey.
+pub(crate) fn grid_of(picture: &DynamicImage) -> DynamicImage {
+    let grey = picture.to_luma8();
+    let is_frame = |x: u32, y: u32| grey.get_pixel(x, y).0 == [127];
+    let bottom = grey.height() - 1;
+    let frame: Vec<u32> = (0..grey.width()).filter(|&x| is_frame(x, bottom)).collect();
+    let (left, right) = (frame[0], frame[frame.len() - 1]);
+    let top = (0..=bottom)
+        .rev()
+        .take_while(|&y| is_frame(left, y))
+        .last()
+        .unwrap();
+    picture.crop_imm(left, top, right + 1 - left, bottom + 1 - top)
 }

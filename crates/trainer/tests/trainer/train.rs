@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::support::{checkpoint, command, config, fail, run, succeed, tensors, train};
+use crate::support::{checkpoint, command, config, fail, grid_of, run, succeed, tensors, train};
 
 #[test]
 fn a_run_leaves_everything_behind_that_it_promises() {
@@ -35,8 +35,8 @@ fn a_run_leaves_everything_behind_that_it_promises() {
         7
     );
 
-    let grid = image::open(run.join("samples/step-00000020.png")).unwrap();
-    assert_eq!((grid.width(), grid.height()), (2 + 58, 2 + 10 * 58));
+    let grid = grid_of(&image::open(run.join("samples/step-00000020.png")).unwrap());
+    assert_eq!((grid.width(), grid.height()), (2 + 114, 2 + 10 * 114));
     assert!(image::open(run.join("loss.png")).unwrap().width() > 100);
     let saved = fs::read_to_string(run.join("config.toml")).unwrap();
     assert!(saved.contains("num_class_embeds = 11"), "{saved}");

@@ -14,10 +14,11 @@ use serde_json::json;
 use crate::cli::DataShowArgs;
 use crate::destination::check_file;
 use crate::device;
+use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::scatter::{LARGE, panel, reach};
 use crate::drawing::{grid, pictures};
 use crate::error::Usage;
-use crate::kinds::{DataConfig, is_array, is_csv, one_of_each_class_first};
+use crate::kinds::{DataConfig, class_name, is_array, is_csv, one_of_each_class_first};
 use crate::report;
 use training::{Purpose, Streams};
 
@@ -128,7 +129,24 @@ pub(super) fn run(args: &DataShowArgs) -> Result<()> {
         _ => indices.len().isqrt(),
     };
     let images = train.batch(&indices, &device::select(None)?.device)?;
-    pictures::save(&grid::grid(&pictures::from_tensor(images)?, columns)?, &out)?;
+    let names = match train.num_classes() {
+        classes if classes == columns => (0..classes)
+            .map(|class| class_name(class, train.class_names()))
+            .collect(),
+        _ => Vec::new(),
+    };
+    let title = format!(
+        "{}: {} of {} training images",
+        args.what,
+        indices.len(),
+        train.len()
+    );
+    let picture = captioned(
+        &grid::grid(&pictures::from_tensor(images)?, columns)?,
+        &Captions::title(title).columns(names),
+        0,
+    )?;
+    pictures::save(&picture, &out)?;
     report::wrote(&out);
     Ok(())
 }
@@ -166,6 +184,8 @@ fn show_points(args: &DataShowArgs, splits: &Splits<Points>, out: &Path) -> Resu
     ));
     let all = train.read(&Vec::from_iter(0..train.len()));
     let picture = panel(&all, train.dimensions(), reach(&all), LARGE)?;
+    let title = format!("{}: {} points", args.what, train.len());
+    let picture = captioned(&picture, &Captions::title(title), 0)?;
     pictures::save(&picture, out)?;
     report::wrote(out);
     Ok(())
@@ -201,7 +221,7 @@ fn load(args: &DataShowArgs) -> Result<Splits<ImageDataset>> {
         } else {
             Channels::Rgb
         },
-        size: [args.size; 2],
+        size: args.size,
         background: background.map_err(|_| {
             Usage("--background: expected three numbers, as in 255,255,255".to_owned())
         })?,

@@ -10,13 +10,13 @@ use burn::tensor::Tensor;
 use datasets::{Channels, FolderOptions, ImageDataset, Split, Splits, load_array, load_folder};
 use image::DynamicImage;
 use training::Data as _;
-use unet::SampleSize;
 
 pub use self::noise::{one_of_each_class_first, show as noise};
 pub(super) use self::sample::sample;
 use super::data::{Dataset, has_extension};
 use super::forward::Forward;
 use super::outputs::{Fitted, Refused, Sections, Source};
+use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::{grid, pictures};
 use crate::network::NetworkConfig;
 
@@ -80,11 +80,11 @@ pub fn load(source: &Source<'_>) -> Result<Splits<ImageDataset>> {
     let splits = if is_array(path) {
         load_array(path, cache_bytes)?
     } else {
-        let [channels, height, width] = network.example_shape();
+        let [channels, size, _] = network.example_shape();
         let options = FolderOptions {
             // The configuration was checked for it.
             channels: Channels::of(channels).unwrap_or(Channels::Rgb),
-            size: [height, width],
+            size,
             background: data.background,
             skip_bad: data.skip_bad,
             cache_bytes,
@@ -152,6 +152,8 @@ pub(super) fn fit(fitted: Fitted<'_>, dataset: &Dataset) -> Result<(), Refused> 
     for (key, found, expected) in [
         ("network.in_channels", network.in_channels, channels),
         ("network.out_channels", network.out_channels, channels),
+        ("network.sample_size", network.sample_size, height),
+        ("network.sample_size", network.sample_size, width),
     ] {
         if found != expected {
             return refused(
@@ -160,26 +162,55 @@ pub(super) fn fit(fitted: Fitted<'_>, dataset: &Dataset) -> Result<(), Refused> 
             );
         }
     }
-    let needed = SampleSize { height, width };
-    if network.sample_size != needed {
-        return refused(
-            "network.sample_size",
-            format!(
-                "it is {}, but the images of {name} need {needed}",
-                network.sample_size
-            ),
-        );
-    }
     Ok(())
 }
 
-/// Images `[N, C, H, W]` as a grid, a row a class where every class has as many.
-pub(super) fn picture(samples: Tensor<4>, num_classes: Option<usize>) -> Result<DynamicImage> {
-    let [count, ..] = samples.dims();
-    grid::grid(
+/// Images `[N, C, H, W]` as a grid below `title`, a row a class where every class has as many.
+pub(super) fn picture(
+    samples: Tensor<4>,
+    num_classes: Option<usize>,
+    class_names: &[String],
+    title: &str,
+) -> Result<DynamicImage> {
+    titled_grid(
         &pictures::from_tensor(samples)?,
-        grid::columns(count, num_classes),
+        num_classes,
+        class_names,
+        title,
+        0,
     )
+}
+
+/// A grid of images below `title`, at least `min_width` pixels wide: a row a class, with its name, where every
+/// class has as many.
+fn titled_grid(
+    images: &[DynamicImage],
+    num_classes: Option<usize>,
+    class_names: &[String],
+    title: &str,
+    min_width: u32,
+) -> Result<DynamicImage> {
+    let columns = grid::columns(images.len(), num_classes);
+    let rows = num_classes
+        .filter(|classes| images.len() == classes * columns)
+        .map_or_else(Vec::new, |classes| {
+            (0..classes)
+                .map(|class| class_name(class, class_names))
+                .collect()
+        });
+    captioned(
+        &grid::grid(images, columns)?,
+        &Captions::title(title).rows(rows),
+        min_width,
+    )
+}
+
+/// What a class is called in pictures: its name or, where it has none, its number.
+pub fn class_name(class: usize, names: &[String]) -> String {
+    names
+        .get(class)
+        .cloned()
+        .unwrap_or_else(|| class.to_string())
 }
 
 /// Shows test images on their way to noise.

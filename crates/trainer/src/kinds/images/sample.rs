@@ -7,6 +7,8 @@ use anyhow::{Context, Result};
 use burn::tensor::Tensor;
 use image::DynamicImage;
 
+use super::{class_name, titled_grid};
+use crate::drawing::captions::{Captions, captioned, title_width};
 use crate::drawing::frames::{FRAME_TIME, MAX_FRAMES, evenly_spread};
 use crate::drawing::{grid, pictures};
 use crate::kinds::outputs::Outputs;
@@ -41,8 +43,13 @@ pub(crate) fn sample(model: &Model, request: &Request, outputs: &Outputs<'_>) ->
     bar.finish_and_clear();
 
     let images = pictures::from_tensor(drawn.clone())?;
-    let columns = grid::columns(count, model.num_classes().filter(|_| outputs.class_a_row));
-    pictures::save(&grid::grid(&images, columns)?, outputs.picture)?;
+    let names = &outputs.found.class_names;
+    let num_classes = model.num_classes().filter(|_| outputs.class_a_row);
+    let title = title(request, model.num_classes().is_some(), names);
+    pictures::save(
+        &titled_grid(&images, num_classes, names, &title, 0)?,
+        outputs.picture,
+    )?;
     report::wrote(outputs.picture);
     if let Some(folder) = outputs.each {
         write_each(
@@ -54,16 +61,35 @@ pub(crate) fn sample(model: &Model, request: &Request, outputs: &Outputs<'_>) ->
         report::wrote(folder);
     }
     if let Some(path) = outputs.gif {
+        // All frames are as wide as the one with the longest title.
+        let width = title_width(&format!("step {steps} of {steps}"))?;
         let frames: Vec<DynamicImage> = motion
             .frames
             .iter()
-            .map(|frame| grid::grid(frame, columns))
+            .zip(&motion.moments)
+            .map(|(frame, moment)| {
+                let title = format!("step {} of {steps}", moment + 1);
+                titled_grid(frame, num_classes, names, &title, width)
+            })
             .collect::<Result<_>>()?;
         pictures::save_gif(&frames, FRAME_TIME, path)?;
         report::wrote(path);
     }
     if let Some(path) = outputs.trajectory {
-        pictures::save(&trajectory(&strip_x.frames, &strip_x_0.frames)?, path)?;
+        let timesteps = model.timesteps(request)?;
+        let names = strip_x.moments.iter().map(|moment| {
+            let next = timesteps.get(moment + 1);
+            next.map_or_else(|| "x₀".to_owned(), |t| format!("t = {t:.0}"))
+        });
+        let title = format!(
+            "from noise to data by {} in {steps} steps",
+            request.sampling.sampler
+        );
+        let captions = Captions::title(title).columns(names.collect());
+        pictures::save(
+            &trajectory(&strip_x.frames, &strip_x_0.frames, captions)?,
+            path,
+        )?;
         report::wrote(path);
     }
     Ok(drawn)
@@ -139,10 +165,33 @@ impl Recording {
     }
 }
 
+/// What the picture shows: how many samples, of which class where it is one, and how they were made.
+fn title(request: &Request, is_conditional: bool, names: &[String]) -> String {
+    let count = request.classes.len();
+    let mut title = format!("{count} sample{}", if count == 1 { "" } else { "s" });
+    let first = request.classes.first().copied().flatten();
+    if is_conditional && request.classes.iter().all(|&class| class == first) {
+        title += &match first {
+            Some(class) => format!(" of class {}", class_name(class, names)),
+            None => " of no class".to_owned(),
+        };
+    }
+    let sampling = &request.sampling;
+    title += &format!(
+        " by {} in {} steps",
+        sampling.sampler, sampling.num_inference_steps
+    );
+    if sampling.guidance_scale != 1.0 {
+        title += &format!(", guidance {}", sampling.guidance_scale);
+    }
+    title
+}
+
 /// For each image a row of x_t and below it a row of the predicted x_0, from noise to data.
 fn trajectory(
     x: &[Vec<DynamicImage>],
     predicted_x_0: &[Vec<DynamicImage>],
+    captions: Captions,
 ) -> Result<DynamicImage> {
     let count = x.first().map_or(0, Vec::len);
     let mut cells = Vec::new();
@@ -151,7 +200,12 @@ fn trajectory(
             cells.extend(frames.iter().map(|frame| frame[image].clone()));
         }
     }
-    grid::grid(&cells, x.len())
+    let rows = (0..count).flat_map(|_| ["xₜ", "predicted x₀"].map(str::to_owned));
+    captioned(
+        &grid::grid(&cells, x.len())?,
+        &captions.rows(rows.collect()),
+        0,
+    )
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub use self::noise::show as noise;
 pub(super) use self::sample::sample;
 use super::data::{Dataset, has_extension};
 use super::outputs::{Fitted, Refused, Sections, Source};
+use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::scatter::{LARGE, panel, reach};
 use crate::network::NetworkConfig;
 
@@ -112,11 +113,12 @@ pub(super) fn fit(fitted: Fitted<'_>, dataset: &Dataset) -> Result<(), Refused> 
     Ok(())
 }
 
-/// Points `[N, D, 1, 1]` as a scatter or a histogram.
-pub(super) fn picture(samples: Tensor<4>) -> Result<DynamicImage> {
+/// Points `[N, D, 1, 1]` as a scatter or a histogram below `title`.
+pub(super) fn picture(samples: Tensor<4>, title: &str) -> Result<DynamicImage> {
     let [_, dimensions, ..] = samples.dims();
     let samples: Vec<f32> = samples
         .try_into_vec_as()
         .context("cannot read the points back from the device")?;
-    panel(&samples, dimensions, reach(&samples), LARGE)
+    let picture = panel(&samples, dimensions, reach(&samples), LARGE)?;
+    captioned(&picture, &Captions::title(title), 0)
 }

@@ -9,7 +9,7 @@ use datasets::Normalisation;
 use image::DynamicImage;
 use tracing::warn;
 
-use crate::drawing::captions::captioned;
+use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::frames::{FRAME_TIME, MAX_FRAMES, evenly_spread};
 use crate::drawing::scatter::{LARGE, SMALL, panel, reach};
 use crate::drawing::{grid, pictures};
@@ -62,7 +62,7 @@ pub(crate) fn sample(model: &Model, request: &Request, outputs: &Outputs<'_>) ->
         if strip_moments.binary_search(&index).is_ok() {
             let label = match timesteps.get(index + 1) {
                 Some(t) => format!("t = {t:.0}"),
-                None => "x₀".to_owned(),
+                None => "samples".to_owned(),
             };
             strip.push((label, coordinates(state.x.clone())?));
         }
@@ -82,10 +82,14 @@ pub(crate) fn sample(model: &Model, request: &Request, outputs: &Outputs<'_>) ->
         .collect::<Result<_>>()?;
     let labels: Vec<String> = strip.into_iter().map(|(label, _)| label).collect();
     let title = format!(
-        "{count} points by {} in {steps} steps (orange: N(0, I), pure noise)",
+        "{count} points by {} in {steps} steps, from noise to samples (orange: one and two standard deviations of pure noise)",
         request.sampling.sampler
     );
-    let picture = captioned(&grid::grid(&cells, cells.len())?, &title, &labels, 0)?;
+    let picture = captioned(
+        &grid::grid(&cells, cells.len())?,
+        &Captions::title(title).columns(labels),
+        0,
+    )?;
     pictures::save(&picture, out)?;
     report::wrote(out);
     if dimensions > 2 {
