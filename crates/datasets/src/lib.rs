@@ -10,7 +10,7 @@
 //! let images = ImageDataset::from_parts(pixels, [1, 1, 2], vec![Some(0), Some(1)], names)?;
 //! let batch = images.batch(&[1, 0], &Device::flex())?;
 //! assert_eq!(batch.dims(), [2, 1, 1, 2]);
-//! assert_eq!(batch.into_data().to_vec::<f32>().unwrap(), [-0.6, 0.6, -1.0, 1.0]);
+//! assert_eq!(batch.into_data().try_to_vec::<f32>()?, [-0.6, 0.6, -1.0, 1.0]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

@@ -458,8 +458,8 @@ fn classes_that_there_are_not_are_refused() {
     fail(
         place,
         &["export", "nowhere", "out"],
-        1,
-        &["nowhere", "no checkpoint"],
+        2,
+        &["nowhere", "does not exist"],
     );
     assert_eq!(entries(place), ["run", "seven"]);
 }
