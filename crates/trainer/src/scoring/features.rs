@@ -194,3 +194,38 @@ pub fn find_inception(data_dir: Option<&Path>) -> Result<PathBuf> {
         looked_at.join(", ")
     )
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::scoring::image_set::tests::stripes;
+
+    #[test]
+    fn a_classifier_learns_the_same_each_time() {
+        let device = Device::flex();
+        let (set, unseen) = (stripes(100), stripes(131));
+        let train = || {
+            let classifier = Classifier::train(&set, 20, &device).unwrap();
+            FeatureNetwork::classifier(classifier, &device).unwrap()
+        };
+        let all = || train().of_set(&unseen, 0..131, &ProgressBar::hidden());
+        let features = all().unwrap();
+        assert_eq!(
+            (features.len(), features.width()),
+            (131, classifier::FEATURES)
+        );
+        let seen = train().classes(&features).unwrap().unwrap();
+        let right = (0..131).filter(|&index| seen[index] == index % 2).count();
+        assert_eq!(right, 131);
+        let again = all().unwrap();
+        assert_eq!(features, again);
+        assert_eq!(train().of_all(&unseen).unwrap(), again);
+        // Generated images are seen as what is written of them.
+        let near = |index: usize| unseen.batch(&[index], &device).mul_scalar(1.001);
+        let near = Tensor::cat((0..131).map(near).collect(), 0);
+        let near = ImageSet::generated(near, unseen.labels(), 2).unwrap();
+        assert_eq!(train().of_all(&near).unwrap(), again);
+    }
+}
