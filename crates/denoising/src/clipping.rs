@@ -11,6 +11,7 @@ use crate::error::SamplerError;
 
 /// What is done to the predicted x_0 at every step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum X0Clipping {
     /// Nothing: for data without bounds.

@@ -48,6 +48,7 @@ macro_rules! kinds {
         /// # Ok::<(), denoising::UnknownName>(())
         /// ```
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[non_exhaustive]
         pub enum SamplerKind {
             $(

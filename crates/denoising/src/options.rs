@@ -30,6 +30,7 @@ use crate::spacing::{SpacingError, TimestepSpacing};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct SamplingOptions {
     /// How noise is turned into data.

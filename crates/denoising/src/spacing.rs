@@ -19,6 +19,7 @@ const KARRAS_EXPONENT: f64 = 7.0;
 
 /// How n timesteps are spread over 0 … T − 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum TimestepSpacing {
     /// i ⌊T/n⌋ for i = n − 1 … 0. Ends at 0 but never visits T − 1, unless n = T: not for schedules

@@ -33,6 +33,7 @@ const NUMBERS_A_COORDINATE: usize = 1 + 2 * FREQUENCIES.len();
 
 /// The description of an [`Mlp`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct MlpConfig {
     /// Coordinates of a point; they follow from the data.

@@ -7,6 +7,7 @@ use crate::schedule::{BetaSchedule, NoiseSchedule, ScheduleError};
 
 /// The description of a [`Chain`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct NoiseConfig {
     /// Number of steps T of the chain.

@@ -24,6 +24,7 @@ use crate::{NoiseSchedule, PredictionType};
 ///
 /// In a configuration it is a table with the key `kind`: `{ kind = "min-snr", gamma = 5.0 }`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum LossWeight {
     /// 1 at every step, whatever the network predicts (L_simple of Ho et al. 2020, equation 14).

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// What the network predicts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum PredictionType {
     /// The noise ε, as in DDPM. Of no use where ᾱ_t = 0.

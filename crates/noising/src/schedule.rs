@@ -20,6 +20,7 @@ pub const MAX_TRAIN_TIMESTEPS: usize = 1_000_000;
 /// In a configuration it is a table with the key `kind`; the other keys may be left out:
 /// `{ kind = "linear", beta_start = 1e-4, beta_end = 0.02 }`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum BetaSchedule {
     /// β grows linearly from `beta_start` to `beta_end` (DDPM). The two are used as they are for

@@ -70,6 +70,7 @@ pub fn run(cli: &Cli) -> Result<u8> {
             commands::shell::completions(args);
             Ok(0)
         }
+        Command::Schema => commands::schema::run().map(|()| 0),
         Command::Man(args) => commands::shell::man(args).map(|()| 0),
     })
 }

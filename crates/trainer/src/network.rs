@@ -13,13 +13,25 @@ use unet::{UNet, UNetConfig, UNetConfigError};
 use weights::WeightsError;
 
 /// `[network]`: the kind of network, and the keys of that kind.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
+#[schemars(transform = unet_needs_no_kind)]
 pub enum NetworkConfig {
     /// `kind = "unet"`, for images.
     UNet(UNetConfig),
     /// `kind = "mlp"`, for points.
     Mlp(MlpConfig),
+}
+
+/// As it is read: a table without `kind` is a U-Net.
+fn unet_needs_no_kind(schema: &mut schemars::Schema) {
+    let unet = schema
+        .get_mut("oneOf")
+        .and_then(|kinds| kinds.get_mut(0))
+        .and_then(serde_json::Value::as_object_mut);
+    if let Some(unet) = unet {
+        unet.remove("required");
+    }
 }
 
 impl Default for NetworkConfig {

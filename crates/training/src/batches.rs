@@ -18,6 +18,7 @@ use crate::streams::{self, Purpose, Streams};
 
 /// `[conditioning]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ConditioningConfig {
     /// Whether the network is told the class of each example.

@@ -6,6 +6,7 @@ use crate::error::InvalidValue;
 
 /// `[training]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainingConfig {
     /// Examples of one forward and backward pass.
@@ -37,6 +38,7 @@ pub struct TrainingConfig {
 
 /// Course of the learning rate after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum LearningRateSchedule {
     /// It stays at its peak.

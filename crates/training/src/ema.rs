@@ -12,6 +12,7 @@ use crate::error::InvalidValue;
 
 /// `[ema]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct EmaConfig {
     /// Decay of the moving average once it has warmed up.

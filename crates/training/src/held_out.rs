@@ -14,6 +14,7 @@ use crate::streams::{self, Purpose, Streams};
 
 /// `[held_out]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct HeldOutConfig {
     /// Test examples the loss is measured on.

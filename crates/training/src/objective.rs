@@ -11,6 +11,7 @@ use crate::network::Network;
 
 /// `[objective]`
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ObjectiveConfig {
     /// What the network predicts.

@@ -13,6 +13,7 @@ use crate::error::InvalidValue;
 
 /// `[optimizer]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct OptimizerConfig {
     /// Decay of the first moment.

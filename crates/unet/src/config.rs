@@ -11,6 +11,7 @@ const MAX_SIZE: usize = 65_536;
 
 /// How the time embedding enters a residual block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum TimeScaleShift {
     /// The projected embedding is added before the second normalisation, as in DDPM.
@@ -26,6 +27,7 @@ pub enum TimeScaleShift {
 /// The default is the network that Ho et al. trained on CIFAR-10 (35.7 M parameters), without
 /// dropout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct UNetConfig {
     /// Height and width of the images, a multiple of `2^(levels - 1)`.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 /// A dataset that the program knows by name, in kebab case everywhere: `mnist`, `fashion-mnist`,
 /// `cifar10`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum DatasetName {
     /// Handwritten digits, 28 × 28, grey (LeCun, Cortes, Burges).

@@ -29,6 +29,7 @@ const TEST: usize = 2_000;
 
 /// A cloud that is made by a formula.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum CloudName {
     /// Two half circles, one inside the other.

@@ -35,6 +35,7 @@ pub struct Points {
 
 /// How points were normalised, z = (x − offset) / scale, and the way back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Normalisation {
     /// The name of each coordinate: those of the file's first line, or `x1`, `x2`, ….

@@ -21,6 +21,7 @@ use crate::steps::{Steps, add_noise};
 
 /// The variance σ² of each ancestral step (Ho et al. 2020, section 3.2).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum DdpmVariance {
     /// β̃ = (1 − ᾱ_s) / (1 − ᾱ_t) β: exact if the data is one point.

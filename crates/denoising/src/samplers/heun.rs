@@ -22,6 +22,7 @@ use crate::steps::{NoiseLevel, Steps, add_noise};
 
 /// Churn: how much noise is added before each step. None unless chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct HeunOptions {
     /// S_churn, 0 or more: over n steps, each adds the share S_churn / n to ρ, at most √2 − 1.

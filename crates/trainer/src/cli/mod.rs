@@ -113,6 +113,8 @@ pub enum Command {
     Completions(CompletionsArgs),
     /// Write manual pages, one for each command.
     Man(ManArgs),
+    /// Print the JSON schema of configurations, by which editors complete and check them.
+    Schema,
 }
 
 /// Where to compute.

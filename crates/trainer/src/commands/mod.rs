@@ -13,5 +13,6 @@ pub mod noise;
 mod opened;
 pub mod sample;
 pub mod samplers;
+pub mod schema;
 pub mod shell;
 pub mod train;

@@ -30,7 +30,7 @@ use crate::sampling::SamplingConfig;
 use crate::scoring::evaluator::EvaluationConfig;
 
 /// Everything that decides what a run computes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {
     /// Seed of every random number of the run.
@@ -46,6 +46,7 @@ pub struct RunConfig {
     pub network: NetworkConfig,
     /// `[network]` of points, where it stood in files before it had a kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
     pub(crate) mlp: Option<MlpConfig>,
     /// Whether the network is told the class.
     #[serde(default)]

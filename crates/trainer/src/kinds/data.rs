@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use training::InvalidValue;
 
 /// `[data]`: a published data set, or the images at a path.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataConfig {
     /// The published data set.
@@ -32,9 +32,11 @@ pub struct DataConfig {
     pub cache_mib: u64,
     /// [`Found::fingerprint`] where it stood in files before there was `[found]`.
     #[serde(skip_serializing)]
+    #[schemars(skip)]
     pub(crate) fingerprint: Option<String>,
     /// [`Found::normalisation`] where it stood in files before there was `[found]`.
     #[serde(skip_serializing)]
+    #[schemars(skip)]
     pub(crate) normalisation: Option<Normalisation>,
 }
 
@@ -87,7 +89,7 @@ impl DataConfig {
 }
 
 /// `[found]`: what the program found in the data when the run began, which it writes and nobody asks for.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Found {
     /// SHA-256 of the data at a path.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use training::InvalidValue;
 
 /// `[log]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogConfig {
     /// Steps between two lines of metrics.
@@ -27,7 +27,7 @@ impl LogConfig {
 }
 
 /// `[checkpoint]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CheckpointConfig {
     /// Steps between two checkpoints.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use training::InvalidValue;
 
 /// `[sampling]`
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct SamplingConfig {
     /// Steps of training between two grids.
     pub every: u64,

@@ -18,7 +18,7 @@ use crate::scoring::image_set::ImageSet;
 use crate::scoring::reference::Reference;
 
 /// `[evaluation]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvaluationConfig {
     /// Steps of training between two scores; none are measured where it is left out.

@@ -467,3 +467,41 @@ fn shells_complete_and_man_has_a_page_for_each_command() {
     }
     assert!(folder.path().join("pages/trainer.1").is_file());
 }
+
+#[test]
+fn the_schema_of_the_repository_is_the_programs_and_knows_every_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let printed = succeed(folder.path(), &["schema"]).stdout;
+    let committed = fs::read_to_string(repository().join("configs/schema.json")).unwrap();
+    assert_eq!(
+        printed, committed,
+        "write it anew: cargo run -p trainer -- schema > configs/schema.json"
+    );
+    let schema: Value = serde_json::from_str(&printed).unwrap();
+    for (name, text) in EMBEDDED {
+        assert!(text.starts_with("#:schema ./schema.json\n"), "{name}");
+        let config: toml::Table = toml::from_str(text).unwrap();
+        for (table, value) in &config {
+            let section = resolved(&schema, &schema["properties"][table]);
+            assert!(section.is_object(), "{name}: {table}");
+            // Of a table with a kind, what that kind has.
+            let kinds = section["oneOf"].as_array().into_iter().flatten();
+            let parts: Vec<&Value> = [section].into_iter().chain(kinds).collect();
+            let knows = |key: &String| parts.iter().any(|part| part["properties"][key].is_object());
+            for key in value.as_table().into_iter().flat_map(toml::Table::keys) {
+                assert!(knows(key), "{name}: {table}.{key}");
+            }
+        }
+    }
+}
+
+/// What a part of a schema refers to.
+fn resolved<'a>(schema: &'a Value, part: &'a Value) -> &'a Value {
+    match part["$ref"]
+        .as_str()
+        .and_then(|path| path.strip_prefix('#'))
+    {
+        Some(path) => schema.pointer(path).unwrap(),
+        None => part,
+    }
+}

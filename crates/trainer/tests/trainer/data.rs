@@ -199,7 +199,7 @@ fn classes_have_names() {
     .concat();
     let of_one = run(folder, &evaluate);
     // Of 24 images there may be too few of a class held out.
-    let refused = of_one.stderr.contains("images of these classes");
+    let refused = of_one.stderr.contains("held-out image of class circles");
     assert!(of_one.code == Some(0) || refused, "{of_one:#?}");
     fail(
         folder,
