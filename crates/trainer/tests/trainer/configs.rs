@@ -7,8 +7,9 @@ use trainer::config::RunConfig;
 fn configs() -> Vec<(String, RunConfig)> {
     let mut configs: Vec<_> = std::fs::read_dir(crate::support::repository().join("configs"))
         .unwrap()
-        .map(|entry| {
-            let path = entry.unwrap().path();
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "toml"))
+        .map(|path| {
             let name = path.file_stem().unwrap().to_string_lossy().into_owned();
             (name, RunConfig::load(&path, &[]).unwrap())
         })
