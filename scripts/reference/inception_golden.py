@@ -2,12 +2,10 @@
 weights that the test makes too, and images resized by torch-fidelity and Pillow.
 
 Real weights would be 87 MB; so weights and pixels are numbers of a hash, `numbers` below, which
-crates/inception/tests/reference.rs has as well. Writes OUT_DIR/inception.safetensors: for each of CASES,
+crates/inception/tests/inception/main.rs has as well. Writes OUT_DIR/inception.safetensors: for each of CASES,
 RESIZE/CASE, every 13th row and 11th column of the resized images in 0 to 255; and `features`.
 
-    python -m venv ENV && ENV/bin/pip install -r scripts/reference/scores-requirements.txt
-    scripts/inception/fetch-archive .
-    ENV/bin/python scripts/reference/inception_golden.py inception.pt crates/inception/tests/golden
+    scripts/goldens check inception
 """
 
 import sys

@@ -6,8 +6,7 @@ forward and backward, and writes into OUT_DIR/pytorch.safetensors, in f32:
 - CASE/INPUT and CASE/INPUT.grad for every input, CASE/y and CASE/y.grad;
 - in the metadata, under `cases`, a line a case: its name, the operation and its options.
 
-    python -m venv ENV && ENV/bin/pip install -r scripts/reference/requirements.txt
-    ENV/bin/python scripts/reference/kernels_golden.py crates/kernels/tests/golden
+    scripts/goldens check kernels
 """
 
 import sys

@@ -31,8 +31,7 @@ The schedulers run unchanged, but for these:
 Heun with churn is algorithm 2 of Karras et al. 2022 by hand, with sigma-hat at most the chain's last sigma:
 diffusers has none.
 
-    python -m venv ENV && ENV/bin/pip install -r scripts/reference/requirements.txt
-    ENV/bin/python scripts/reference/samplers_golden.py crates/denoising/tests/golden
+    scripts/goldens check denoising
 """
 
 import sys

@@ -5,8 +5,7 @@ torch-fidelity; FID also by scipy's root of a matrix, as pytorch-fid and clean-f
 agree. Writes into OUT_DIR/scores.safetensors, for each case, CASE/first and CASE/second in f32, and in the
 metadata, under `cases`, a line a case: name, FID, KID, then k, precision and recall.
 
-    python -m venv ENV && ENV/bin/pip install -r scripts/reference/scores-requirements.txt
-    ENV/bin/python scripts/reference/scores_golden.py crates/evaluation/tests/evaluation/golden
+    scripts/goldens check evaluation
 """
 
 import sys

@@ -10,8 +10,7 @@ and writes, into OUT_DIR:
 
 `parameter_counts.json` has the number of parameters of networks too large for a golden file.
 
-    python -m venv ENV && ENV/bin/pip install -r scripts/reference/requirements.txt
-    ENV/bin/python scripts/reference/unet_golden.py crates/unet/tests/golden
+    scripts/goldens check unet
 """
 
 import json

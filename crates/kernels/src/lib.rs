@@ -36,6 +36,7 @@
 #![allow(clippy::needless_range_loop)]
 // burn calls its ndarray backend deprecated; it is asked for by feature.
 #![cfg_attr(feature = "ndarray", allow(deprecated))]
+#![deny(unsafe_code)]
 
 mod accumulate;
 mod cpu;
@@ -49,3 +50,8 @@ pub use crate::operations::{
     group_norm_silu,
 };
 pub use crate::optimizer::{AdamWState, AdamWStep, adamw, moving_average, sum_of_squares};
+
+/// The code of README.md, as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

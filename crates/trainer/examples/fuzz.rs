@@ -235,7 +235,7 @@ fn readers() -> Vec<Reader> {
             let channels = [Channels::Grey, Channels::Rgb, Channels::Rgba];
             // Each file one way, by its length.
             let channels = channels[fs::metadata(path).unwrap().len() as usize % 3];
-            let read = said(datasets::read_image(path, channels, Some(8)));
+            let read = said(datasets::read_image(path, channels, Some([8, 8])));
             read.and(size)
         }));
     }
@@ -246,7 +246,7 @@ fn readers() -> Vec<Reader> {
 fn read_folder(path: &Path) -> Result<(), String> {
     let options = FolderOptions {
         channels: Channels::Rgb,
-        size: 2,
+        size: [2, 2],
         background: datasets::WHITE,
         skip_bad: false,
         cache_bytes: 0,
@@ -397,7 +397,7 @@ fn state() -> Vec<u8> {
 
 fn small_network() -> UNet {
     let config = UNetConfig {
-        sample_size: 4,
+        sample_size: 4.into(),
         in_channels: 1,
         out_channels: 1,
         block_out_channels: vec![4],

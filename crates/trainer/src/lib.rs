@@ -28,6 +28,8 @@ pub mod sampling;
 pub mod scoring;
 pub mod training_loop;
 
+use std::ffi::OsStr;
+
 use anyhow::{Context, Error, Result};
 
 use crate::cli::{Cli, Command};
@@ -50,6 +52,7 @@ pub fn run(cli: &Cli) -> Result<u8> {
         end_on_signal()?;
     }
     kernels::check_level().map_err(|error| Usage(error.to_string()))?;
+    check_threads(std::env::var_os(THREADS).as_deref())?;
     // On a thread of the pool that the CPU kernels run in: from outside, every kernel would be handed
     // over and waited for.
     rayon::scope(|_| match &cli.command {
@@ -73,6 +76,25 @@ pub fn run(cli: &Cli) -> Result<u8> {
         Command::Schema => commands::schema::run().map(|()| 0),
         Command::Man(args) => commands::shell::man(args).map(|()| 0),
     })
+}
+
+/// What sets the number of threads, as rayon reads it.
+const THREADS: &str = "RAYON_NUM_THREADS";
+
+/// Refuses a number of threads that rayon would pass over, or that no machine starts.
+fn check_threads(given: Option<&OsStr>) -> Result<(), Usage> {
+    const MOST: usize = 1024;
+    let Some(text) = given.filter(|text| !text.is_empty()) else {
+        return Ok(());
+    };
+    let number = text.to_str().and_then(|text| text.parse().ok());
+    match number {
+        Some(0..=MOST) => Ok(()),
+        _ => Err(Usage(format!(
+            "the environment variable {THREADS} is {text:?}, expected a number of threads from 1 to {MOST}, \
+             or 0 for one a processor"
+        ))),
+    }
 }
 
 /// Ends the program at once on Ctrl-C, but for a file that is being written: it is whole first.

@@ -9,7 +9,7 @@ use mlp::{Mlp, MlpConfig};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use training::{Condition, InvalidValue, Purpose, Streams};
-use unet::{UNet, UNetConfig, UNetConfigError};
+use unet::{SampleSize, UNet, UNetConfig, UNetConfigError};
 use weights::WeightsError;
 
 /// `[network]`: the kind of network, and the keys of that kind.
@@ -86,7 +86,10 @@ impl NetworkConfig {
     /// The shape of an example: channels, height, width.
     pub fn example_shape(&self) -> [usize; 3] {
         match self {
-            Self::UNet(unet) => [unet.in_channels, unet.sample_size, unet.sample_size],
+            Self::UNet(unet) => {
+                let SampleSize { height, width } = unet.sample_size;
+                [unet.in_channels, height, width]
+            }
             Self::Mlp(mlp) => [mlp.dimensions(), 1, 1],
         }
     }
@@ -131,8 +134,8 @@ impl Network {
     pub fn example_shape(&self) -> [usize; 3] {
         match self {
             Self::UNet(unet) => {
-                let config = unet.config();
-                [config.in_channels, config.sample_size, config.sample_size]
+                let SampleSize { height, width } = unet.config().sample_size;
+                [unet.config().in_channels, height, width]
             }
             Self::Mlp(mlp) => [mlp.config().dimensions(), 1, 1],
         }

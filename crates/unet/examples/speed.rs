@@ -49,8 +49,8 @@ fn measure() {
         let dims = [
             batch,
             config.in_channels,
-            config.sample_size,
-            config.sample_size,
+            config.sample_size.height,
+            config.sample_size.width,
         ];
         let values: Vec<f32> = (0..dims.iter().product())
             .map(|_| rng.random::<f32>())

@@ -4,6 +4,8 @@
 //! `down_block_attention` stands for `down_block_types` and its mirror image `up_block_types`, and
 //! `mid_block_attention` for `add_attention`.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// No size in a configuration may be larger: beyond it products of sizes make no sense.
@@ -13,6 +15,7 @@ const MAX_SIZE: usize = 65_536;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum TimeScaleShift {
     /// The projected embedding is added before the second normalisation, as in DDPM.
     #[default]
@@ -20,6 +23,65 @@ pub enum TimeScaleShift {
     /// The projected embedding scales and shifts the output of the second normalisation:
     /// `h · (1 + scale) + shift` (Dhariwal and Nichol 2021, "adaptive group normalisation").
     ScaleShift,
+}
+
+/// Height and width of images. In files it is one number where they are the same, else `[height, width]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Sides", into = "Sides")]
+pub struct SampleSize {
+    /// Rows of pixels.
+    pub height: usize,
+    /// Pixels of a row.
+    pub width: usize,
+}
+
+impl From<usize> for SampleSize {
+    fn from(side: usize) -> Self {
+        [side, side].into()
+    }
+}
+
+impl From<[usize; 2]> for SampleSize {
+    /// From height and width.
+    fn from([height, width]: [usize; 2]) -> Self {
+        Self { height, width }
+    }
+}
+
+impl fmt::Display for SampleSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Sides::from(*self) {
+            Sides::Square(side) => write!(f, "{side}"),
+            Sides::Both(sides) => write!(f, "{sides:?}"),
+        }
+    }
+}
+
+/// A [`SampleSize`] as it stands in files.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged, expecting = "a number, or two: [height, width]")]
+enum Sides {
+    Square(usize),
+    Both([usize; 2]),
+}
+
+impl From<Sides> for SampleSize {
+    fn from(sides: Sides) -> Self {
+        match sides {
+            Sides::Square(side) => side.into(),
+            Sides::Both(sides) => sides.into(),
+        }
+    }
+}
+
+impl From<SampleSize> for Sides {
+    fn from(SampleSize { height, width }: SampleSize) -> Self {
+        if height == width {
+            Self::Square(height)
+        } else {
+            Self::Both([height, width])
+        }
+    }
 }
 
 /// The description of a [`UNet`](crate::UNet).
@@ -30,8 +92,8 @@ pub enum TimeScaleShift {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct UNetConfig {
-    /// Height and width of the images, a multiple of `2^(levels - 1)`.
-    pub sample_size: usize,
+    /// Height and width of the images, multiples of `2^(levels - 1)`.
+    pub sample_size: SampleSize,
     /// Channels of `x_t`.
     pub in_channels: usize,
     /// Channels of the prediction.
@@ -77,7 +139,7 @@ pub struct UNetConfig {
 impl Default for UNetConfig {
     fn default() -> Self {
         Self {
-            sample_size: 32,
+            sample_size: 32.into(),
             in_channels: 3,
             out_channels: 3,
             block_out_channels: vec![128, 256, 256, 256],
@@ -101,6 +163,7 @@ impl Default for UNetConfig {
 /// A value of a [`UNetConfig`] that makes no network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{key}` is {found}, expected {expected}")]
+#[non_exhaustive]
 pub struct UNetConfigError {
     /// The key of the configuration.
     pub key: &'static str,
@@ -121,7 +184,6 @@ impl UNetConfig {
         let size_range = format!("between 1 and {MAX_SIZE}");
 
         for (key, size) in [
-            ("sample_size", self.sample_size),
             ("in_channels", self.in_channels),
             ("out_channels", self.out_channels),
             ("layers_per_block", self.layers_per_block),
@@ -137,6 +199,14 @@ impl UNetConfig {
                 format!("a number {size_range}")
             })?;
         }
+
+        let SampleSize { height, width } = self.sample_size;
+        require(
+            is_size(height) && is_size(width),
+            "sample_size",
+            self.sample_size,
+            || format!("a number {size_range}"),
+        )?;
 
         let key = "block_out_channels";
         let (Some(&first), Some(&last)) = (channels.first(), channels.last()) else {
@@ -165,7 +235,7 @@ impl UNetConfig {
         let shrink = u32::try_from(levels - 1)
             .ok()
             .and_then(|halvings| 2_usize.checked_pow(halvings))
-            .filter(|shrink| self.sample_size.is_multiple_of(*shrink));
+            .filter(|shrink| height.is_multiple_of(*shrink) && width.is_multiple_of(*shrink));
         require(shrink.is_some(), "sample_size", self.sample_size, || {
             format!(
                 "a multiple of 2^{}, since {levels} levels halve it {} times",
@@ -298,7 +368,7 @@ mod tests {
         let range = "expected a number between 1 and 65536";
         let cases = [
             (
-                error_after(|c| c.sample_size = 0),
+                error_after(|c| c.sample_size = 0.into()),
                 format!("`sample_size` is 0, {range}"),
             ),
             (
@@ -345,7 +415,7 @@ mod tests {
                     .into(),
             ),
             (
-                error_after(|c| c.sample_size = 28),
+                error_after(|c| c.sample_size = 28.into()),
                 "`sample_size` is 28, expected a multiple of 2^3, since 4 levels halve it 3 times"
                     .into(),
             ),

@@ -17,6 +17,11 @@ mod initialization;
 mod layers;
 mod unet;
 
-pub use config::{TimeScaleShift, UNetConfig, UNetConfigError};
+pub use config::{SampleSize, TimeScaleShift, UNetConfig, UNetConfigError};
 pub use layers::embedding::timestep_embedding;
 pub use unet::UNet;
+
+/// The code of README.md, as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -15,7 +15,7 @@
 //!   ([`super::metadata`]); folders are then no classes.
 //! - Symbolic links are passed over, so that nothing outside `DIR` is read and nothing is read twice;
 //!   `DIR` itself may be one.
-//! - Every image is cropped to its central square and resized to one size ([`super::picture`]).
+//! - Every image is cropped to the shape of one size, around its middle, and resized to it ([`super::picture`]).
 //!
 //! Images that fit into memory together are decoded once. Of a folder that is too large for that only
 //! the headers are read at first, and pixels when they are asked for.
@@ -164,7 +164,7 @@ struct Listing {
 ///
 /// let options = FolderOptions {
 ///     channels: Channels::Grey,
-///     size: 32,
+///     size: [32, 32],
 ///     background: datasets::WHITE,
 ///     skip_bad: true,
 ///     cache_bytes: 1 << 30,
@@ -182,7 +182,8 @@ pub fn load_folder(
     options: &FolderOptions,
 ) -> Result<Splits<ImageDataset>, FolderError> {
     let mut listing = list(dir)?;
-    let image_len = options.channels.count() * options.size * options.size;
+    let [height, width] = options.size;
+    let image_len = options.channels.count() * height * width;
     let files = listing.train.len() + listing.test.len();
     let is_held = (files as u64).saturating_mul(image_len as u64) <= options.cache_bytes;
 
@@ -215,7 +216,8 @@ pub fn load_folder(
     let dataset = |files: Vec<Found>, pixels: Vec<u8>| {
         let label = |found: &Found| found.class.as_ref().map(|class| labels[class]);
         let labels = files.iter().map(label).collect();
-        let shape = [options.channels.count(), options.size, options.size];
+        let [height, width] = options.size;
+        let shape = [options.channels.count(), height, width];
         let names = class_names.clone();
         if is_held {
             return ImageDataset::held(pixels, shape, labels, names);
@@ -537,7 +539,7 @@ mod tests {
 
     const OPTIONS: FolderOptions = FolderOptions {
         channels: Channels::Rgb,
-        size: 4,
+        size: [4, 4],
         background: [255; 3],
         skip_bad: false,
         cache_bytes: u64::MAX,

@@ -132,10 +132,12 @@ pub enum ImageFileError {
         source: image::ImageError,
     },
     /// The size asked for makes no sense.
-    #[error("a picture cannot be resized to {size} × {size} pixels: choose 1 to 8192")]
+    #[error("a picture cannot be resized to {height} × {width} pixels: choose 1 to 8192")]
     Size {
-        /// The width and height asked for.
-        size: usize,
+        /// The height asked for.
+        height: usize,
+        /// The width asked for.
+        width: usize,
     },
     /// A folder holds no image.
     #[error("the folder {} holds no images (folders inside it are not searched)", path.display())]
@@ -219,13 +221,13 @@ impl Picture {
     }
 }
 
-/// Reads one picture, on white where it is transparent. With a `size` it is cropped to its central
-/// square and resized to `size` × `size`; without, it keeps its own size.
+/// Reads one picture, on white where it is transparent. With a `size`, height and
+/// width, the largest part of that shape in its middle is resized to it; without, it keeps its own size.
 ///
 /// ```no_run
 /// use datasets::{Channels, read_image};
 ///
-/// let picture = read_image("cat.webp".as_ref(), Channels::Rgb, Some(64))?;
+/// let picture = read_image("cat.webp".as_ref(), Channels::Rgb, Some([64, 64]))?;
 /// assert_eq!(picture.pixels().len(), 3 * 64 * 64);
 /// # Ok::<(), datasets::ImageFileError>(())
 /// ```
@@ -236,7 +238,7 @@ impl Picture {
 pub fn read_image(
     path: &Path,
     channels: Channels,
-    size: Option<usize>,
+    size: Option<[usize; 2]>,
 ) -> Result<Picture, ImageFileError> {
     read_image_on(path, channels, size, WHITE)
 }
@@ -249,14 +251,14 @@ pub fn read_image(
 pub fn read_image_on(
     path: &Path,
     channels: Channels,
-    size: Option<usize>,
+    size: Option<[usize; 2]>,
     background: [u8; 3],
 ) -> Result<Picture, ImageFileError> {
     let size = size.map(checked_size).transpose()?;
     let (image, _share) = decode(path, channels, size)?;
     // Cropped first, so that what follows takes memory for what is kept alone.
     let image = match size {
-        Some(_) => central_square(image),
+        Some(size) => central_part(image, size),
         None => image,
     };
     let on_background = |image| DynamicImage::ImageRgb8(on_background(image, background));
@@ -266,7 +268,7 @@ pub fn read_image_on(
         Channels::Rgba => DynamicImage::ImageRgba32F(weighed_by_alpha(image.into_rgba32f())),
     };
     let image = match size {
-        Some(size) => image.resize_exact(size, size, FilterType::Lanczos3),
+        Some([height, width]) => image.resize_exact(width, height, FilterType::Lanczos3),
         None => image,
     };
     let image = match image {
@@ -299,7 +301,7 @@ pub fn read_image_on(
 pub fn read_folder(
     path: &Path,
     channels: Channels,
-    size: Option<usize>,
+    size: Option<[usize; 2]>,
     limit: Option<usize>,
 ) -> Result<Vec<Picture>, ImageFileError> {
     if let Some(size) = size {
@@ -372,7 +374,7 @@ pub fn image_size(path: &Path) -> Result<(u32, u32), ImageFileError> {
 fn decode(
     path: &Path,
     channels: Channels,
-    size: Option<u32>,
+    size: Option<[u32; 2]>,
 ) -> Result<(DynamicImage, Share<'static>), ImageFileError> {
     let owned = || path.to_owned();
     let decode_error = |source| ImageFileError::Decode {
@@ -400,24 +402,31 @@ fn decode(
 }
 
 /// About how many bytes it takes to decode an image and to bring it to its colours and size.
-fn working_memory(decoder: &impl ImageDecoder, channels: Channels, size: Option<u32>) -> u64 {
+fn working_memory(decoder: &impl ImageDecoder, channels: Channels, size: Option<[u32; 2]>) -> u64 {
     /// Decoders keep a frame, a canvas or coefficients beside what they give.
     const COPIES: u64 = 4;
     /// Of a pixel as four 32-bit floats, as filters work on it.
     const FLOATS: u64 = 16;
     let (width, height) = decoder.dimensions();
     let decoded = decoder.total_bytes();
-    let pixels = match size {
-        Some(_) => u64::from(width.min(height)).pow(2),
-        None => u64::from(width) * u64::from(height),
+    // An orientation that lies turns the part on its side.
+    let upright = size.map(|size| part_of([height, width], size));
+    let turned = size.map(|size| part_of([width, height], size));
+    let area = |[height, width]: [u32; 2]| u64::from(height) * u64::from(width);
+    let pixels = match (upright, turned) {
+        (Some(upright), Some(turned)) => area(upright).max(area(turned)),
+        _ => area([height, width]),
     };
     let coloured = pixels
         * match channels {
             Channels::Grey | Channels::Rgb => 2 * channels.count() as u64,
             Channels::Rgba => FLOATS,
         };
-    let half_resized =
-        FLOATS * size.map_or(0, |size| u64::from(width.min(height)) * u64::from(size));
+    let half_resized = FLOATS
+        * size.map_or(0, |[tall, wide]| {
+            let longest = u64::from(width.max(height));
+            longest * u64::from(tall.max(wide))
+        });
     (COPIES * decoded).max(decoded + coloured + half_resized)
 }
 
@@ -565,20 +574,37 @@ fn not_weighed_by_alpha(image: &Rgba32FImage, [red, green, blue]: [u8; 3]) -> Rg
     bytes
 }
 
-/// The central square of an image.
-fn central_square(image: DynamicImage) -> DynamicImage {
+/// The largest part of an image that has the shape of a size, height and width, from its middle.
+fn central_part(image: DynamicImage, size: [u32; 2]) -> DynamicImage {
     let (width, height) = (image.width(), image.height());
-    let side = width.min(height);
-    if width == height {
+    let [tall, wide] = part_of([height, width], size);
+    if [tall, wide] == [height, width] {
         return image;
     }
-    image.crop_imm((width - side) / 2, (height - side) / 2, side, side)
+    image.crop_imm((width - wide) / 2, (height - tall) / 2, wide, tall)
 }
 
-fn checked_size(size: usize) -> Result<u32, ImageFileError> {
-    match u32::try_from(size) {
-        Ok(side) if side > 0 && u64::from(side).pow(2) <= MAX_PIXELS => Ok(side),
-        _ => Err(ImageFileError::Size { size }),
+/// Height and width of the largest part of `whole` that has the shape of `size`.
+fn part_of(whole: [u32; 2], size: [u32; 2]) -> [u32; 2] {
+    let [height, width] = whole.map(u64::from);
+    let [tall, wide] = size.map(u64::from);
+    // Both fit into 32 bits, being no larger than the whole.
+    if height * wide <= width * tall {
+        [height as u32, ((height * wide / tall).max(1)) as u32]
+    } else {
+        [((width * tall / wide).max(1)) as u32, width as u32]
+    }
+}
+
+fn checked_size(size: [usize; 2]) -> Result<[u32; 2], ImageFileError> {
+    let [height, width] = size;
+    match (u32::try_from(height), u32::try_from(width)) {
+        (Ok(tall), Ok(wide))
+            if tall > 0 && wide > 0 && u64::from(tall.max(wide)).pow(2) <= MAX_PIXELS =>
+        {
+            Ok([tall, wide])
+        }
+        _ => Err(ImageFileError::Size { height, width }),
     }
 }
 
@@ -733,7 +759,7 @@ mod tests {
             })
         });
         let (_dir, path) = file("a.png", &encoded(&image.into(), ImageFormat::Png));
-        let picture = read_image(&path, Channels::Rgba, Some(5)).unwrap();
+        let picture = read_image(&path, Channels::Rgba, Some([5, 5])).unwrap();
         let pixels = picture.pixels();
         let alphas = &pixels[75..];
         for (pixel, &alpha) in alphas.iter().enumerate() {
@@ -776,7 +802,7 @@ mod tests {
         });
         let (_dir, path) = file("a.png", &encoded(&image.into(), ImageFormat::Png));
         for size in [1, 8, 20, 32] {
-            let picture = read_image(&path, Channels::Rgb, Some(size)).unwrap();
+            let picture = read_image(&path, Channels::Rgb, Some([size, size])).unwrap();
             assert_eq!((picture.height(), picture.width()), (size, size));
             let (red, rest) = picture.pixels().split_at(size * size);
             assert!(red.iter().all(|&value| value == 255));
@@ -784,10 +810,32 @@ mod tests {
         }
         for size in [0, 8193, usize::MAX] {
             assert!(matches!(
-                read_image(&path, Channels::Rgb, Some(size)),
+                read_image(&path, Channels::Rgb, Some([size, size])),
                 Err(ImageFileError::Size { .. })
             ));
         }
+    }
+
+    #[test]
+    fn the_largest_part_of_the_shape_in_the_middle_is_kept() {
+        for (whole, size, part) in [
+            ([10, 20], [4, 4], [10, 10]),
+            ([20, 10], [4, 8], [5, 10]),
+            ([20, 10], [8, 4], [20, 10]),
+            ([3, 100], [1, 2], [3, 6]),
+            ([100, 1], [1, 64], [1, 1]),
+            ([1, 100], [64, 1], [1, 1]),
+        ] {
+            assert_eq!(part_of(whole, size), part, "{size:?} of {whole:?}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("wide.png");
+        // Columns of their own shade: the two in the middle are kept.
+        let image = image::GrayImage::from_fn(6, 4, |x, _| image::Luma([10 * x as u8]));
+        image.save(&path).unwrap();
+        let picture = read_image(&path, Channels::Grey, Some([4, 2])).unwrap();
+        assert_eq!((picture.height(), picture.width()), (4, 2));
+        assert_eq!(picture.pixels(), [20, 30].repeat(4));
     }
 
     #[test]
@@ -795,7 +843,7 @@ mod tests {
         // A chessboard of single pixels: a filter gives mid-grey, picking pixels would not.
         let image = GrayImage::from_fn(64, 64, |x, y| Luma([((x + y) % 2 * 255) as u8]));
         let (_dir, path) = file("a.png", &encoded(&image.into(), ImageFormat::Png));
-        let picture = read_image(&path, Channels::Grey, Some(8)).unwrap();
+        let picture = read_image(&path, Channels::Grey, Some([8, 8])).unwrap();
         assert!(
             picture
                 .pixels()
@@ -952,7 +1000,7 @@ mod tests {
     fn a_folder_is_read_in_the_order_of_names() {
         let dir = tempfile::tempdir().unwrap();
         let write = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes).unwrap();
-        let read = |limit| read_folder(dir.path(), Channels::Grey, Some(4), limit);
+        let read = |limit| read_folder(dir.path(), Channels::Grey, Some([4, 4]), limit);
         assert!(matches!(read(None), Err(ImageFileError::NoImages { .. })));
 
         // Mixed sizes and formats, beside files that are no images.

@@ -17,8 +17,8 @@ const MAX_SUBSTITUTES: usize = 100;
 pub struct FolderOptions {
     /// Grey, RGB or RGBA.
     pub channels: Channels,
-    /// Width and height that every image is brought to.
-    pub size: usize,
+    /// Height and width that every image is brought to.
+    pub size: [usize; 2],
     /// The colour (red, green, blue) that transparent images are laid on; in RGBA, that of pixels that
     /// cannot be seen.
     pub background: [u8; 3],

@@ -263,10 +263,10 @@ fn go_between(
 
 /// An image file at the size of the network: `[1, channels, H, W]`.
 fn read(model: &Model, path: &Path, channels: usize) -> Result<Tensor<4>> {
-    let [_, size, _] = model.network.example_shape();
+    let [_, height, width] = model.network.example_shape();
     let channels = Channels::of(channels).with_context(|| {
         format!("the network is for images of {channels} channels; image files have 1, 3 or 4")
     })?;
-    let image = read_image(path, channels, Some(size))?;
+    let image = read_image(path, channels, Some([height, width]))?;
     Ok(image.to_tensor(&model.device).unsqueeze())
 }

@@ -170,6 +170,7 @@ fn read_images(path: &Path, args: &NoiseArgs, device: &Device) -> Result<Tensor<
         Channels::Rgb
     };
     let read = |size: Option<usize>, count: usize| {
+        let size = size.map(|size| [size; 2]);
         if path.is_dir() {
             read_folder(path, channels, size, Some(count))
         } else {

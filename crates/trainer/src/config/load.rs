@@ -446,7 +446,7 @@ mod tests {
                 "run.toml:5:1: unknown key `layers`",
             ),
             (
-                "[network]\ndropout = 0.0\nsample_size = \"x\"\n",
+                "[network]\ndropout = 0.0\nnorm_eps = \"x\"\n",
                 "run.toml:5:1: invalid type",
             ),
         ] {

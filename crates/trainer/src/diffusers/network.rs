@@ -1,8 +1,7 @@
 //! The configuration of diffusers' `UNet2DModel`, as far as [`UNetConfig`] can express it.
 
-use serde::Deserialize;
 use serde_json::{Value, json};
-use unet::{TimeScaleShift, UNetConfig, UNetConfigError};
+use unet::{SampleSize, TimeScaleShift, UNetConfig, UNetConfigError};
 
 use super::error::DiffusersError;
 use super::keys::{DIFFUSERS_VERSION, Keys};
@@ -13,14 +12,6 @@ const DOWN: &str = "DownBlock2D";
 const ATTENTION_DOWN: &str = "AttnDownBlock2D";
 const UP: &str = "UpBlock2D";
 const ATTENTION_UP: &str = "AttnUpBlock2D";
-
-/// Height and width.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum SampleSize {
-    Square(usize),
-    Sides([usize; 2]),
-}
 
 /// The network of a configuration.
 pub(super) fn read(keys: &Keys) -> Result<UNetConfig, DiffusersError> {
@@ -42,11 +33,9 @@ pub(super) fn read(keys: &Keys) -> Result<UNetConfig, DiffusersError> {
     let number = "a number";
     let optional = "a number or null";
     let flag = "true or false";
-    let expected = "a number, or two that are the same: our images are square";
-    let sample_size = match keys.get("sample_size", None, expected)? {
-        Some(SampleSize::Square(side)) => side,
-        Some(SampleSize::Sides([height, width])) if height == width => height,
-        _ => return Err(keys.error("sample_size", expected)),
+    let expected = "a number, or two: [height, width]";
+    let Some(sample_size) = keys.get::<Option<SampleSize>>("sample_size", None, expected)? else {
+        return Err(keys.error("sample_size", expected));
     };
     let config = UNetConfig {
         sample_size,
@@ -251,7 +240,7 @@ mod tests {
         values["up_block_types"] = json!(up);
         values["up_block_types"][1] = json!("AttnUpBlock2D");
         let expected = UNetConfig {
-            sample_size: 256,
+            sample_size: 256.into(),
             block_out_channels: vec![128, 128, 256, 256, 512, 512],
             down_block_attention: vec![false, false, false, false, true, false],
             ..expected
@@ -261,9 +250,13 @@ mod tests {
 
     #[test]
     fn keys_left_out_take_diffusers_defaults() {
+        let wide = read(&keys(json!({ "sample_size": [64, 96] }))).unwrap();
+        assert_eq!(wide.sample_size, [64, 96].into());
+        assert_eq!(to_json(&wide)["sample_size"], json!([64, 96]));
         let config = read(&keys(json!({ "sample_size": [64, 64] }))).unwrap();
+        assert_eq!(to_json(&config)["sample_size"], json!(64));
         let expected = UNetConfig {
-            sample_size: 64,
+            sample_size: 64.into(),
             block_out_channels: vec![224, 448, 672, 896],
             down_block_attention: vec![false, true, true, true],
             attention_head_dim: Some(8),
@@ -280,7 +273,7 @@ mod tests {
         let configs = [
             UNetConfig::default(),
             UNetConfig {
-                sample_size: 28,
+                sample_size: 28.into(),
                 in_channels: 1,
                 out_channels: 1,
                 block_out_channels: vec![16, 32],
@@ -334,13 +327,10 @@ mod tests {
             (
                 "sample_size",
                 Value::Null,
-                "a number, or two that are the same",
+                "a number, or two: [height, width]",
             ),
-            (
-                "sample_size",
-                json!([32, 64]),
-                "a number, or two that are the same",
-            ),
+            ("sample_size", json!([32, 60]), "a multiple of 2^3"),
+            ("sample_size", json!([32]), "a number, or two"),
             ("sample_size", json!(30), "a multiple of 2^3"),
             ("norm_num_groups", json!(48), "a divisor"),
             ("out_channels", json!(6), "3, as many as `in_channels`"),

@@ -74,6 +74,25 @@ fn a_level_that_does_not_exist_is_refused() {
     assert!(output.status.success(), "{output:?}");
 }
 
+#[test]
+fn a_number_of_threads_that_no_machine_starts_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (threads, code) in [
+        ("100000", 2),
+        ("many", 2),
+        ("-1", 2),
+        ("", 0),
+        ("0", 0),
+        ("2", 0),
+    ] {
+        let mut command = command(folder.path(), &["devices"]);
+        let output = command.env("RAYON_NUM_THREADS", threads).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{threads}: {said}");
+        assert_eq!(said.contains("RAYON_NUM_THREADS"), code == 2, "{said}");
+    }
+}
+
 /// An empty variable is as good as none, as of `KERNELS_SIMD= trainer`.
 fn command_empty_level(folder: &std::path::Path) -> std::process::Output {
     command(folder, &["devices"])

@@ -12,7 +12,7 @@ use unet::{TimeScaleShift, UNet, UNetConfig, timestep_embedding};
 
 fn config() -> UNetConfig {
     UNetConfig {
-        sample_size: 8,
+        sample_size: 8.into(),
         in_channels: 2,
         out_channels: 3,
         block_out_channels: vec![4, 8, 8],

@@ -12,7 +12,7 @@ use unet::{UNet, UNetConfig};
 
 fn config() -> UNetConfig {
     UNetConfig {
-        sample_size: 4,
+        sample_size: 4.into(),
         in_channels: 1,
         out_channels: 1,
         block_out_channels: vec![4, 6],

@@ -221,7 +221,7 @@ fn load(args: &DataShowArgs) -> Result<Splits<ImageDataset>> {
         } else {
             Channels::Rgb
         },
-        size: args.size,
+        size: [args.size; 2],
         background: background.map_err(|_| {
             Usage("--background: expected three numbers, as in 255,255,255".to_owned())
         })?,

@@ -10,6 +10,7 @@ use burn::tensor::Tensor;
 use datasets::{Channels, FolderOptions, ImageDataset, Split, Splits, load_array, load_folder};
 use image::DynamicImage;
 use training::Data as _;
+use unet::SampleSize;
 
 pub use self::noise::{one_of_each_class_first, show as noise};
 pub(super) use self::sample::sample;
@@ -80,11 +81,11 @@ pub fn load(source: &Source<'_>) -> Result<Splits<ImageDataset>> {
     let splits = if is_array(path) {
         load_array(path, cache_bytes)?
     } else {
-        let [channels, size, _] = network.example_shape();
+        let [channels, height, width] = network.example_shape();
         let options = FolderOptions {
             // The configuration was checked for it.
             channels: Channels::of(channels).unwrap_or(Channels::Rgb),
-            size,
+            size: [height, width],
             background: data.background,
             skip_bad: data.skip_bad,
             cache_bytes,
@@ -152,8 +153,6 @@ pub(super) fn fit(fitted: Fitted<'_>, dataset: &Dataset) -> Result<(), Refused> 
     for (key, found, expected) in [
         ("network.in_channels", network.in_channels, channels),
         ("network.out_channels", network.out_channels, channels),
-        ("network.sample_size", network.sample_size, height),
-        ("network.sample_size", network.sample_size, width),
     ] {
         if found != expected {
             return refused(
@@ -161,6 +160,16 @@ pub(super) fn fit(fitted: Fitted<'_>, dataset: &Dataset) -> Result<(), Refused> 
                 format!("it is {found}, but the images of {name} need {expected}"),
             );
         }
+    }
+    let needed = SampleSize { height, width };
+    if network.sample_size != needed {
+        return refused(
+            "network.sample_size",
+            format!(
+                "it is {}, but the images of {name} need {needed}",
+                network.sample_size
+            ),
+        );
     }
     Ok(())
 }
