@@ -28,6 +28,8 @@ pub enum TimeScaleShift {
 /// Height and width of images. In files it is one number where they are the same, else `[height, width]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Sides", into = "Sides")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(with = "Sides"))]
 pub struct SampleSize {
     /// Rows of pixels.
     pub height: usize,
@@ -59,6 +61,7 @@ impl fmt::Display for SampleSize {
 
 /// A [`SampleSize`] as it stands in files.
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged, expecting = "a number, or two: [height, width]")]
 enum Sides {
     Square(usize),
