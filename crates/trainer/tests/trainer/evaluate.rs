@@ -465,11 +465,11 @@ fn numbers_that_mean_nothing_are_refused() {
         fail(folder.path(), &arguments, 2, &[least]);
         assert!(!folder.path().join("run/scores.json").exists());
     }
-    let missing = run(folder.path(), &["evaluate", "nowhere"]);
-    assert_eq!(missing.code, Some(1));
-    assert!(
-        missing.stderr.contains("holds no checkpoint"),
-        "{missing:#?}"
+    fail(
+        folder.path(),
+        &["evaluate", "nowhere"],
+        2,
+        &["nowhere does not exist"],
     );
 }
 
