@@ -33,6 +33,13 @@ pub trait Data: Send + Sync + 'static {
 }
 
 /// Values as [`Data::read`] gives them as a tensor `[B, C, H, W]`.
+///
+/// ```
+/// use burn::tensor::Device;
+///
+/// let two_points = training::to_tensor(vec![0.0, 1.0, 2.0, 3.0], [2, 1, 1], &Device::flex());
+/// assert_eq!(two_points.dims(), [2, 2, 1, 1]);
+/// ```
 pub fn to_tensor(values: Vec<f32>, example_shape: [usize; 3], device: &Device) -> Tensor<4> {
     let [channels, height, width] = example_shape;
     let count = values.len() / (channels * height * width);

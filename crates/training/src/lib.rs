@@ -10,6 +10,59 @@
 //!
 //! Every random number comes from [`Streams`], functions of the seed and of a [`Position`]: whoever saves
 //! the weights, the optimiser, the average and the position goes on exactly where a run was left.
+//!
+//! ```
+//! use burn::module::Module;
+//! use burn::nn::conv::{Conv2d, Conv2dConfig};
+//! use burn::tensor::{Device, Tensor};
+//! use noising::NoiseConfig;
+//! use training::*;
+//!
+//! #[derive(Module, Debug)]
+//! struct Pixelwise {
+//!     conv: Conv2d,
+//! }
+//!
+//! impl Network for Pixelwise {
+//!     fn forward(&self, x_t: Tensor<4>, _timesteps: &[f64], _condition: &Condition) -> Tensor<4> {
+//!         self.conv.forward(x_t)
+//!     }
+//! }
+//!
+//! /// Ten grey images of 2 × 2.
+//! struct Greys;
+//!
+//! impl Data for Greys {
+//!     type Error = std::convert::Infallible;
+//!
+//!     fn len(&self) -> usize {
+//!         10
+//!     }
+//!
+//!     fn example_shape(&self) -> [usize; 3] {
+//!         [1, 2, 2]
+//!     }
+//!
+//!     fn read(&self, indices: &[usize]) -> Result<Vec<f32>, Self::Error> {
+//!         Ok(indices.iter().flat_map(|&index| [index as f32 / 10.0; 4]).collect())
+//!     }
+//! }
+//!
+//! let device = Device::flex();
+//! let conv = Conv2dConfig::new([1, 1], [1, 1]).init(&device.clone().autodiff());
+//! let objective = Objective::new(NoiseConfig::default().chain()?, &ObjectiveConfig::default());
+//! let options = BatchOptions::default();
+//! let (streams, start) = (Streams::new(0), Position::default());
+//! let mut batches = Batches::new(Greys, options, &objective, streams, start, &device);
+//! let mut learner = Learner::with_defaults(Pixelwise { conv }, objective);
+//! for _ in 0..3 {
+//!     let step = learner.step(vec![batches.next()?], 1e-3)?;
+//!     assert!(step.loss.into_scalar::<f32>().is_finite());
+//! }
+//! // Where a later session goes on.
+//! assert_eq!(batches.position(), Position { examples: 3 * 64, batches: 3 });
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! Every random number of the program.
+//! Every random number.
 //!
 //! Numbers are drawn on the host from ChaCha8, a counter-based generator: the run's seed is the
 //! key, a [`Purpose`] picks the stream and an index (the step, the epoch, the image) picks the
@@ -14,6 +14,7 @@ use rand_distr::StandardNormal;
 /// What a random number is for. Each purpose has a stream of its own, so that drawing more of one
 /// never shifts another. The values are part of the checkpoint format: they stay as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Purpose {
     /// The initial weights; one index, 0.
     Weights = 0,
@@ -47,6 +48,15 @@ pub enum Purpose {
 }
 
 /// The random streams of one seed.
+///
+/// ```
+/// use training::{Purpose, Streams, streams};
+///
+/// // What is drawn depends on the seed, the purpose and the index, and on nothing that was drawn before.
+/// let draw = |index| streams::timesteps(3, 1000, &mut Streams::new(7).at(Purpose::Training, index));
+/// assert_eq!(draw(5), draw(5));
+/// assert_ne!(draw(5), draw(6));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Streams {
     seed: u64,
