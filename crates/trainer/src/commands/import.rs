@@ -30,7 +30,7 @@ pub fn run(args: &ImportArgs) -> Result<()> {
     let pipeline = PipelineFolder::open(&args.folder)?;
     let config = run_config(&pipeline, args)?;
     let kind = config.data.kind();
-    kind.must_be_images(config.data.name())
+    kind.must_be_images(format_args!("{} are", config.data.name()))
         .context("name other data with --config or --set")?;
     let NetworkConfig::UNet(unet) = &config.network else {
         bail!(Usage(

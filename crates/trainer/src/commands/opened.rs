@@ -58,7 +58,7 @@ pub(super) fn open_images(args: &ModelArgs) -> Result<Opened> {
 pub(super) fn open_images_for(args: &ModelArgs, samplers: Samplers) -> Result<Opened> {
     let opened = open_for(args, samplers)?;
     let kind = opened.checkpoint.config().data.kind();
-    kind.must_be_images(format_args!("what {} samples", args.run.display()))?;
+    kind.must_be_images(format_args!("{} draws", args.run.display()))?;
     Ok(opened)
 }
 

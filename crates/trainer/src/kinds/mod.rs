@@ -79,15 +79,16 @@ impl Kind {
         }
     }
 
-    /// Refuses, by name, what a command that is for images alone was called with.
+    /// Refuses other data than images for a command that is for images alone; `what` says whose they are, as in
+    /// "the run draws".
     ///
     /// # Errors
     ///
     /// Other kinds of data.
-    pub fn must_be_images(self, name: impl fmt::Display) -> Result<(), Usage> {
+    pub fn must_be_images(self, what: impl fmt::Display) -> Result<(), Usage> {
         match self {
             Self::Images => Ok(()),
-            Self::Points => Err(Usage(format!("{name} are {self}, and this is for images"))),
+            Self::Points => Err(Usage(format!("{what} {self}, and this is for images"))),
         }
     }
 
