@@ -56,7 +56,7 @@ fn a_csv_of_any_dimension_trains_resumes_and_is_drawn_from() {
         config.contains("[network]\nkind = \"mlp\"\ndimensions = 3\nwidth = 64\n"),
         "{config}"
     );
-    assert!(!config.contains("[network]"), "{config}");
+    assert!(!config.contains("[mlp]"), "{config}");
     assert!(config.find("[data]") < config.find("[noise]"), "{config}");
 
     let out = stdout_of(
