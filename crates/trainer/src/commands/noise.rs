@@ -7,14 +7,14 @@
 //!
 //! ```text
 //! runs/noise/
-//!   closed-form.png, step-by-step.png   moments from x_0 to x_{T−1}, an image a row
+//!   closed-form.png, step-by-step.png   timesteps from x_0 to x_{T−1}, an image a row
 //!   noising.gif                         the same in motion
 //!   schedule.png                        √ᾱ, √(1 − ᾱ) and log-SNR
 //!   table.csv                           t, ᾱ, SNR and the distance to pure noise; also printed
 //! ```
 //!
 //! Points have `scatter-` or, in one dimension, `histogram-` before the names of the two strips.
-//! Sound is noised in closed form, into `waveforms.png` and a file `x-t-0999.wav` for each moment.
+//! Sound is noised in closed form, into `waveforms.png` and a file `x-t-0999.wav` for each timestep.
 
 use std::path::{Path, PathBuf};
 

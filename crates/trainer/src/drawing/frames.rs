@@ -19,15 +19,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_are_evenly_spread_and_end_with_the_chain() {
+    fn frames_are_evenly_spread_and_end_with_the_chain() {
         assert_eq!(evenly_spread(1000, 4), [249, 499, 749, 999]);
         assert_eq!(evenly_spread(3, 9), [0, 1, 2]);
         assert_eq!(evenly_spread(1, 9), [0]);
         for (num_train_timesteps, count) in [(1000, 9), (1000, 40), (41, 40), (1_000_000, 99)] {
-            let moments = evenly_spread(num_train_timesteps, count);
-            assert_eq!(moments.len(), count);
-            assert_eq!(moments.last(), Some(&(num_train_timesteps - 1)));
-            assert!(moments.is_sorted_by(|a, b| a < b));
+            let frames = evenly_spread(num_train_timesteps, count);
+            assert_eq!(frames.len(), count);
+            assert_eq!(frames.last(), Some(&(num_train_timesteps - 1)));
+            assert!(frames.is_sorted_by(|a, b| a < b));
         }
     }
 }

@@ -203,6 +203,7 @@ where
         .configure_series_labels()
         .background_style(WHITE.mix(0.8))
         .border_style(BLACK.mix(0.3))
+        .position(SeriesLabelPosition::UpperRight)
         .legend_area_size(pixels(30))
         .margin(pixels(8))
         .label_font(font(13))

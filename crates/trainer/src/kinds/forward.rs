@@ -45,7 +45,7 @@ pub(super) struct Strips {
 }
 
 impl Forward {
-    /// The forward process along `chain`, shown at `columns` moments, x_0 among them; all files go into
+    /// The forward process along `chain`, shown at `columns` timesteps, x_0 among them; all files go into
     /// the folder `out`.
     pub fn new(chain: Chain, columns: usize, seed: u64, out: &Path, device: Device) -> Self {
         let num_train_timesteps = chain.num_train_timesteps();

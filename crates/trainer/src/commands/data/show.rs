@@ -15,7 +15,7 @@ use crate::cli::DataShowArgs;
 use crate::destination::check_file;
 use crate::device;
 use crate::drawing::captions::{Captions, captioned};
-use crate::drawing::scatter::{LARGE, panel, reach};
+use crate::drawing::scatter::{LARGE, axis_limit, panel};
 use crate::drawing::{grid, pictures};
 use crate::error::Usage;
 use crate::kinds::{DataConfig, class_name, is_array, is_csv, one_of_each_class_first};
@@ -183,7 +183,7 @@ fn show_points(args: &DataShowArgs, splits: &Splits<Points>, out: &Path) -> Resu
         normalisation.scale
     ));
     let all = train.read(&Vec::from_iter(0..train.len()));
-    let picture = panel(&all, train.dimensions(), reach(&all), LARGE)?;
+    let picture = panel(&all, train.dimensions(), axis_limit(&all), LARGE)?;
     let title = format!("{}: {} points", args.what, train.len());
     let picture = captioned(&picture, &Captions::title(title), 0)?;
     pictures::save(&picture, out)?;

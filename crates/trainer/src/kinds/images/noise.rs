@@ -11,16 +11,16 @@ use crate::drawing::{grid, pictures};
 use crate::error::Usage;
 use crate::kinds::forward::{Forward, Strips};
 
-/// Values that the moments of one picture may have in all; they are held in memory.
+/// Values that the timesteps of one picture may have in all; they are held in memory.
 const MAX_VALUES: usize = 1 << 27;
 
 /// Shows images `[B, C, H, W]` in [-1, 1] on their way, a row each.
 pub fn show(forward: &Forward, x_0: Tensor<4>) -> Result<()> {
     let [count, channels, height, width] = x_0.dims();
-    let moments = 1 + forward.columns.len().max(forward.frames.len());
-    if x_0.shape().num_elements().saturating_mul(moments) > MAX_VALUES {
+    let timesteps = 1 + forward.columns.len().max(forward.frames.len());
+    if x_0.shape().num_elements().saturating_mul(timesteps) > MAX_VALUES {
         bail!(Usage(format!(
-            "{count} images of {width} × {height} pixels at {moments} moments are too much to \
+            "{count} images of {width} × {height} pixels at {timesteps} timesteps are too much to \
              draw: choose a smaller --count or --size"
         )));
     }

@@ -17,9 +17,9 @@ use crate::report;
 use crate::run::atomic_file;
 use crate::sampling::{Model, Request};
 
-/// Images and moments of a trajectory strip.
+/// Images and frames of a trajectory strip.
 const TRAJECTORY_IMAGES: usize = 4;
-const TRAJECTORY_MOMENTS: usize = 10;
+const TRAJECTORY_FRAMES: usize = 10;
 
 /// Draws images and writes pictures of them. Returns the images, `[N, C, H, W]`.
 pub(crate) fn sample(model: &Model, request: &Request, outputs: &Outputs<'_>) -> Result<Tensor<4>> {
@@ -27,13 +27,13 @@ pub(crate) fn sample(model: &Model, request: &Request, outputs: &Outputs<'_>) ->
     let steps = request.sampling.num_inference_steps;
     let bar = progress::bar(count.div_ceil(request.batch_size) * steps, "denoising");
     let mut motion = Recording::new(outputs.gif.is_some(), steps, MAX_FRAMES, count);
-    let strip_moments = Recording::new(
+    let strip = Recording::new(
         outputs.trajectory.is_some(),
         steps,
-        TRAJECTORY_MOMENTS,
+        TRAJECTORY_FRAMES,
         TRAJECTORY_IMAGES.min(count),
     );
-    let (mut strip_x, mut strip_x_0) = (strip_moments.clone(), strip_moments);
+    let (mut strip_x, mut strip_x_0) = (strip.clone(), strip);
     let drawn = model.sample(request, |first, state| {
         bar.inc(1);
         motion.record(first, state.index, &state.x)?;
@@ -66,9 +66,9 @@ pub(crate) fn sample(model: &Model, request: &Request, outputs: &Outputs<'_>) ->
         let frames: Vec<DynamicImage> = motion
             .frames
             .iter()
-            .zip(&motion.moments)
-            .map(|(frame, moment)| {
-                let title = format!("step {} of {steps}", moment + 1);
+            .zip(&motion.steps)
+            .map(|(frame, step)| {
+                let title = format!("step {} of {steps}", step + 1);
                 titled_grid(frame, num_classes, names, &title, width)
             })
             .collect::<Result<_>>()?;
@@ -77,8 +77,8 @@ pub(crate) fn sample(model: &Model, request: &Request, outputs: &Outputs<'_>) ->
     }
     if let Some(path) = outputs.trajectory {
         let timesteps = model.timesteps(request)?;
-        let names = strip_x.moments.iter().map(|moment| {
-            let next = timesteps.get(moment + 1);
+        let names = strip_x.steps.iter().map(|step| {
+            let next = timesteps.get(step + 1);
             next.map_or_else(|| "x₀".to_owned(), |t| format!("t = {t:.0}"))
         });
         let title = format!(
@@ -127,39 +127,39 @@ fn quoted_where_needed(name: &str) -> String {
     }
 }
 
-/// The first images of a request at some moments of their denoising, gathered from all batches.
+/// The first images of a request at some steps of their denoising, gathered from all batches.
 #[derive(Debug, Clone)]
 struct Recording {
     /// The steps that are recorded, in order; the last step is always among them.
-    moments: Vec<usize>,
+    steps: Vec<usize>,
     /// How many images are recorded.
     count: usize,
-    /// The images at each moment.
+    /// The images at each step that is recorded.
     frames: Vec<Vec<DynamicImage>>,
 }
 
 impl Recording {
-    fn new(wanted: bool, steps: usize, max_moments: usize, count: usize) -> Self {
-        let moments = if wanted {
-            evenly_spread(steps, max_moments)
+    fn new(wanted: bool, steps: usize, max_frames: usize, count: usize) -> Self {
+        let recorded = if wanted {
+            evenly_spread(steps, max_frames)
         } else {
             Vec::new()
         };
         Self {
-            frames: vec![Vec::new(); moments.len()],
-            moments,
+            frames: vec![Vec::new(); recorded.len()],
+            steps: recorded,
             count,
         }
     }
 
     fn record(&mut self, first: usize, step: usize, images: &Tensor<4>) -> Result<()> {
-        let Ok(moment) = self.moments.binary_search(&step) else {
+        let Ok(frame) = self.steps.binary_search(&step) else {
             return Ok(());
         };
         let wanted = self.count.saturating_sub(first).min(images.dims()[0]);
         if wanted > 0 {
             let images = images.clone().narrow(0, 0, wanted);
-            self.frames[moment].extend(pictures::from_tensor(images)?);
+            self.frames[frame].extend(pictures::from_tensor(images)?);
         }
         Ok(())
     }
@@ -214,10 +214,10 @@ mod tests {
 
     #[test]
     fn a_recording_ends_with_the_last_step() {
-        for (steps, moments) in [(50, 10), (10, 10), (7, 10), (1, 10), (1000, 40)] {
-            let recording = Recording::new(true, steps, moments, 1);
-            assert_eq!(recording.moments.last(), Some(&(steps - 1)));
-            assert_eq!(recording.moments.len(), moments.min(steps));
+        for (steps, frames) in [(50, 10), (10, 10), (7, 10), (1, 10), (1000, 40)] {
+            let recording = Recording::new(true, steps, frames, 1);
+            assert_eq!(recording.steps.last(), Some(&(steps - 1)));
+            assert_eq!(recording.steps.len(), frames.min(steps));
         }
     }
 }

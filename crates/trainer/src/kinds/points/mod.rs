@@ -17,7 +17,7 @@ pub(super) use self::sample::sample;
 use super::data::{Dataset, has_extension};
 use super::outputs::{Fitted, Refused, Sections, Source};
 use crate::drawing::captions::{Captions, captioned};
-use crate::drawing::scatter::{LARGE, panel, reach};
+use crate::drawing::scatter::{LARGE, axis_limit, panel};
 use crate::network::NetworkConfig;
 
 /// Points that are sampled when no number is given.
@@ -119,6 +119,6 @@ pub(super) fn picture(samples: Tensor<4>, title: &str) -> Result<DynamicImage> {
     let samples: Vec<f32> = samples
         .try_into_vec_as()
         .context("cannot read the points back from the device")?;
-    let picture = panel(&samples, dimensions, reach(&samples), LARGE)?;
+    let picture = panel(&samples, dimensions, axis_limit(&samples), LARGE)?;
     captioned(&picture, &Captions::title(title), 0)
 }

@@ -6,7 +6,7 @@ use datasets::Points;
 use rand::seq::index;
 use tracing::info;
 
-use crate::drawing::scatter::{LARGE, SMALL, panel, reach};
+use crate::drawing::scatter::{LARGE, SMALL, axis_limit, panel};
 use crate::kinds::forward::{Forward, Strips, values};
 use training::streams;
 
@@ -23,12 +23,12 @@ pub fn show(forward: &Forward, points: &Points, count: Option<usize>) -> Result<
         points.normalisation().columns[..dimensions].join(" across, "),
         points.normalisation().scale
     );
-    let reach = reach(&values(x_0.clone())?);
+    let axis_limit = axis_limit(&values(x_0.clone())?);
 
     let shape = x_0.dims();
     // Index 0 chose the points.
     let mut rng = forward.rng(1);
-    let panel = |x: Tensor<2>, side: u32| panel(&values(x)?, dimensions, reach, side);
+    let panel = |x: Tensor<2>, side: u32| panel(&values(x)?, dimensions, axis_limit, side);
     let strips = match dimensions {
         1 => Strips {
             closed_form: "histogram-closed-form.png",

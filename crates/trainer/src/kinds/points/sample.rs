@@ -11,7 +11,7 @@ use tracing::warn;
 
 use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::frames::{FRAME_TIME, MAX_FRAMES, evenly_spread};
-use crate::drawing::scatter::{LARGE, SMALL, panel, reach};
+use crate::drawing::scatter::{LARGE, SMALL, axis_limit, panel};
 use crate::drawing::{grid, pictures};
 use crate::error::Usage;
 use crate::kinds::outputs::Outputs;
@@ -47,8 +47,8 @@ pub(crate) fn sample(model: &Model, request: &Request, outputs: &Outputs<'_>) ->
     let count = request.classes.len();
     let timesteps = model.timesteps(request)?;
     let steps = timesteps.len();
-    let strip_moments = moments(PANELS - 1, steps);
-    let frame_moments = evenly_spread(steps, MAX_FRAMES);
+    let strip_steps = shown_steps(PANELS - 1, steps);
+    let frame_steps = evenly_spread(steps, MAX_FRAMES);
     let noise = match &request.initial_noise {
         Some(noise) => noise.clone().narrow(0, 0, count),
         None => model.initial_noise(request.seed, count),
@@ -59,14 +59,14 @@ pub(crate) fn sample(model: &Model, request: &Request, outputs: &Outputs<'_>) ->
     let points = model.sample(request, |_, state| {
         bar.inc(1);
         let index = state.index;
-        if strip_moments.binary_search(&index).is_ok() {
+        if strip_steps.binary_search(&index).is_ok() {
             let label = match timesteps.get(index + 1) {
                 Some(t) => format!("t = {t:.0}"),
                 None => "samples".to_owned(),
             };
             strip.push((label, coordinates(state.x.clone())?));
         }
-        if outputs.gif.is_some() && frame_moments.binary_search(&index).is_ok() {
+        if outputs.gif.is_some() && frame_steps.binary_search(&index).is_ok() {
             frames.push(coordinates(state.x.clone())?);
         }
         Ok(())
@@ -75,10 +75,10 @@ pub(crate) fn sample(model: &Model, request: &Request, outputs: &Outputs<'_>) ->
 
     let [dimensions, ..] = model.network.example_shape();
     let drawn = coordinates(points.clone())?;
-    let reach = reach(&drawn);
+    let axis_limit = axis_limit(&drawn);
     let cells: Vec<DynamicImage> = strip
         .iter()
-        .map(|(_, cloud)| panel(cloud, dimensions, reach, SMALL))
+        .map(|(_, cloud)| panel(cloud, dimensions, axis_limit, SMALL))
         .collect::<Result<_>>()?;
     let labels: Vec<String> = strip.into_iter().map(|(label, _)| label).collect();
     let title = format!(
@@ -98,7 +98,7 @@ pub(crate) fn sample(model: &Model, request: &Request, outputs: &Outputs<'_>) ->
     if let Some(path) = outputs.gif {
         let frames: Vec<DynamicImage> = frames
             .iter()
-            .map(|cloud| panel(cloud, dimensions, reach, LARGE))
+            .map(|cloud| panel(cloud, dimensions, axis_limit, LARGE))
             .collect::<Result<_>>()?;
         pictures::save_gif(&frames, FRAME_TIME, path)?;
         report::wrote(path);
@@ -114,14 +114,14 @@ pub(crate) fn sample(model: &Model, request: &Request, outputs: &Outputs<'_>) ->
 
 /// At most `count` of so many steps, in order, the last one among them. They come closer together towards
 /// it, since a cloud takes its shape late.
-fn moments(count: usize, steps: usize) -> Vec<usize> {
+fn shown_steps(count: usize, steps: usize) -> Vec<usize> {
     let last = steps - 1;
     let left = |share: f64| (last as f64 * share * share).round() as usize;
-    let mut moments: Vec<usize> = (1..=count)
+    let mut shown: Vec<usize> = (1..=count)
         .map(|i| last - left((count - i) as f64 / count as f64))
         .collect();
-    moments.dedup();
-    moments
+    shown.dedup();
+    shown
 }
 
 /// The coordinates of points `[N, D, 1, 1]`, point by point.
@@ -149,11 +149,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_are_in_order_and_end_with_the_last_step() {
+    fn shown_steps_are_in_order_and_end_with_the_last_step() {
         for (count, steps) in [(9, 1000), (9, 50), (9, 9), (9, 2), (9, 1), (1, 50)] {
-            let moments = moments(count, steps);
-            assert_eq!(moments.last(), Some(&(steps - 1)), "{count} of {steps}");
-            assert!(moments.is_sorted() && moments.len() <= count);
+            let shown = shown_steps(count, steps);
+            assert_eq!(shown.last(), Some(&(steps - 1)), "{count} of {steps}");
+            assert!(shown.is_sorted() && shown.len() <= count);
         }
     }
 }
