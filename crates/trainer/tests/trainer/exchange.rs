@@ -578,7 +578,11 @@ fn images_begin_with_the_noise_that_is_given() {
         );
     };
     with("x", "unnamed", &[1, 1, 28, 28], 0.0);
-    refused("unnamed", 1, &["unnamed", "no tensor `noise`", "\"x\""]);
+    refused(
+        "unnamed",
+        1,
+        &["unnamed", "no tensor `noise`", "its 1 tensors: x"],
+    );
     with("noise", "flat", &[784], 0.0);
     refused("flat", 1, &["flat", "shape [784]"]);
     with("noise", "rgb", &[2, 3, 28, 28], 0.0);
