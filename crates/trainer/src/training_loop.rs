@@ -389,7 +389,7 @@ impl<'a> Training<'a> {
         Ok(())
     }
 
-    /// Draws a grid of images, or a cloud of points, from the averaged weights.
+    /// Draws a grid of images or sounds, or a cloud of points, from the averaged weights.
     fn draw(&self) -> Result<PathBuf> {
         let model = self.model()?;
         let count = self.config.sampling.count;
@@ -407,8 +407,8 @@ impl<'a> Training<'a> {
             "step {}: {count} samples by {} in {} steps",
             self.counters.step, request.sampling.sampler, request.sampling.num_inference_steps
         );
-        let names = &self.config.found.class_names;
-        let picture = kind.picture(drawn, self.config.num_classes(), names, &title)?;
+        let source = self.config.source(None);
+        let picture = kind.picture(&source, drawn, self.config.num_classes(), &title)?;
         let path = self.folder.grid(self.counters.step);
         pictures::save_png(&picture, &path)?;
         info!("step {}: drew {}", self.counters.step, path.display());

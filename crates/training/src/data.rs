@@ -1,6 +1,7 @@
 //! What is asked of the data.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use rand_chacha::ChaCha8Rng;
 
 /// Examples to learn from, by their index.
 #[expect(clippy::len_without_is_empty, reason = "there is always one")]
@@ -25,6 +26,21 @@ pub trait Data: Send + Sync + 'static {
     ///
     /// What keeps them from being read.
     fn read(&self, indices: &[usize]) -> Result<Vec<f32>, Self::Error>;
+
+    /// As [`read`](Self::read), for training, where each time an example may be a little different: moved,
+    /// say, as `rng` has it. A resumed run gets the same numbers of `rng`, so what is returned may depend on
+    /// nothing else.
+    ///
+    /// # Errors
+    ///
+    /// As of [`read`](Self::read).
+    fn read_augmented(
+        &self,
+        indices: &[usize],
+        _rng: &mut ChaCha8Rng,
+    ) -> Result<Vec<f32>, Self::Error> {
+        self.read(indices)
+    }
 
     /// Whether reading takes so long that it is done ahead, on a thread of its own.
     fn is_streamed(&self) -> bool {

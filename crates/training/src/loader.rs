@@ -97,7 +97,8 @@ impl<D: Data> Source<D> {
         let indices = self.order.indices(examples, self.batch_size);
         self.position.examples += self.batch_size as u64;
         self.position.batches += 1;
-        let read = self.data.read(&indices);
+        let mut rng = self.streams.at(Purpose::Augmentation, batches);
+        let read = self.data.read_augmented(&indices, &mut rng);
         let mut values = read.map_err(|error| TrainingError::Read(error.into()))?;
         if self.flip {
             let mut rng = self.streams.at(Purpose::Flip, batches);
@@ -117,12 +118,16 @@ impl<D: Data> Source<D> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use rand_chacha::ChaCha8Rng;
+
     use super::*;
 
-    /// A hundred images of 3 × 2, each value another. One that is broken cannot be read.
+    /// A hundred images of 3 × 2, each value another. One that is broken cannot be read. Some are moved by a
+    /// number of chance in training.
     #[derive(Debug)]
     struct Numbered {
         is_streamed: bool,
+        is_moved: bool,
         broken: Option<usize>,
     }
 
@@ -145,6 +150,20 @@ mod tests {
             Ok(values.map(|value| value as f32).collect())
         }
 
+        fn read_augmented(
+            &self,
+            indices: &[usize],
+            rng: &mut ChaCha8Rng,
+        ) -> Result<Vec<f32>, String> {
+            let mut values = self.read(indices)?;
+            if self.is_moved {
+                for value in &mut values {
+                    *value += rng.random::<f32>();
+                }
+            }
+            Ok(values)
+        }
+
         fn is_streamed(&self) -> bool {
             self.is_streamed
         }
@@ -152,6 +171,7 @@ mod tests {
 
     const IN_MEMORY: Numbered = Numbered {
         is_streamed: false,
+        is_moved: false,
         broken: None,
     };
 
@@ -187,14 +207,42 @@ mod tests {
     }
 
     #[test]
+    fn examples_change_from_epoch_to_epoch_and_a_resumed_run_changes_them_alike() {
+        let moved = Numbered {
+            is_moved: true,
+            ..IN_MEMORY
+        };
+        let (plain, all) = (
+            take(loader(IN_MEMORY, false, 0), 40),
+            take(loader(moved, false, 0), 40),
+        );
+        for (plain, moved) in plain.iter().zip(&all) {
+            assert_eq!(plain.indices, moved.indices);
+            let both = plain.values.iter().zip(&moved.values);
+            assert!(both.clone().all(|(a, b)| (0.0..1.0).contains(&(b - a))));
+            assert!(both.filter(|(a, b)| a != b).count() > 30);
+        }
+        let moved = Numbered {
+            is_moved: true,
+            ..IN_MEMORY
+        };
+        assert_eq!(take(loader(moved, false, 25), 15), all[25..]);
+    }
+
+    #[test]
     fn what_is_read_ahead_is_what_is_in_memory_and_what_cannot_be_read_is_told() {
         let streamed = |broken| Numbered {
             is_streamed: true,
+            is_moved: true,
             broken,
         };
         let ahead = loader(streamed(None), true, 2);
         assert!(matches!(ahead.supply, Supply::Ahead(_)));
-        assert_eq!(take(ahead, 30), take(loader(IN_MEMORY, true, 2), 30));
+        let in_memory = Numbered {
+            is_moved: true,
+            ..IN_MEMORY
+        };
+        assert_eq!(take(ahead, 30), take(loader(in_memory, true, 2), 30));
 
         let mut broken = loader(streamed(Some(50)), false, 0);
         let error = (0..17).find_map(|_| broken.next().err()).unwrap();

@@ -45,6 +45,10 @@ pub enum Purpose {
     Cloud = 12,
     /// Which images of a split are scored against where not all are; the index is the split.
     Reference = 13,
+    /// What a training batch's examples are changed by; the index is the micro-batch.
+    Augmentation = 14,
+    /// Which part of a recording is scored; the index is the recording.
+    Windows = 15,
 }
 
 /// The random streams of one seed.

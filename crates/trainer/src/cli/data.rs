@@ -10,7 +10,7 @@ use super::values::picture;
 /// `trainer data`
 #[derive(Debug, Subcommand)]
 pub enum DataCommand {
-    /// Count the images of a data set, and draw a contact sheet of them.
+    /// Count the images or sounds of a data set, and draw a contact sheet of them.
     Show(DataShowArgs),
     /// Fetch a published data set from the internet, and check it.
     Fetch(DataFetchArgs),
@@ -19,8 +19,8 @@ pub enum DataCommand {
 /// `trainer data show`
 #[derive(Debug, Args)]
 pub struct DataShowArgs {
-    /// A data set (mnist, fashion-mnist or cifar10), a cloud of points (two-moons, swiss-roll, spiral or
-    /// eight-gaussians), a folder of images, a .npy or .npz file, or a .csv of points.
+    /// A data set (mnist, fashion-mnist, cifar10 or fsdd), a cloud of points (two-moons, swiss-roll, spiral or
+    /// eight-gaussians), a folder of images or of sounds, a .npy or .npz file, or a .csv of points.
     pub what: String,
     /// Folder that holds the data set, or a folder of that name [default: data/ of the working folder or of
     /// one above it].
@@ -41,12 +41,12 @@ pub struct DataShowArgs {
         default_value = "255,255,255"
     )]
     pub background: Vec<u8>,
-    /// Pass over images of a folder that cannot be read.
+    /// Pass over files of a folder that cannot be read.
     #[arg(long)]
     pub skip_bad: bool,
-    /// Images on the contact sheet, one of each class first.
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
-    pub count: usize,
+    /// Images or sounds on the contact sheet, one of each class first [default: 100 images, 20 sounds].
+    #[arg(short = 'n', long, value_name = "N")]
+    pub count: Option<usize>,
     /// The contact sheet [default: runs/data/ and the name].
     #[arg(short, long, value_name = "PICTURE", value_parser = picture())]
     pub out: Option<PathBuf>,
@@ -55,7 +55,7 @@ pub struct DataShowArgs {
 /// `trainer data fetch`
 #[derive(Debug, Args)]
 pub struct DataFetchArgs {
-    /// The data set: mnist, fashion-mnist or cifar10.
+    /// The data set: mnist, fashion-mnist, cifar10 or fsdd.
     pub name: DatasetName,
     /// Folder that gets a folder of the data set's name [default: data/ of the working folder or of one
     /// above it, else made in it].

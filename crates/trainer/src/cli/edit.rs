@@ -1,5 +1,6 @@
 //! `trainer edit`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -13,21 +14,22 @@ pub struct EditArgs {
     /// The network, and how it is drawn from.
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Image to draw over; it is cut and resized to the network's size.
+    /// Image or sound to draw over; it is cut and brought to the network's size.
     #[arg(long, value_name = "FILE", required_unless_present = "between")]
     pub from: Option<PathBuf>,
-    /// How much of the image is given up to noise first, above 0 and at most 1 [default: 0.5, or 1 with
+    /// How much of it is given up to noise first, above 0 and at most 1 [default: 0.5, or 1 with
     /// --mask].
     #[arg(long, conflicts_with = "between", value_parser = finite)]
     pub strength: Option<f64>,
-    /// Image of the same shape: white is drawn anew, black is kept.
-    #[arg(long, value_name = "FILE", requires = "from")]
-    pub mask: Option<PathBuf>,
+    /// What is drawn anew: of an image, an image of the same shape, white where it is and black where it is kept;
+    /// of a sound, a part of it as FROM:TO in seconds.
+    #[arg(long, value_name = "MASK", requires = "from")]
+    pub mask: Option<OsString>,
     /// How often each step is taken with --mask, so that what is drawn comes to agree with what is kept
     /// [default: 4].
     #[arg(long, value_name = "N", requires = "mask")]
     pub resamplings: Option<usize>,
-    /// Number of images made of --from.
+    /// Number of images or sounds made of --from.
     #[arg(
         short = 'n',
         long,
@@ -36,7 +38,7 @@ pub struct EditArgs {
         conflicts_with = "between"
     )]
     pub count: usize,
-    /// Two images to go between, as a strip: both are led to the noise that DDIM draws them from.
+    /// Two images or sounds to go between, as a strip: both are led to the noise that DDIM draws them from.
     #[arg(
         long,
         value_name = "FILE",
@@ -44,14 +46,14 @@ pub struct EditArgs {
         conflicts_with_all = ["from", "mask", "sampler", "eta", "guidance", "seed", "batch_size"]
     )]
     pub between: Vec<PathBuf>,
-    /// Images of the strip, both ends among them [default: 9].
+    /// Images or sounds of the strip, both ends among them [default: 9].
     #[arg(long, value_name = "N", requires = "between")]
     pub frames: Option<usize>,
     /// Class to draw: a name, a number or `none`.
     #[arg(long, default_value = "none")]
     pub class: String,
-    /// The picture: the image, what --mask keeps of it, and what was made of it; or the strip [default:
-    /// edited.png in the folder of the run].
+    /// The picture: the image, what --mask keeps of it, and what was made of it; or the strip. Of sounds, a WAV
+    /// file of all is written beside it [default: edited.png in the folder of the run].
     #[arg(short, long, value_name = "PICTURE", value_parser = picture())]
     pub out: Option<PathBuf>,
 }

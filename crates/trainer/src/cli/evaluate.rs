@@ -36,9 +36,9 @@ pub struct EvaluateArgs {
     /// How far precision and recall reach: to the N-th neighbour.
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub neighbours: usize,
-    /// Test images whose bits per dimension are measured; 0 for none.
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    pub likelihood_images: usize,
+    /// Test images whose bits per dimension are measured; 0 for none [default: 50; none of sounds].
+    #[arg(long, value_name = "N")]
+    pub likelihood_images: Option<usize>,
     /// Timesteps of the chain that they are measured at; the others are estimated from these.
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub likelihood_timesteps: usize,

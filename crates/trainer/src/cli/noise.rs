@@ -9,8 +9,8 @@ use super::DeviceArgs;
 /// `trainer noise`
 #[derive(Debug, Args)]
 pub struct NoiseArgs {
-    /// What is noised: an image file, a folder of images, a .wav file or a .csv of points, a line a
-    /// point [default: test images of the configuration's data set, one of each class first].
+    /// What is noised: an image file, a folder of images, a sound (.wav, .flac, .mp3, .ogg) or a .csv of points,
+    /// a line a point [default: test examples of the configuration's data set, one of each class first].
     pub input: Option<PathBuf>,
     /// Folder that the pictures and tables are written into.
     #[arg(short, long, value_name = "DIR", default_value = "runs/noise")]
@@ -22,7 +22,7 @@ pub struct NoiseArgs {
     /// one above it].
     #[arg(long, value_name = "DIR", conflicts_with = "input")]
     pub data_dir: Option<PathBuf>,
-    /// Number of images, or of points [default: 10 images, 2000 points].
+    /// Number of images, sounds or points [default: 10 images, 6 sounds, 2000 points].
     #[arg(short = 'n', long, value_name = "N")]
     pub count: Option<usize>,
     /// Moments that are drawn side by side, x_0 being the first.

@@ -1,7 +1,9 @@
 //! `trainer data`: what there is to learn from.
 
+mod classes;
 mod fetch;
 mod show;
+mod sounds;
 
 use anyhow::Result;
 

@@ -1,24 +1,23 @@
-//! `trainer edit`: a trained network draws over an image, fills a part of it in, or goes from one image
-//! to another.
+//! `trainer edit`: a trained network draws over an image or a sound, fills a part of it in, or goes from one to
+//! another.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Tensor;
-use datasets::{Channels, read_image};
 use denoising::{
     Ddim, DdimInversion, DdimOptions, Denoising, Guidance, SamplingOptions, X0Clipping, slerp,
 };
 use tracing::info;
 
 use crate::cli::EditArgs;
-use crate::commands::opened::{Opened, at_least, exists, key_of_sampling, open_images};
+use crate::commands::opened::{Opened, at_least, exists, key_of_sampling, open_for_kinds};
 use crate::destination::check_file;
-use crate::drawing::captions::{Captions, captioned};
-use crate::drawing::{grid, pictures};
+use crate::drawing::captions::Captions;
+use crate::drawing::grid;
 use crate::error::Usage;
+use crate::kinds::{Kind, Source};
 use crate::progress;
-use crate::report;
 use crate::sampling::{Edit, Model, Request, parse_classes};
 
 /// How far along the chain an image is noised when no strength is given: half of it, or all of it where
@@ -48,7 +47,7 @@ pub fn run(args: &EditArgs) -> Result<()> {
         model,
         sampling,
         ..
-    } = open_images(&args.model)?;
+    } = open_for_kinds(&args.model, &[Kind::Images, Kind::Sounds])?;
     let names = &checkpoint.config().found.class_names;
     let [class] = parse_classes(&args.class, model.classes, names)?[..] else {
         bail!(Usage(format!(
@@ -72,9 +71,14 @@ pub fn run(args: &EditArgs) -> Result<()> {
             ));
         }
     }
+    let edited = Edited {
+        model: &model,
+        kind: config.data.kind(),
+        source: &config.source(None),
+    };
     let (cells, columns, captions) = match (&args.from, &args.between[..]) {
         (Some(from), _) => {
-            let cells = draw_over(&model, args, sampling, from, class)?;
+            let cells = draw_over(edited, args, sampling, from, class)?;
             let kept = if args.mask.is_some() {
                 ", what is kept of it"
             } else {
@@ -88,7 +92,7 @@ pub fn run(args: &EditArgs) -> Result<()> {
             )
         }
         (None, [first, last]) => {
-            let cells = go_between(&model, args, &sampling, [first, last], class)?;
+            let cells = go_between(edited, args, &sampling, [first, last], class)?;
             let frames = cells.dims()[0];
             let shares = (0..frames).map(|frame| 100.0 * frame as f64 / (frames - 1) as f64);
             let title = format!(
@@ -104,10 +108,24 @@ pub fn run(args: &EditArgs) -> Result<()> {
             "expected --from FILE or --between FILE FILE".to_owned()
         )),
     };
-    let picture = grid::grid(&pictures::from_tensor(cells)?, columns)?;
-    pictures::save(&captioned(&picture, &captions, 0)?, &out)?;
-    report::wrote(&out);
-    Ok(())
+    edited
+        .kind
+        .write_edit(edited.source, cells, columns, &captions, &out)
+}
+
+/// The network that edits, and how files become its examples.
+#[derive(Debug, Clone, Copy)]
+struct Edited<'a> {
+    model: &'a Model,
+    kind: Kind,
+    source: &'a Source<'a>,
+}
+
+impl Edited<'_> {
+    /// A file as an example of the network: `[1, C, H, W]`.
+    fn read(&self, path: &Path) -> Result<Tensor<4>> {
+        self.kind.read_file(self.source, path, &self.model.device)
+    }
 }
 
 /// The name of a file without its folder.
@@ -120,7 +138,7 @@ fn file_name(path: &Path) -> String {
 
 /// The image, what is kept of it if there is a mask, and what was made of it: `[N, C, H, W]`.
 fn draw_over(
-    model: &Model,
+    edited: Edited<'_>,
     args: &EditArgs,
     sampling: SamplingOptions,
     from: &Path,
@@ -140,14 +158,18 @@ fn draw_over(
         ("--count", args.count, 1),
         ("--resamplings", resamplings, 1),
     ])?;
-    let image = read(model, from, model.network.example_shape()[0])?;
+    let Edited {
+        model,
+        kind,
+        source,
+    } = edited;
+    let image = edited.read(from)?;
     let mask = args
         .mask
-        .as_ref()
-        .map(|path| read(model, path, 1))
+        .as_deref()
+        .map(|mask| kind.read_mask(source, mask, &model.device))
         .transpose()?
-        // White, 1 in [-1, 1], is drawn anew; black is kept.
-        .map(|mask| (mask.neg().add_scalar(1.0).div_scalar(2.0), resamplings));
+        .map(|keep| (keep, resamplings));
     let mut cells = vec![image.clone()];
     if let Some((keep, _)) = &mask {
         cells.push(image.clone() * keep.clone().expand(image.dims()));
@@ -166,7 +188,7 @@ fn draw_over(
     };
     let timesteps = model.timesteps(&request)?;
     info!(
-        "{} images over {} by {} in {} steps from t = {}",
+        "{} {kind} over {} by {} in {} steps from t = {}",
         args.count,
         from.display(),
         request.sampling.sampler,
@@ -200,7 +222,7 @@ fn refuse_what_inversion_ignores(set: &[String]) -> Result<()> {
 /// From one image to the other through the noise that DDIM makes them of (Song et al. 2021, section
 /// 5.3): `[frames, C, H, W]`.
 fn go_between(
-    model: &Model,
+    edited: Edited<'_>,
     args: &EditArgs,
     sampling: &SamplingOptions,
     ends: [&PathBuf; 2],
@@ -209,10 +231,10 @@ fn go_between(
     let frame_count = args.frames.unwrap_or(FRAMES);
     at_least(&[("--frames", frame_count, 2)])?;
     refuse_what_inversion_ignores(&args.model.sampler.set)?;
-    let channels = model.network.example_shape()[0];
+    let model = edited.model;
     let images = ends
         .iter()
-        .map(|path| read(model, path, channels))
+        .map(|path| edited.read(path))
         .collect::<Result<_>>()?;
     let images = Tensor::cat(images, 0);
 
@@ -255,18 +277,11 @@ fn go_between(
     let error: f32 = (returned - images).abs().mean().try_into_scalar()?;
     ensure!(
         error.is_finite(),
-        "the way between the images leads to values that are not finite"
+        "the way between the two leads to values that are not finite"
     );
-    info!("the ends are the images within {error:.3} a pixel, of a range of 2");
+    info!(
+        "the ends are the {} within {error:.3} a value, on average",
+        edited.kind
+    );
     Ok(frames)
-}
-
-/// An image file at the size of the network: `[1, channels, H, W]`.
-fn read(model: &Model, path: &Path, channels: usize) -> Result<Tensor<4>> {
-    let [_, height, width] = model.network.example_shape();
-    let channels = Channels::of(channels).with_context(|| {
-        format!("the network is for images of {channels} channels; image files have 1, 3 or 4")
-    })?;
-    let image = read_image(path, channels, Some([height, width]))?;
-    Ok(image.to_tensor(&model.device).unsqueeze())
 }

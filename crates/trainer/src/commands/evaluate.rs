@@ -11,7 +11,7 @@ use serde::Serialize;
 use tracing::{info, warn};
 
 use crate::cli::{EvaluateArgs, FeatureKind, InceptionResize};
-use crate::commands::opened::{Opened, at_least, open_images};
+use crate::commands::opened::{Opened, at_least, open_for_kinds};
 use crate::config::RunConfig;
 use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::{grid, pictures};
@@ -57,8 +57,9 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         model,
         sampling,
         device_name,
-    } = open_images(&args.model)?;
-    let (training, test) = splits(checkpoint.config(), args)?;
+    } = open_for_kinds(&args.model, &[Kind::Images, Kind::Sounds])?;
+    let likelihood_images = likelihood_images(args, checkpoint.config().data.kind())?;
+    let (dataset, training, test) = splits(checkpoint.config(), args)?;
     let flip = checkpoint.config().data.flip;
     let names = &checkpoint.config().found.class_names;
     let asked = match &args.class {
@@ -85,10 +86,11 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     };
     let steps = sampling.num_inference_steps;
     info!(
-        "{} at step {}: {} images by {} in {steps} steps on {}",
+        "{} at step {}: {} {} by {} in {steps} steps on {}",
         checkpoint.folder().display(),
         checkpoint.counters().step,
         args.count,
+        checkpoint.config().data.kind(),
         sampling.sampler,
         device_name
     );
@@ -118,14 +120,14 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         describe(&sampling, classes_known && !args.unconditional)?,
         classes_asked(args, classes_known)
     );
-    let generated = ImageSet::generated(images, &classes, training.num_classes())?;
+    let generated = ImageSet::generated(&dataset, images, &classes)?;
     let Scored {
         mut scores,
         neighbours,
     } = reference.scores(&generated, &sampler, args.neighbours)?;
-    if args.likelihood_images > 0 {
+    if likelihood_images > 0 {
         let options = LikelihoodOptions {
-            images: args.likelihood_images,
+            images: likelihood_images,
             timesteps: args.likelihood_timesteps,
             batch_size: args.model.batch_size,
             variance: sampling.ddpm_variance,
@@ -270,26 +272,56 @@ fn check(args: &EvaluateArgs) -> Result<()> {
     Ok(())
 }
 
-/// The images that the run learnt from and those that it did not, as far as they are asked for.
-fn splits(config: &RunConfig, args: &EvaluateArgs) -> Result<(ImageSet, ImageSet)> {
-    let splits = kinds::load_images(&config.source(args.data_dir.as_deref()))?;
+/// Test images whose bits per dimension are measured when no number is given.
+const LIKELIHOOD_IMAGES: usize = 50;
+
+/// The number of test images whose bits per dimension are measured. Refuses what is for images alone.
+fn likelihood_images(args: &EvaluateArgs, kind: Kind) -> Result<usize> {
+    if kind == Kind::Images {
+        return Ok(args.likelihood_images.unwrap_or(LIKELIHOOD_IMAGES));
+    }
+    for (option, given, why) in [
+        (
+            "--likelihood-images",
+            args.likelihood_images.is_some_and(|count| count > 0),
+            "bits per dimension are those of bytes",
+        ),
+        (
+            "--features inception",
+            args.features == FeatureKind::Inception,
+            "Inception-v3 sees photographs",
+        ),
+    ] {
+        if given {
+            bail!(Usage(format!("{option}: the run draws {kind}, and {why}")));
+        }
+    }
+    Ok(0)
+}
+
+/// What the run learnt from, and how that and what it did not learn from look to scores, as far as they are asked
+/// for.
+fn splits(config: &RunConfig, args: &EvaluateArgs) -> Result<(Dataset, ImageSet, ImageSet)> {
+    let source = config.source(args.data_dir.as_deref());
+    let splits = config.data.kind().load(&source)?;
     let count = args.reference_images.unwrap_or(usize::MAX);
     let expected = config.network.example_shape();
-    let set = |dataset, split| -> Result<ImageSet> {
-        let set = ImageSet::random_subset(dataset, count, split)?;
-        if set.shape() != expected {
+    let set = |dataset: &Dataset, split| -> Result<ImageSet> {
+        if dataset.example_shape() != expected {
             bail!(
-                "the images of the data have the shape {:?} (channels, height, width), and the network \
+                "the {} of the data have the shape {:?} (channels, height, width), and the network \
                  draws {expected:?}: there is nothing to compare",
-                set.shape()
+                config.data.kind(),
+                dataset.example_shape()
             );
         }
-        Ok(set)
+        ImageSet::random_subset(dataset, count, split)
     };
-    Ok((
+    let (training, test) = (
         set(&splits.train, Split::Train)?,
         set(&splits.test, Split::Test)?,
-    ))
+    );
+    Ok((splits.train, training, test))
 }
 
 /// The network that is asked for; a classifier is trained where it is not kept.

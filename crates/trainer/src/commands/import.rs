@@ -13,6 +13,7 @@ use crate::device;
 use crate::diffusers::PipelineFolder;
 use crate::error::Usage;
 use crate::invocation::hint;
+use crate::kinds::Kind;
 use crate::network::{Network, NetworkConfig};
 use crate::report;
 use crate::run::atomic_file;
@@ -30,7 +31,7 @@ pub fn run(args: &ImportArgs) -> Result<()> {
     let pipeline = PipelineFolder::open(&args.folder)?;
     let config = run_config(&pipeline, args)?;
     let kind = config.data.kind();
-    kind.must_be_images(format_args!("{} are", config.data.name()))
+    kind.must_be_one_of(&[Kind::Images], format_args!("{} are", config.data.name()))
         .context("name other data with --config or --set")?;
     let NetworkConfig::UNet(unet) = &config.network else {
         bail!(Usage(

@@ -14,13 +14,14 @@
 //! ```
 //!
 //! Points have `scatter-` or, in one dimension, `histogram-` before the names of the two strips.
-//! Sound is noised in closed form, into `waveforms.png` and a file `x-t-0999.wav` for each timestep.
+//! A file of sound is noised in closed form, into `waveforms.png` and a file `x-t-0999.wav` for each timestep, and
+//! as networks learn it, into `spectrograms.png`.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use burn::tensor::{Device, Tensor};
-use datasets::{Channels, read_folder, read_image, read_points, read_wav};
+use datasets::{Channels, read_folder, read_image, read_points, read_sound};
 use tracing::info;
 
 use crate::cli::NoiseArgs;
@@ -82,7 +83,7 @@ pub fn run(args: &NoiseArgs) -> Result<()> {
             );
             kinds::noise_images(&forward, images)
         }
-        Source::Sound(path) => kinds::noise_sound(&forward, &read_wav(&path)?),
+        Source::Sound(path) => kinds::noise_sound(&forward, &read_sound(&path)?),
         Source::Points(path) => kinds::noise_points(&forward, &read_points(&path)?, args.count),
     }
 }
@@ -90,11 +91,11 @@ pub fn run(args: &NoiseArgs) -> Result<()> {
 /// What is noised.
 #[derive(Debug, PartialEq, Eq)]
 enum Source {
-    /// Images or points of the configuration's data set.
+    /// Examples of the configuration's data set.
     Dataset,
     /// An image file or a folder of images.
     Images(PathBuf),
-    /// A WAV file.
+    /// A file of sound.
     Sound(PathBuf),
     /// A CSV file of points.
     Points(PathBuf),
@@ -127,7 +128,7 @@ fn source(args: &NoiseArgs) -> Result<Source> {
             "--count",
             args.count.is_some(),
             !is_sound,
-            "images and points",
+            "images, points and data sets of sounds",
         ),
     ] {
         if given && !fits {
@@ -144,19 +145,19 @@ fn source_of_path(path: &Path) -> Result<Source> {
     }
     if !path.exists() {
         bail!(Usage(format!(
-            "there is no {}: expected an image file, a folder of images, a .wav file or a .csv of \
+            "there is no {}: expected an image file, a folder of images, a file of sound or a .csv of \
              points",
             path.display()
         )));
     }
     let extension = path.extension().unwrap_or_default().to_string_lossy();
     match extension.to_lowercase().as_str() {
-        "wav" => Ok(Source::Sound(owned)),
+        "wav" | "flac" | "mp3" | "ogg" | "oga" => Ok(Source::Sound(owned)),
         "csv" => Ok(Source::Points(owned)),
         "png" | "jpg" | "jpeg" | "webp" | "bmp" | "gif" => Ok(Source::Images(owned)),
         _ => bail!(Usage(format!(
             "cannot tell from its name what {} is: expected an image (.png, .jpg, .jpeg, .webp, \
-             .bmp or .gif), a folder of images, a .wav file or a .csv of points",
+             .bmp or .gif), a folder of images, a sound (.wav, .flac, .mp3, .ogg) or a .csv of points",
             path.display()
         ))),
     }

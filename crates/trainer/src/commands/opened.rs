@@ -13,6 +13,7 @@ use crate::config::RunConfig;
 use crate::device;
 use crate::error::Usage;
 use crate::invocation::hint;
+use crate::kinds::Kind;
 use crate::run::atomic_file::parent_of;
 use crate::run::checkpoint::Checkpoint;
 use crate::sampling::Model;
@@ -49,16 +50,19 @@ fn open_for(args: &ModelArgs, samplers: Samplers) -> Result<Opened> {
     })
 }
 
-/// As [`open`], for a command that is for images alone.
-pub(super) fn open_images(args: &ModelArgs) -> Result<Opened> {
-    open_images_for(args, Samplers::Chosen)
+/// As [`open`], for a command that is for these kinds of data alone.
+pub(super) fn open_for_kinds(args: &ModelArgs, kinds: &[Kind]) -> Result<Opened> {
+    of_kinds(open_for(args, Samplers::Chosen)?, args, kinds)
 }
 
-/// As [`open_images`], to draw with one sampler or with all of them.
-pub(super) fn open_images_for(args: &ModelArgs, samplers: Samplers) -> Result<Opened> {
-    let opened = open_for(args, samplers)?;
+/// As [`open_for_kinds`], to draw with all samplers.
+pub(super) fn open_for_all_samplers(args: &ModelArgs, kinds: &[Kind]) -> Result<Opened> {
+    of_kinds(open_for(args, Samplers::All)?, args, kinds)
+}
+
+fn of_kinds(opened: Opened, args: &ModelArgs, kinds: &[Kind]) -> Result<Opened> {
     let kind = opened.checkpoint.config().data.kind();
-    kind.must_be_images(format_args!("{} draws", args.run.display()))?;
+    kind.must_be_one_of(kinds, format_args!("{} draws", args.run.display()))?;
     Ok(opened)
 }
 

@@ -61,13 +61,14 @@ pub fn run(args: &SampleArgs) -> Result<()> {
         request.sampling.num_inference_steps,
         opened.device_name
     );
+    let source = checkpoint.config().source(None);
     let outputs = Outputs {
         picture: &out,
         each: args.each.as_deref(),
         gif: args.gif.as_deref(),
         trajectory: args.trajectory.as_deref(),
         class_a_row: args.class.is_none(),
-        found: &checkpoint.config().found,
+        source: &source,
     };
     let drawn = kind.sample(model, &request, &outputs)?;
     if let Some(path) = &args.tensors {

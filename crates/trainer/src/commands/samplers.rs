@@ -14,12 +14,13 @@ use tracing::info;
 
 use crate::cli::SamplersArgs;
 use crate::commands::opened::{
-    Opened, Samplers, at_least, exists, key_of_sampling, open_images_for,
+    Opened, at_least, exists, key_of_sampling, open_for_all_samplers,
 };
 use crate::destination::check_file;
 use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::{grid, pictures};
 use crate::error::Usage;
+use crate::kinds::Kind;
 use crate::progress;
 use crate::report;
 use crate::sampling::{Model, Request, every_class};
@@ -41,7 +42,7 @@ pub fn run(args: &SamplersArgs) -> Result<()> {
     }
     let Opened {
         model, sampling, ..
-    } = open_images_for(&args.model, Samplers::All)?;
+    } = open_for_all_samplers(&args.model, &[Kind::Images])?;
     if args.calls.is_empty() {
         draw(&model, args, &sampling)
     } else {

@@ -25,6 +25,8 @@ pub struct Captions {
     pub columns: Vec<String>,
     /// Left of its rows, which are equally high.
     pub rows: Vec<String>,
+    /// The pixels at the bottom of the picture that are of no row, such as those of an axis.
+    pub below_rows: u32,
 }
 
 impl Captions {
@@ -40,6 +42,12 @@ impl Captions {
     #[must_use]
     pub fn rows(self, rows: Vec<String>) -> Self {
         Self { rows, ..self }
+    }
+
+    /// The same for a picture of whose height so many pixels at the bottom are of no row.
+    #[must_use]
+    pub fn below_rows(self, below_rows: u32) -> Self {
+        Self { below_rows, ..self }
     }
 
     /// The same with names of the columns.
@@ -65,6 +73,7 @@ pub fn captioned(
         title,
         columns,
         rows,
+        below_rows,
     } = captions;
     let rows: Vec<String> = rows
         .iter()
@@ -105,7 +114,8 @@ pub fn captioned(
         let place = (x.round() as u32, top - LINE / 2);
         text::write(&mut whole, &name, size, Align::Centre, place)?;
     }
-    let row_height = f64::from(picture.height()) / rows.len().max(1) as f64;
+    let height = picture.height().saturating_sub(*below_rows);
+    let row_height = f64::from(height) / rows.len().max(1) as f64;
     for (index, name) in rows.iter().enumerate() {
         let y = f64::from(top) + (index as f64 + 0.5) * row_height;
         let place = (left - MARGIN, y.round() as u32);

@@ -5,10 +5,10 @@ use image::imageops::{self, FilterType};
 use image::{DynamicImage, GrayImage, Luma};
 
 /// Pixels between the images of a grid.
-const GAP: u32 = 2;
+pub(super) const GAP: u32 = 2;
 
 /// What is between them.
-const MIDDLE_GREY: Luma<u8> = Luma([127]);
+pub(super) const MIDDLE_GREY: Luma<u8> = Luma([127]);
 
 /// Images smaller than this are enlarged in grids and strips, by a whole factor, until they are as large.
 const LEAST_CELL: u32 = 96;

@@ -7,4 +7,6 @@ pub mod grid;
 pub mod pictures;
 pub mod plots;
 pub mod scatter;
+pub mod spectrogram;
 mod text;
+pub mod waveform;

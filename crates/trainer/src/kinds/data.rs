@@ -2,21 +2,25 @@
 
 use std::path::{Path, PathBuf};
 
-use datasets::{
-    CloudName, DatasetName, ImageDataset, ImageFileError, Normalisation, Points, Splits,
-};
-
+use anyhow::Context;
+use burn::tensor::Tensor;
+use datasets::{CloudName, DatasetName, ImageDataset, Normalisation, Points, Splits};
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use training::InvalidValue;
 
-/// `[data]`: a published data set, or the images at a path.
+use super::sounds::{SoundConfig, SoundWindows};
+use crate::drawing::pictures::to_byte;
+
+/// `[data]`: a published data set, or what lies at a path.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataConfig {
     /// The published data set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dataset: Option<DatasetName>,
-    /// A folder of images, a NumPy array of them in a `.npy` or `.npz` file, or a `.csv` of points.
+    /// A folder of images or, with `[data.sound]`, of sounds; a NumPy array of images in a `.npy` or `.npz`
+    /// file; or a `.csv` of points.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
     /// Points that the program makes up.
@@ -26,10 +30,16 @@ pub struct DataConfig {
     pub flip: bool,
     /// The colour that transparent images of a folder are laid on: red, green, blue.
     pub background: [u8; 3],
-    /// Whether images of a folder that cannot be read are passed over.
+    /// Whether files of a folder that cannot be read are passed over.
     pub skip_bad: bool,
-    /// The most MiB of pixels that are held in memory.
+    /// The most MiB of pixels or samples that are held in memory.
     pub cache_mib: u64,
+    /// `[data.sound]`: that the data are sounds, and how they are read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sound: Option<SoundConfig>,
+    /// `[data.augment]`: how training examples are changed each time that they are seen.
+    #[serde(skip_serializing_if = "AugmentConfig::is_none")]
+    pub augment: AugmentConfig,
     /// [`Found::fingerprint`] where it stood in files before there was `[found]`.
     #[serde(skip_serializing)]
     #[schemars(skip)]
@@ -38,6 +48,40 @@ pub struct DataConfig {
     #[serde(skip_serializing)]
     #[schemars(skip)]
     pub(crate) normalisation: Option<Normalisation>,
+}
+
+/// `[data.augment]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AugmentConfig {
+    /// Sounds are played faster or slower by a factor of chance within 1 ± this; so they are higher or lower,
+    /// too.
+    pub speed: f64,
+}
+
+impl AugmentConfig {
+    /// The largest change of speed: beyond it, voices are no longer those of people.
+    const MOST_SPEED: f64 = 0.5;
+
+    /// Whether nothing is changed.
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// # Errors
+    ///
+    /// The first value that makes no sense.
+    fn check(&self) -> Result<(), InvalidValue> {
+        if (0.0..=Self::MOST_SPEED).contains(&self.speed) {
+            return Ok(());
+        }
+        let message = format!(
+            "{} makes no sense here: expected 0 to {}",
+            self.speed,
+            Self::MOST_SPEED
+        );
+        Err(InvalidValue::new("augment.speed", message))
+    }
 }
 
 impl Default for DataConfig {
@@ -50,6 +94,8 @@ impl Default for DataConfig {
             background: datasets::WHITE,
             skip_bad: false,
             cache_mib: 4096,
+            sound: None,
+            augment: AugmentConfig::default(),
             fingerprint: None,
             normalisation: None,
         }
@@ -59,8 +105,10 @@ impl Default for DataConfig {
 impl DataConfig {
     /// # Errors
     ///
-    /// Where not exactly one source of data is named; it is of no single key.
+    /// The first value that makes no sense; where not exactly one source of data is named, it is of no single
+    /// key.
     pub fn check(&self) -> Result<(), InvalidValue> {
+        self.augment.check()?;
         let sources = [
             self.dataset.is_some(),
             self.path.is_some(),
@@ -68,8 +116,8 @@ impl DataConfig {
         ];
         let message = match sources.into_iter().filter(|&given| given).count() {
             0 => {
-                "no data: give dataset (a name), path (a folder of images, a .npy or .npz file, or \
-                 a .csv of points) or cloud (the name of a cloud of points)"
+                "no data: give dataset (a name), path (a folder of images or sounds, a .npy or .npz \
+                 file, or a .csv of points) or cloud (the name of a cloud of points)"
             }
             1 => return Ok(()),
             _ => "give dataset, path or cloud, not more than one",
@@ -99,6 +147,9 @@ pub struct Found {
     /// they were kept.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub class_names: Vec<String>,
+    /// What spectrograms of sounds were multiplied by, so that their deviation is the same for all data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spectrogram_factor: Option<f32>,
     /// `[found.normalisation]`: how points were normalised.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub normalisation: Option<Normalisation>,
@@ -133,25 +184,76 @@ pub enum Dataset {
     Images(ImageDataset),
     /// Points, normalised; to the network each is an image of one pixel and a channel a coordinate.
     Points(Points),
+    /// Sounds, as spectrograms.
+    Sounds(SoundWindows),
 }
 
 impl Dataset {
     /// The number of classes; 0 where there are none.
     pub fn num_classes(&self) -> usize {
+        self.class_names().len()
+    }
+
+    /// The names of the classes, by label; empty where there are none.
+    pub fn class_names(&self) -> &[String] {
         match self {
-            Self::Images(images) => images.num_classes(),
-            Self::Points(_) => 0,
+            Self::Images(images) => images.class_names(),
+            Self::Points(_) => &[],
+            Self::Sounds(sounds) => sounds.recordings().class_names(),
+        }
+    }
+
+    /// Channels, height and width of the pictures by which examples are scored; `None` where there are no
+    /// scores of such data.
+    pub fn scored_shape(&self) -> Option<[usize; 3]> {
+        match self {
+            Self::Images(images) => Some([images.channels(), images.height(), images.width()]),
+            Self::Points(_) => None,
+            Self::Sounds(sounds) => Some(sounds.form().scored_shape()),
+        }
+    }
+
+    /// The pictures by which the examples of these `indices` are scored, as bytes: each channel, row, column;
+    /// none where there are no scores of such data.
+    ///
+    /// # Errors
+    ///
+    /// An example that cannot be read.
+    pub fn scored(&self, indices: &[usize]) -> anyhow::Result<Vec<u8>> {
+        match self {
+            Self::Images(images) => Ok(images.read(indices)?),
+            Self::Points(_) => Ok(Vec::new()),
+            Self::Sounds(sounds) => sounds.scored(indices),
+        }
+    }
+
+    /// The same of examples `[N, C, H, W]` that were generated, as they are where they are written to a file.
+    ///
+    /// # Errors
+    ///
+    /// Examples that cannot be read back from the device.
+    pub fn scored_of(&self, generated: Tensor<4>) -> anyhow::Result<Vec<u8>> {
+        match self {
+            Self::Images(_) => {
+                let values: Vec<f32> = generated
+                    .try_into_vec_as()
+                    .context("cannot read images back from the device")?;
+                Ok(values.into_iter().map(to_byte).collect())
+            }
+            Self::Points(_) => Ok(Vec::new()),
+            Self::Sounds(sounds) => sounds.form().scored_of(generated),
         }
     }
 }
 
 impl training::Data for Dataset {
-    type Error = ImageFileError;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
 
     fn len(&self) -> usize {
         match self {
             Self::Images(images) => images.len(),
             Self::Points(points) => points.len(),
+            Self::Sounds(sounds) => sounds.recordings().len(),
         }
     }
 
@@ -159,6 +261,7 @@ impl training::Data for Dataset {
         match self {
             Self::Images(images) => [images.channels(), images.height(), images.width()],
             Self::Points(points) => [points.dimensions(), 1, 1],
+            Self::Sounds(sounds) => sounds.form().shape(),
         }
     }
 
@@ -166,13 +269,26 @@ impl training::Data for Dataset {
         match self {
             Self::Images(images) => images.label(index),
             Self::Points(_) => None,
+            Self::Sounds(sounds) => sounds.recordings().label(index),
         }
     }
 
-    fn read(&self, indices: &[usize]) -> Result<Vec<f32>, ImageFileError> {
+    fn read(&self, indices: &[usize]) -> Result<Vec<f32>, Self::Error> {
+        Ok(match self {
+            Self::Images(images) => images.read_normalised(indices)?,
+            Self::Points(points) => points.read(indices),
+            Self::Sounds(sounds) => sounds.read(indices)?,
+        })
+    }
+
+    fn read_augmented(
+        &self,
+        indices: &[usize],
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Vec<f32>, Self::Error> {
         match self {
-            Self::Images(images) => images.read_normalised(indices),
-            Self::Points(points) => Ok(points.read(indices)),
+            Self::Images(_) | Self::Points(_) => self.read(indices),
+            Self::Sounds(sounds) => Ok(sounds.read_augmented(indices, rng)?),
         }
     }
 
@@ -180,19 +296,23 @@ impl training::Data for Dataset {
         match self {
             Self::Images(images) => images.is_streamed(),
             Self::Points(_) => false,
+            Self::Sounds(sounds) => sounds.recordings().is_streamed(),
         }
     }
 }
 
 /// What was found in the data, as the configuration of a run keeps it.
 pub fn found(splits: &Splits<Dataset>) -> Found {
-    let (class_names, normalisation) = match &splits.train {
-        Dataset::Images(images) => (images.class_names().to_vec(), None),
-        Dataset::Points(points) => (Vec::new(), Some(points.normalisation().clone())),
-    };
+    let (mut spectrogram_factor, mut normalisation) = (None, None);
+    match &splits.train {
+        Dataset::Images(_) => {}
+        Dataset::Points(points) => normalisation = Some(points.normalisation().clone()),
+        Dataset::Sounds(sounds) => spectrogram_factor = Some(sounds.form().factor()),
+    }
     Found {
         fingerprint: splits.fingerprint.clone(),
-        class_names,
+        class_names: splits.train.class_names().to_vec(),
+        spectrogram_factor,
         normalisation,
     }
 }

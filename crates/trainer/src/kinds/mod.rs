@@ -2,28 +2,36 @@
 //! them, and knows which settings fit them. Nobody else asks which kind of data it is.
 
 mod data;
+mod dissolving;
+mod fitting;
 mod forward;
+mod grids;
 mod images;
+mod order;
 mod outputs;
 mod points;
 mod sounds;
 mod table;
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::path::Path;
 
-use anyhow::Result;
-use burn::tensor::Tensor;
-use datasets::Splits;
+use anyhow::{Result, bail};
+use burn::tensor::{Device, Tensor};
+use datasets::{DatasetName, Splits};
 use image::DynamicImage;
 
 pub use self::data::{DataConfig, Dataset, Found, found};
+use self::fitting::fit_unet;
 pub use self::forward::Forward;
-pub use self::images::{
-    class_name, is_array, load as load_images, noise as noise_images, one_of_each_class_first,
-};
+pub use self::grids::class_name;
+pub use self::images::{is_array, noise as noise_images};
+pub use self::order::one_of_each_class_first;
 pub use self::outputs::{Fitted, Outputs, Refused, Sections, Source};
 pub use self::points::{is_csv, noise as noise_points};
-pub use self::sounds::show as noise_sound;
+pub use self::sounds::{SoundConfig, noise as noise_sound, show as show_sounds};
+use crate::drawing::captions::Captions;
 use crate::error::Usage;
 use crate::sampling::{Model, Request};
 
@@ -34,6 +42,9 @@ pub enum Kind {
     Images,
     /// Points, normalised; to the network each is an image of one pixel and a channel a coordinate.
     Points,
+    /// Sounds, as spectrograms; to the network each is an image of two channels, frequencies high and frames
+    /// wide.
+    Sounds,
 }
 
 impl fmt::Display for Kind {
@@ -41,6 +52,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Images => "images",
             Self::Points => "points",
+            Self::Sounds => "sounds",
         })
     }
 }
@@ -50,6 +62,8 @@ impl DataConfig {
     pub fn kind(&self) -> Kind {
         if self.cloud.is_some() || self.path.as_deref().is_some_and(is_csv) {
             Kind::Points
+        } else if self.sound.is_some() || self.dataset.is_some_and(DatasetName::is_sound) {
+            Kind::Sounds
         } else {
             Kind::Images
         }
@@ -67,29 +81,31 @@ impl Kind {
         match self {
             Self::Images => images::COUNT,
             Self::Points => points::COUNT,
+            Self::Sounds => sounds::COUNT,
         }
     }
 
     /// How many of `count` samples go through the network at once, where `asked` were asked for.
     pub fn batch_size(self, asked: usize, count: usize) -> usize {
         match self {
-            Self::Images => asked,
+            Self::Images | Self::Sounds => asked,
             // They are small: all go at once.
             Self::Points => count,
         }
     }
 
-    /// Refuses other data than images for a command that is for images alone; `what` says whose they are, as in
-    /// "the run draws".
+    /// Refuses data that a command is not for. `whose` says whose they are, as in "the run draws", and `these`
+    /// which it is for.
     ///
     /// # Errors
     ///
     /// Other kinds of data.
-    pub fn must_be_images(self, what: impl fmt::Display) -> Result<(), Usage> {
-        match self {
-            Self::Images => Ok(()),
-            Self::Points => Err(Usage(format!("{what} {self}, and this is for images"))),
+    pub fn must_be_one_of(self, these: &[Self], whose: impl fmt::Display) -> Result<(), Usage> {
+        if these.contains(&self) {
+            return Ok(());
         }
+        let these: Vec<String> = these.iter().map(Self::to_string).collect();
+        Err(Usage(format!("{whose} {self}, and this is for {}", these.join(" and "))))
     }
 
     /// Checks the settings that mean something else, or nothing, for this kind of data.
@@ -101,6 +117,7 @@ impl Kind {
         match self {
             Self::Images => images::check(sections),
             Self::Points => points::check(sections),
+            Self::Sounds => sounds::check(sections),
         }
     }
 
@@ -113,6 +130,7 @@ impl Kind {
         Ok(match self {
             Self::Images => wrap(images::load(source)?, Dataset::Images),
             Self::Points => wrap(points::load(source)?, Dataset::Points),
+            Self::Sounds => wrap(sounds::load(source)?, Dataset::Sounds),
         })
     }
 
@@ -123,23 +141,75 @@ impl Kind {
     /// The key of what does not fit, and what was expected.
     pub fn fit(self, fitted: Fitted<'_>, dataset: &Dataset) -> Result<(), Refused> {
         match self {
-            Self::Images => images::fit(fitted, dataset),
+            Self::Images | Self::Sounds => fit_unet(fitted, dataset, self),
             Self::Points => points::fit(fitted, dataset),
         }
     }
 
-    /// Samples `[N, C, H, W]` as one picture below `title`; where there are classes, `num_classes` of them, a
-    /// row a class.
+    /// Samples `[N, C, H, W]` of a network that learned from `source` as one picture below `title`; where there
+    /// are classes, `num_classes` of them, a row a class.
     pub fn picture(
         self,
+        source: &Source<'_>,
         samples: Tensor<4>,
         num_classes: Option<usize>,
-        class_names: &[String],
         title: &str,
     ) -> Result<DynamicImage> {
+        let class_names = &source.found.class_names;
         match self {
             Self::Images => images::picture(samples, num_classes, class_names, title),
             Self::Points => points::picture(samples, title),
+            Self::Sounds => sounds::picture(source, samples, num_classes, title),
+        }
+    }
+
+    /// The file at `path` as an example of a network that learned from `source`: `[1, C, H, W]`.
+    ///
+    /// # Errors
+    ///
+    /// A file that is none of this kind, and points, which have no file each.
+    pub fn read_file(self, source: &Source<'_>, path: &Path, device: &Device) -> Result<Tensor<4>> {
+        let [channels, height, width] = source.network.example_shape();
+        match self {
+            Self::Images => images::read(path, channels, [height, width], device),
+            Self::Sounds => sounds::read(source, path, device),
+            Self::Points => bail!(Usage("points have no files each".to_owned())),
+        }
+    }
+
+    /// What a mask keeps of an example, 1 where it stays and 0 where it is drawn anew, `[1, 1, H, W]`: of an
+    /// image a picture that is white where it is drawn anew, of a sound the seconds that are, as in 0.2:0.4.
+    ///
+    /// # Errors
+    ///
+    /// What is no mask for this kind of data.
+    pub fn read_mask(self, source: &Source<'_>, mask: &OsStr, device: &Device) -> Result<Tensor<4>> {
+        let [_, height, width] = source.network.example_shape();
+        match self {
+            Self::Images => {
+                let mask = images::read(mask.as_ref(), 1, [height, width], device)?;
+                // White is 1 in [-1, 1].
+                Ok(mask.neg().add_scalar(1.0).div_scalar(2.0))
+            }
+            Self::Sounds => sounds::mask(source, mask, device),
+            Self::Points => bail!(Usage("--mask is for images and sounds".to_owned())),
+        }
+    }
+
+    /// Writes the examples `[N, C, H, W]` of an edit side by side, in rows of `columns`, with `captions`, into the
+    /// picture `out`; of sounds also a WAV file of all.
+    pub fn write_edit(
+        self,
+        source: &Source<'_>,
+        examples: Tensor<4>,
+        columns: usize,
+        captions: &Captions,
+        out: &Path,
+    ) -> Result<()> {
+        match self {
+            Self::Images => images::write_edit(examples, columns, captions, out),
+            Self::Sounds => sounds::write_edit(source, examples, columns, captions, out),
+            Self::Points => bail!(Usage("points are not edited".to_owned())),
         }
     }
 
@@ -153,6 +223,7 @@ impl Kind {
         match self {
             Self::Images => images::sample(model, request, outputs),
             Self::Points => points::sample(model, request, outputs),
+            Self::Sounds => sounds::sample(model, request, outputs),
         }
     }
 
@@ -161,6 +232,7 @@ impl Kind {
         match self {
             Self::Images => images::noise_examples(source, forward, count),
             Self::Points => points::noise(forward, &points::load(source)?.test, count),
+            Self::Sounds => sounds::noise_examples(source, forward, count),
         }
     }
 }

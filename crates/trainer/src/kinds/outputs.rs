@@ -69,6 +69,6 @@ pub struct Outputs<'a> {
     pub trajectory: Option<&'a Path>,
     /// Whether the classes are all of them in order, so that a row of the picture can be a class.
     pub class_a_row: bool,
-    /// What was found in the data that the network learned from.
-    pub found: &'a Found,
+    /// What the network learned from.
+    pub source: &'a Source<'a>,
 }

@@ -68,7 +68,8 @@ pub struct Evaluator {
     reference: Reference,
     /// How near held-out images come to training images.
     held_out: Vec<Neighbour>,
-    num_classes: usize,
+    /// What the network learns from, which says how examples are scored.
+    dataset: Dataset,
     /// Whether the images that were measured last were copies.
     copies: bool,
     config: EvaluationConfig,
@@ -88,18 +89,16 @@ impl Evaluator {
         flip: bool,
         device: &Device,
     ) -> Result<Option<Self>> {
-        let (Some(_), Dataset::Images(training), Dataset::Images(test)) =
-            (config.every, &splits.train, &splits.test)
-        else {
+        if config.every.is_none() {
             return Ok(None);
-        };
-        let training = ImageSet::all(training)?;
-        let test = ImageSet::all(test)?;
+        }
+        let training = ImageSet::all(&splits.train)?;
+        let test = ImageSet::all(&splits.test)?;
         let network = cache.classifier(&training, default_steps(training.len()), device)?;
         let reference = Reference::new(cache, network, &training, &test, flip)?;
         Ok(Some(Self {
             held_out: reference.nearest_of_test(config.count)?,
-            num_classes: training.num_classes(),
+            dataset: splits.train.clone(),
             copies: false,
             reference,
             config: config.clone(),
@@ -134,7 +133,7 @@ impl Evaluator {
             edit: None,
         };
         let images = model.sample(&request, |_, _| Ok(()))?;
-        let generated = ImageSet::generated(images, &classes, self.num_classes)?;
+        let generated = ImageSet::generated(&self.dataset, images, &classes)?;
         let (fid, nearest) = self.reference.fid_and_nearest(&generated, &self.held_out)?;
         if let Some(text) = self.copies_begin(&nearest) {
             warn!("{text}");

@@ -200,7 +200,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::scoring::image_set::tests::stripes;
+    use crate::scoring::image_set::tests::{dataset, stripes};
 
     #[test]
     fn a_classifier_learns_the_same_each_time() {
@@ -225,7 +225,7 @@ mod tests {
         // Generated images are seen as what is written of them.
         let near = |index: usize| unseen.batch(&[index], &device).mul_scalar(1.001);
         let near = Tensor::cat((0..131).map(near).collect(), 0);
-        let near = ImageSet::generated(near, unseen.labels(), 2).unwrap();
+        let near = ImageSet::generated(&dataset(&unseen), near, unseen.labels()).unwrap();
         assert_eq!(train().of_all(&near).unwrap(), again);
     }
 }

@@ -1,15 +1,16 @@
 //! Images as scoring holds them: as the bytes that a picture of them has, with their classes. So a split of a
-//! data set and what a network generated are looked at in the same way.
+//! data set and what a network generated are looked at in the same way. Sounds are scored by pictures of their
+//! levels.
 
 use std::ops::Range;
 
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Tensor, TensorData};
-use datasets::{ImageDataset, Split};
+use datasets::Split;
 use sha2::{Digest, Sha256};
-use training::{Purpose, Streams};
+use training::{Data as _, Purpose, Streams};
 
-use crate::drawing::pictures::to_byte;
+use crate::kinds::Dataset;
 
 /// Images of one size as bytes, some or all of them with a class.
 #[derive(Debug, Clone)]
@@ -28,7 +29,7 @@ impl ImageSet {
     /// # Errors
     ///
     /// An image that cannot be read, where they are read file by file.
-    pub fn all(dataset: &ImageDataset) -> Result<Self> {
+    pub fn all(dataset: &Dataset) -> Result<Self> {
         Self::select(dataset, &Vec::from_iter(0..dataset.len()))
     }
 
@@ -39,7 +40,7 @@ impl ImageSet {
     /// # Errors
     ///
     /// As [`all`](Self::all).
-    pub fn random_subset(dataset: &ImageDataset, count: usize, split: Split) -> Result<Self> {
+    pub fn random_subset(dataset: &Dataset, count: usize, split: Split) -> Result<Self> {
         if count >= dataset.len() {
             return Self::all(dataset);
         }
@@ -49,35 +50,31 @@ impl ImageSet {
         Self::select(dataset, &indices)
     }
 
-    fn select(dataset: &ImageDataset, indices: &[usize]) -> Result<Self> {
+    fn select(dataset: &Dataset, indices: &[usize]) -> Result<Self> {
         Ok(Self {
-            pixels: dataset.read(indices)?,
-            shape: [dataset.channels(), dataset.height(), dataset.width()],
+            pixels: dataset.scored(indices)?,
+            shape: shape(dataset)?,
             labels: indices.iter().map(|&index| dataset.label(index)).collect(),
             num_classes: dataset.num_classes(),
         })
     }
 
-    /// Generated images `[N, C, H, W]` in [-1, 1], rounded and clipped to bytes as they are where they are
-    /// written as pictures, and the class of `num_classes` that each was asked to be.
+    /// Generated examples `[N, C, H, W]` of a network that learned from `dataset`, as they are where they are
+    /// written to files, and the class that each was asked to be.
     ///
     /// # Errors
     ///
-    /// Images that cannot be read back from the device.
+    /// Examples that cannot be read back from the device.
     pub fn generated(
-        images: Tensor<4>,
+        dataset: &Dataset,
+        examples: Tensor<4>,
         classes: &[Option<usize>],
-        num_classes: usize,
     ) -> Result<Self> {
-        let [_, channels, height, width] = images.dims();
-        let values: Vec<f32> = images
-            .try_into_vec_as()
-            .context("cannot read images back from the device")?;
         Ok(Self {
-            pixels: values.into_iter().map(to_byte).collect(),
-            shape: [channels, height, width],
+            pixels: dataset.scored_of(examples)?,
+            shape: shape(dataset)?,
             labels: classes.to_vec(),
-            num_classes,
+            num_classes: dataset.num_classes(),
         })
     }
 
@@ -205,9 +202,17 @@ impl ImageSet {
     }
 }
 
+fn shape(dataset: &Dataset) -> Result<[usize; 3]> {
+    dataset
+        .scored_shape()
+        .context("there are no scores of such data")
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use datasets::ImageDataset;
 
     use super::*;
 
@@ -232,6 +237,14 @@ pub(crate) mod tests {
         }
     }
 
+    /// The same images as a data set.
+    pub(crate) fn dataset(set: &ImageSet) -> Dataset {
+        let labels = set.labels.iter().map(|label| label.map(|label| label as u16));
+        let names = (0..set.num_classes).map(|class| class.to_string()).collect();
+        let images = ImageDataset::from_parts(set.pixels.clone(), set.shape, labels.collect(), names);
+        Dataset::Images(images.unwrap())
+    }
+
     /// The same images with other classes.
     pub(crate) fn labelled(set: ImageSet, label: impl Fn(usize) -> Option<usize>) -> ImageSet {
         let labels = (0..set.len()).map(label).collect();
@@ -245,6 +258,7 @@ pub(crate) mod tests {
         let names = vec!["a".to_owned(), "b".to_owned()];
         let pixels = (0..100).collect();
         let dataset = ImageDataset::from_parts(pixels, [1, 1, 1], labels.collect(), names).unwrap();
+        let dataset = Dataset::Images(dataset);
         let subset = |split| ImageSet::random_subset(&dataset, 40, split).unwrap();
         let some = subset(Split::Train);
         assert_eq!(some.len(), 40);
@@ -262,18 +276,21 @@ pub(crate) mod tests {
 
     #[test]
     fn generated_images_are_what_a_picture_of_them_is() {
+        let names = vec!["a".to_owned(), "b".to_owned()];
+        let pixels = vec![0, 50, 200, 255, 1, 2, 3, 4];
+        let labels = vec![Some(0), Some(1)];
+        let images = ImageDataset::from_parts(pixels.clone(), [1, 2, 2], labels, names).unwrap();
+        // What was read from a file is what is read from it again.
+        let again = images.batch(&[0, 1], &Device::flex()).unwrap();
+        let dataset = Dataset::Images(images);
+        let generated = |images| ImageSet::generated(&dataset, images, &[Some(1), None]).unwrap();
+        assert_eq!(generated(again).pixels, pixels);
         let values = [-7.0, -1.0, -0.997, 0.0, 0.1, 1.0, 1.3, 9.0];
         let images = Tensor::<1>::from_floats(values, &Device::flex()).reshape([2, 1, 2, 2]);
-        let set = ImageSet::generated(images, &[Some(1), None], 2).unwrap();
+        let set = generated(images);
         assert_eq!(set.pixels, [0, 0, 0, 128, 140, 255, 255, 255]);
         assert_eq!(set.labels(), [Some(1), None]);
-        // What was read from a file is what is read from it again.
-        let all = stripes(3);
-        let again = all.batch(&[0, 1, 2], &Device::flex());
-        assert_eq!(
-            ImageSet::generated(again, all.labels(), 2).unwrap().pixels,
-            all.pixels
-        );
+        assert_eq!(set.num_classes(), 2);
     }
 
     #[test]

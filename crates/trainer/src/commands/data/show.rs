@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use datasets::{
     Channels, CloudName, DatasetName, FolderOptions, ImageDataset, Points, Split, Splits,
-    folder_image_sizes, load_array, load_folder, load_points,
+    folder_image_sizes, has_images, load_array, load_folder, load_points,
 };
-use serde::Serialize;
+use datasets::sounds::has_sounds;
 use serde_json::json;
 
+use super::{classes, sounds};
 use crate::cli::DataShowArgs;
 use crate::destination::check_file;
 use crate::device;
@@ -25,6 +26,9 @@ use training::{Purpose, Streams};
 /// Images whose pixels are summed at a time.
 const IMAGES_AT_ONCE: usize = 1024;
 
+/// Images of a contact sheet when no number is given.
+const COUNT: usize = 100;
+
 /// The most images of a contact sheet, and the most classes that have a column of it each.
 const MAX_COUNT: usize = 10_000;
 const MAX_CLASS_COLUMNS: usize = 25;
@@ -32,8 +36,7 @@ const MAX_CLASS_COLUMNS: usize = 25;
 /// The most values of all images of a contact sheet, each channel of a pixel being one.
 const MAX_SHEET_VALUES: usize = 1 << 27;
 
-/// The most classes that are listed, and the most columns of a table.
-const MAX_LISTED: usize = 200;
+/// The most columns of a table.
 const MAX_COLUMNS: usize = 20;
 
 /// The largest side of the images of a folder.
@@ -41,7 +44,7 @@ const MAX_SIZE: usize = 2048;
 
 pub(super) fn run(args: &DataShowArgs) -> Result<()> {
     for (option, value, most) in [
-        ("--count", args.count, MAX_COUNT),
+        ("--count", args.count.unwrap_or(1), MAX_COUNT),
         ("--size", args.size, MAX_SIZE),
     ] {
         if !(1..=most).contains(&value) {
@@ -64,6 +67,12 @@ pub(super) fn run(args: &DataShowArgs) -> Result<()> {
     if is_csv(path) && path.exists() {
         return show_points(args, &load_points(path)?, &out);
     }
+    let name = args.what.parse::<DatasetName>().ok();
+    let is_folder_of_sounds = path.is_dir() && !has_images(path) && has_sounds(path);
+    if name.is_some_and(DatasetName::is_sound) || (name.is_none() && is_folder_of_sounds) {
+        return sounds::show(args, name, &out);
+    }
+    let count = args.count.unwrap_or(COUNT);
     let splits = load(args)?;
     let Splits { train, test, .. } = &splits;
     report::figures(format!(
@@ -85,8 +94,8 @@ pub(super) fn run(args: &DataShowArgs) -> Result<()> {
             sizes(&folder_image_sizes(path)?)
         ));
     }
-    let classes = classes(train, test);
-    print_classes(&classes);
+    let classes = classes::count(train.class_names(), train.labels(), test.labels());
+    classes::print(&classes);
     let (mean, deviation) = mean_and_deviation(train)?;
     report::json(&json!({
         "data": args.what,
@@ -106,10 +115,10 @@ pub(super) fn run(args: &DataShowArgs) -> Result<()> {
     ));
 
     let indices = if train.num_classes() > 0 {
-        one_of_each_class_first(train.labels(), args.count)
+        one_of_each_class_first(train.labels(), count)
     } else {
         // Neighbours in a folder are often alike: from all over it.
-        let count = args.count.min(train.len());
+        let count = count.min(train.len());
         (0..count)
             .map(|place| place * train.len() / count)
             .collect()
@@ -119,7 +128,7 @@ pub(super) fn run(args: &DataShowArgs) -> Result<()> {
         bail!(Usage(format!(
             "--count {}: a contact sheet of so many images of {} × {} pixels is too large; take fewer, or \
              for a folder a smaller --size",
-            args.count,
+            count,
             train.width(),
             train.height()
         )));
@@ -255,72 +264,6 @@ fn sizes(sizes: &[(u32, u32)]) -> String {
         range(widths.clone().min(), widths.max()),
         range(heights.clone().min(), heights.max())
     )
-}
-
-/// The images of a class, or of none.
-#[derive(Debug, Serialize)]
-struct Class<'a> {
-    class: Option<usize>,
-    name: &'a str,
-    training_images: usize,
-    held_out_images: usize,
-}
-
-/// How many images each class has; those without a class come last, where there are such.
-fn classes<'a>(train: &'a ImageDataset, test: &ImageDataset) -> Vec<Class<'a>> {
-    let names = train.class_names();
-    if names.is_empty() {
-        return Vec::new();
-    }
-    let count = |split: &ImageDataset| {
-        // The last count is that of images without a class.
-        let mut counts = vec![0_usize; names.len() + 1];
-        for index in 0..split.len() {
-            counts[split.label(index).unwrap_or(names.len())] += 1;
-        }
-        counts
-    };
-    let (train, test) = (count(train), count(test));
-    (0..=names.len())
-        .map(|class| Class {
-            class: (class < names.len()).then_some(class),
-            name: names.get(class).map_or("(no class)", String::as_str),
-            training_images: train[class],
-            held_out_images: test[class],
-        })
-        .filter(|class| class.class.is_some() || class.training_images + class.held_out_images > 0)
-        .collect()
-}
-
-fn print_classes(classes: &[Class<'_>]) {
-    if classes.is_empty() {
-        report::figures("no classes");
-        return;
-    }
-    report::figures("class    train  held out  name");
-    let with_name = classes.iter().filter(|class| class.class.is_some()).count();
-    for (place, class) in classes.iter().enumerate() {
-        if place >= MAX_LISTED && place < with_name {
-            continue;
-        }
-        if place == with_name {
-            print_left_out(with_name);
-        }
-        let number = class.class.map_or(String::new(), |class| class.to_string());
-        report::figures(format!(
-            "{number:>5} {:8} {:9}  {}",
-            class.training_images, class.held_out_images, class.name
-        ));
-    }
-    if classes.len() == with_name {
-        print_left_out(with_name);
-    }
-}
-
-fn print_left_out(classes: usize) {
-    if classes > MAX_LISTED {
-        report::figures(format!("      … and {} more", classes - MAX_LISTED));
-    }
 }
 
 /// Mean and standard deviation of each channel, in [0, 1].

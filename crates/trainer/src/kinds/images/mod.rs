@@ -1,25 +1,28 @@
 //! Images.
 
-mod noise;
 mod sample;
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use burn::tensor::Tensor;
-use datasets::{Channels, FolderOptions, ImageDataset, Split, Splits, load_array, load_folder};
+use burn::tensor::{Device, Tensor};
+use datasets::{
+    Channels, FolderOptions, ImageDataset, Split, Splits, load_array, load_folder, read_image,
+};
 use image::DynamicImage;
-use training::Data as _;
-use unet::SampleSize;
 
-pub use self::noise::{one_of_each_class_first, show as noise};
+use self::sample::Pixels;
 pub(super) use self::sample::sample;
-use super::data::{Dataset, has_extension};
+use super::data::has_extension;
+use super::dissolving;
 use super::forward::Forward;
-use super::outputs::{Fitted, Refused, Sections, Source};
+use super::grids::{Cells, titled_grid};
+use super::order::one_of_each_class_first;
+use super::outputs::{Refused, Sections, Source};
 use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::{grid, pictures};
 use crate::network::NetworkConfig;
+use crate::report;
 
 /// Images that are sampled when no number is given and there are no classes.
 pub(super) const COUNT: usize = 64;
@@ -42,6 +45,12 @@ pub(super) fn check(sections: &Sections<'_>) -> Result<(), Refused> {
         ));
     };
     let channels = network.in_channels;
+    if sections.data.augment.speed > 0.0 {
+        return Err((
+            "data.augment.speed".to_owned(),
+            "the data are images, and it is how fast sounds are played".to_owned(),
+        ));
+    }
     if sections.data.path.is_some() && Channels::of(channels).is_none() {
         return Err((
             "network.in_channels".to_owned(),
@@ -90,7 +99,14 @@ pub fn load(source: &Source<'_>) -> Result<Splits<ImageDataset>> {
             skip_bad: data.skip_bad,
             cache_bytes,
         };
-        load_folder(path, &options)?
+        let advice = || {
+            if path.is_dir() && has_sounds(path) {
+                "there are sounds in it: a configuration with a table [data.sound] learns them, such as speech"
+            } else {
+                "it was read as a folder of images"
+            }
+        };
+        load_folder(path, &options).with_context(|| advice())?
     };
     found.check_fingerprint(splits.fingerprint.as_deref(), data)?;
     Ok(splits)
@@ -107,73 +123,6 @@ fn load_test(source: &Source<'_>) -> Result<ImageDataset> {
     }
 }
 
-/// A network for images gets an embedding for each class and, where it has a null label, one more.
-pub(super) fn fit(fitted: Fitted<'_>, dataset: &Dataset) -> Result<(), Refused> {
-    let Fitted {
-        network,
-        conditioning,
-        name,
-    } = fitted;
-    let refused = |key: &str, message: String| Err((key.to_owned(), message));
-    let NetworkConfig::UNet(network) = network else {
-        return refused("network.kind", "the data are images".to_owned());
-    };
-    let [channels, height, width] = dataset.example_shape();
-    let num_classes = dataset.num_classes();
-    if conditioning.class_labels && num_classes == 0 {
-        return refused(
-            "conditioning.class_labels",
-            format!(
-                "the images of {name} have no classes: set it to false, or sort the images into a \
-                 folder for each class, or put labels into the .npz file"
-            ),
-        );
-    }
-    let has_null_label = conditioning.null_label;
-    if conditioning.class_labels && !has_null_label {
-        let unlabelled = (0..dataset.len()).find(|&index| dataset.label(index).is_none());
-        if let Some(index) = unlabelled {
-            return refused(
-                "conditioning.null_label",
-                format!(
-                    "it is false, but image {index} of {name} has no class: give it one, or set it to true"
-                ),
-            );
-        }
-    }
-    let embeds = num_classes + usize::from(has_null_label);
-    let embeds = conditioning.class_labels.then_some(embeds);
-    if network.num_class_embeds.is_some() && network.num_class_embeds != embeds {
-        return refused(
-            "network.num_class_embeds",
-            "it follows from conditioning.class_labels and the data set: leave it out".to_owned(),
-        );
-    }
-    network.num_class_embeds = embeds;
-    for (key, found, expected) in [
-        ("network.in_channels", network.in_channels, channels),
-        ("network.out_channels", network.out_channels, channels),
-    ] {
-        if found != expected {
-            return refused(
-                key,
-                format!("it is {found}, but the images of {name} need {expected}"),
-            );
-        }
-    }
-    let needed = SampleSize { height, width };
-    if network.sample_size != needed {
-        return refused(
-            "network.sample_size",
-            format!(
-                "it is {}, but the images of {name} need {needed}",
-                network.sample_size
-            ),
-        );
-    }
-    Ok(())
-}
-
 /// Images `[N, C, H, W]` as a grid below `title`, a row a class where every class has as many.
 pub(super) fn picture(
     samples: Tensor<4>,
@@ -181,45 +130,41 @@ pub(super) fn picture(
     class_names: &[String],
     title: &str,
 ) -> Result<DynamicImage> {
-    titled_grid(
-        &pictures::from_tensor(samples)?,
-        num_classes,
-        class_names,
-        title,
-        0,
-    )
+    let pictures = Pixels.draw(samples)?;
+    titled_grid(&Pixels, &pictures, num_classes, class_names, title, 0)
 }
 
-/// A grid of images below `title`, at least `min_width` pixels wide: a row a class, with its name, where every
-/// class has as many.
-fn titled_grid(
-    images: &[DynamicImage],
-    num_classes: Option<usize>,
-    class_names: &[String],
-    title: &str,
-    min_width: u32,
-) -> Result<DynamicImage> {
-    let columns = grid::columns(images.len(), num_classes);
-    let rows = num_classes
-        .filter(|classes| images.len() == classes * columns)
-        .map_or_else(Vec::new, |classes| {
-            (0..classes)
-                .map(|class| class_name(class, class_names))
-                .collect()
-        });
-    captioned(
-        &grid::grid(images, columns)?,
-        &Captions::title(title).rows(rows),
-        min_width,
-    )
+/// The picture file at `path`, with so many channels, cropped and resized to `size`, height and width: `[1, C, H,
+/// W]`.
+pub(super) fn read(
+    path: &Path,
+    channels: usize,
+    size: [usize; 2],
+    device: &Device,
+) -> Result<Tensor<4>> {
+    let channels = Channels::of(channels).with_context(|| {
+        format!("the network is for images of {channels} channels; image files have 1, 3 or 4")
+    })?;
+    let image = read_image(path, channels, Some(size))?;
+    Ok(image.to_tensor(device).unsqueeze())
 }
 
-/// What a class is called in pictures: its name or, where it has none, its number.
-pub fn class_name(class: usize, names: &[String]) -> String {
-    names
-        .get(class)
-        .cloned()
-        .unwrap_or_else(|| class.to_string())
+/// Writes images side by side, in rows of `columns`.
+pub(super) fn write_edit(
+    images: Tensor<4>,
+    columns: usize,
+    captions: &Captions,
+    out: &Path,
+) -> Result<()> {
+    let picture = grid::grid(&pictures::from_tensor(images)?, columns)?;
+    pictures::save(&captioned(&picture, captions, 0)?, out)?;
+    report::wrote(out);
+    Ok(())
+}
+
+/// Shows images `[B, C, H, W]` in [-1, 1] on their way to noise.
+pub fn noise(forward: &Forward, x_0: Tensor<4>) -> Result<()> {
+    dissolving::show(forward, x_0, &Pixels)
 }
 
 /// Shows test images on their way to noise.

@@ -37,6 +37,11 @@ pub(super) fn check(sections: &Sections<'_>) -> Result<(), Refused> {
             "there is nothing to mirror",
         ),
         (
+            "data.augment.speed",
+            sections.data.augment.speed > 0.0,
+            "it is how fast sounds are played",
+        ),
+        (
             "conditioning.class_labels",
             sections.conditioning.class_labels,
             "they have no classes",

@@ -103,7 +103,7 @@ pub(crate) fn sample(model: &Model, request: &Request, outputs: &Outputs<'_>) ->
         pictures::save_gif(&frames, FRAME_TIME, path)?;
         report::wrote(path);
     }
-    let normalisation = outputs.found.normalisation.as_ref();
+    let normalisation = outputs.source.found.normalisation.as_ref();
     let normalisation = normalisation.context(
         "the configuration of the run has no [found.normalisation]: it was changed by hand",
     )?;

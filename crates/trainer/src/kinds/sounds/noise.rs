@@ -2,21 +2,27 @@
 
 use anyhow::{Context, Result};
 use burn::tensor::Tensor;
-use datasets::Audio;
+use datasets::{Audio, Splits};
 use image::DynamicImage;
-use plotters::element::PathElement;
-use plotters::prelude::ChartBuilder;
-use plotters::style::Color;
 use tracing::info;
+use training::{Data as _, streams, to_tensor};
 
-use crate::drawing::canvas::{Area, COLOURS, canvas};
+use super::cells::SoundCells;
+use super::form::SoundForm;
+use super::load;
+use super::windows::window;
 use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::grid;
+use crate::drawing::waveform::waveforms;
+use crate::kinds::data::Dataset;
+use crate::kinds::dissolving;
 use crate::kinds::forward::{Forward, mean_square, values};
+use crate::kinds::grids::Cells as _;
+use crate::kinds::order::one_of_each_class_first;
+use crate::kinds::outputs::Source;
 use crate::progress;
 use crate::report;
 use crate::run::atomic_file;
-use training::streams;
 
 /// The width of a waveform in pixels, and the height of that of one channel.
 const WIDTH: u32 = 900;
@@ -25,16 +31,31 @@ const LANE: u32 = 80;
 /// The most channels that are drawn; the files hold all.
 const MAX_LANES: usize = 2;
 
-/// What the vertical axis reaches, in standard deviations of the noise; sound lies in [-1, 1].
-const REACH: f64 = 3.0;
+/// The vertical axis ends there, in standard deviations of the noise; sound lies in [-1, 1].
+const AXIS_LIMIT: f64 = 3.0;
 
-/// The samples of a channel in one of a number of equal spans of time.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Span {
-    least: f32,
-    greatest: f32,
-    /// The root of their mean square: how loud they are.
-    rms: f32,
+/// The longest part of a sound whose spectrogram is drawn, in seconds.
+const MOST_SECONDS: f64 = 10.0;
+
+/// Recordings of a data set that are noised when no number is given.
+const NOISED: usize = 6;
+
+/// Shows held-out recordings on their way to noise, as spectrograms.
+pub(crate) fn noise_examples(
+    source: &Source<'_>,
+    forward: &Forward,
+    count: Option<usize>,
+) -> Result<()> {
+    let Splits { test, .. } = load(source)?;
+    let cells = SoundCells::new(test.form().clone());
+    let test = Dataset::Sounds(test);
+    let labels: Vec<Option<u16>> = (0..test.len())
+        .map(|index| test.label(index).and_then(|label| u16::try_from(label).ok()))
+        .collect();
+    let indices = one_of_each_class_first(&labels, count.unwrap_or(NOISED));
+    let values = test.read(&indices).map_err(anyhow::Error::from_boxed)?;
+    let x_0 = to_tensor(values, test.example_shape(), &forward.device);
+    dissolving::show(forward, x_0, &cells)
 }
 
 /// Shows a sound on its way, in closed form: minutes of sound have millions of samples, too many to
@@ -54,12 +75,8 @@ pub fn show(forward: &Forward, audio: &Audio) -> Result<()> {
         values(x_t)
     };
     let panel = |samples: &[f32]| {
-        let channels: Vec<Vec<Span>> = samples
-            .chunks(audio.frames())
-            .take(MAX_LANES)
-            .map(spans)
-            .collect();
-        panel(&channels)
+        let channels = samples.chunks(audio.frames()).take(MAX_LANES);
+        waveforms(channels, (WIDTH, LANE), AXIS_LIMIT)
     };
 
     let bar = progress::bar(forward.columns.len() + forward.frames.len(), "noising");
@@ -86,6 +103,7 @@ pub fn show(forward: &Forward, audio: &Audio) -> Result<()> {
         0,
     )?;
     forward.save(&waveforms, "waveforms.png")?;
+    forward.save(&spectrograms(forward, audio)?, "spectrograms.png")?;
 
     let mut frames = vec![panel(audio.samples())?];
     for &t in &forward.frames {
@@ -95,6 +113,39 @@ pub fn show(forward: &Forward, audio: &Audio) -> Result<()> {
     bar.finish_and_clear();
     forward.save_animation(&frames)?;
     forward.finish(mean_square(audio.samples()))
+}
+
+/// The first channel of a sound on its way as a network learns it, as a spectrogram.
+fn spectrograms(forward: &Forward, audio: &Audio) -> Result<DynamicImage> {
+    let most = (MOST_SECONDS * f64::from(audio.sample_rate())) as usize;
+    let shown = &audio.channel(0)[..audio.frames().min(most)];
+    let form = SoundForm::to_show(audio.sample_rate(), shown.len())?;
+    let sound = window(shown, form.spectrogram().samples(), 0.0);
+    let form = form.with_deviation(&sound);
+    let values = form.spectrogram().encode(&sound);
+    let x_0 = to_tensor(values, form.shape(), &forward.device);
+    let noise = streams::noise(x_0.dims(), &mut forward.rng(0), &forward.device);
+    let cells = SoundCells::new(form);
+    let mut pictures = cells.draw(x_0.clone())?;
+    let mut names = vec!["x₀".to_owned()];
+    for &t in &forward.columns {
+        let x_t = forward.chain.q_sample(x_0.clone(), noise.clone(), &[t]);
+        pictures.extend(cells.draw(x_t)?);
+        names.push(format!("t = {t}"));
+    }
+    let part = if shown.len() < audio.frames() {
+        format!(" (the first {MOST_SECONDS} seconds)")
+    } else {
+        String::new()
+    };
+    let title = format!("Spectrograms, as a network learns them{part}: xₜ = √ᾱₜ x₀ + √(1 − ᾱₜ) ε");
+    captioned(
+        &cells.grid(&pictures, 1)?,
+        &Captions::title(title)
+            .rows(names)
+            .below_rows(cells.below_rows()),
+        0,
+    )
 }
 
 /// Writes noised samples as WAV. Noise is louder than full scale: what would be clipped is turned
@@ -126,80 +177,9 @@ fn turn_down(samples: &mut [f32]) -> f32 {
     1.0 / peak
 }
 
-/// The spans of a channel, at most one for each pixel.
-fn spans(samples: &[f32]) -> Vec<Span> {
-    let count = samples.len().min(WIDTH as usize);
-    let edge = |span: usize| span * samples.len() / count;
-    (0..count)
-        .map(|span| {
-            let samples = &samples[edge(span)..edge(span + 1)];
-            Span {
-                least: samples.iter().copied().fold(f32::INFINITY, f32::min),
-                greatest: samples.iter().copied().fold(f32::NEG_INFINITY, f32::max),
-                rms: mean_square(samples).sqrt() as f32,
-            }
-        })
-        .collect()
-}
-
-/// The waveforms of one timestep, a channel below the other.
-fn panel(channels: &[Vec<Span>]) -> Result<DynamicImage> {
-    canvas((WIDTH, LANE * channels.len() as u32), |area| {
-        for (lane, spans) in area.split_evenly((channels.len(), 1)).iter().zip(channels) {
-            waveform(lane, spans)?;
-        }
-        Ok(())
-    })
-}
-
-fn waveform(area: &Area<'_>, spans: &[Span]) -> Result<()> {
-    let end = (spans.len() as f64 - 1.0).max(1.0);
-    let mut chart = ChartBuilder::on(area)
-        .margin_top(2)
-        .margin_bottom(2)
-        .build_cartesian_2d(0.0..end, -REACH..REACH)?;
-    // Up and down between the two values of each span.
-    let band = |ends: &dyn Fn(&Span) -> [f32; 2]| -> Vec<(f64, f64)> {
-        spans
-            .iter()
-            .enumerate()
-            .flat_map(|(x, span)| ends(span).map(|y| (x as f64, f64::from(y))))
-            .map(|(x, y)| (x, y.clamp(-REACH, REACH)))
-            .collect()
-    };
-    let all = band(&|span| [span.least, span.greatest]);
-    // Where each span is a single sample, the line is the waveform itself.
-    let is_line = spans.iter().all(|span| span.least == span.greatest);
-    let colour = COLOURS[0].mix(if is_line { 1.0 } else { 0.4 });
-    chart.draw_series(std::iter::once(PathElement::new(all, colour)))?;
-    if !is_line {
-        let loud = band(&|span| [-span.rms, span.rms]);
-        chart.draw_series(std::iter::once(PathElement::new(loud, COLOURS[0])))?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn spans_hold_every_sample() {
-        let span = |s: f32| Span {
-            least: s,
-            greatest: s,
-            rms: s.abs(),
-        };
-        assert_eq!(spans(&[0.5, -0.5]), [span(0.5), span(-0.5)]);
-        let mut samples = vec![0.0; 100_000];
-        samples[77_777] = 0.9;
-        samples[12_345] = -0.8;
-        let spans = spans(&samples);
-        assert_eq!(spans.len(), WIDTH as usize);
-        let greatest = spans.iter().map(|span| span.greatest).fold(0.0, f32::max);
-        let least = spans.iter().map(|span| span.least).fold(0.0, f32::min);
-        assert_eq!((least, greatest), (-0.8, 0.9));
-    }
 
     #[test]
     fn only_what_would_be_clipped_is_turned_down() {

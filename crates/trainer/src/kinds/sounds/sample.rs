@@ -1,0 +1,92 @@
+//! Sounds from a trained network: pictures of all of them, each as a WAV file, and one file of all, a pause
+//! behind each.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use burn::tensor::Tensor;
+use datasets::Audio;
+
+use super::cells::SoundCells;
+use super::form;
+use crate::drawing::captions::{Captions, captioned};
+use crate::drawing::pictures;
+use crate::error::Usage;
+use crate::kinds::grids::{self, Cells, write_labels};
+use crate::kinds::outputs::{Outputs, Source};
+use crate::report;
+use crate::run::atomic_file;
+use crate::sampling::{Model, Request};
+
+/// The pause behind each sound of the file of all, in seconds.
+const PAUSE: f64 = 0.3;
+
+/// Draws sounds and writes them. Returns the samples, `[N, 2, H, W]`.
+pub(crate) fn sample(model: &Model, request: &Request, outputs: &Outputs<'_>) -> Result<Tensor<4>> {
+    let form = form(outputs.source)?;
+    let all = beside(outputs.picture)?;
+    let sampled = grids::sample(model, request, outputs, &SoundCells::new(form.clone()))?;
+    let sounds = form.sounds(sampled.clone())?;
+    write_all(&sounds, form.sample_rate(), &all)?;
+    if let Some(folder) = outputs.each {
+        let file_name = |index| format!("{index:06}.wav");
+        for (index, sound) in sounds.into_iter().enumerate() {
+            write(sound, form.sample_rate(), &folder.join(file_name(index)))?;
+        }
+        let names = &outputs.source.found.class_names;
+        write_labels(&request.classes, names, folder, file_name)?;
+        report::wrote(folder);
+    }
+    Ok(sampled)
+}
+
+/// Writes the sounds of an edit, `[N, 2, H, W]`: a picture in rows of `columns`, and one file of all.
+pub(crate) fn write_edit(
+    source: &Source<'_>,
+    examples: Tensor<4>,
+    columns: usize,
+    captions: &Captions,
+    out: &Path,
+) -> Result<()> {
+    let form = form(source)?;
+    let cells = SoundCells::new(form.clone());
+    let all = beside(out)?;
+    let grid = cells.grid(&cells.draw(examples.clone())?, columns)?;
+    pictures::save(&captioned(&grid, captions, 0)?, out)?;
+    report::wrote(out);
+    write_all(&form.sounds(examples)?, form.sample_rate(), &all)
+}
+
+/// The file of all sounds beside a picture.
+fn beside(picture: &Path) -> Result<PathBuf> {
+    let all = picture.with_extension("wav");
+    if all == picture {
+        bail!(Usage(format!(
+            "--out {}: expected the name of a picture, beside which a WAV file is written",
+            picture.display()
+        )));
+    }
+    Ok(all)
+}
+
+/// Writes all sounds into one file.
+fn write_all(sounds: &[Vec<f32>], sample_rate: u32, path: &Path) -> Result<()> {
+    let pause = vec![0.0; (PAUSE * f64::from(sample_rate)).round() as usize];
+    let all = sounds
+        .iter()
+        .flat_map(|sound| sound.iter().chain(&pause))
+        .copied()
+        .collect();
+    write(all, sample_rate, path)?;
+    report::wrote(path);
+    Ok(())
+}
+
+/// Writes a sound as WAV.
+fn write(sound: Vec<f32>, sample_rate: u32, path: &Path) -> Result<()> {
+    let bytes = Audio::new(sample_rate, 1, sound)
+        .map_err(anyhow::Error::from)
+        .and_then(|audio| Ok(audio.to_wav()?))
+        .context("a sound cannot be written")?;
+    atomic_file::write(path, &bytes).with_context(|| format!("cannot write {}", path.display()))
+}
