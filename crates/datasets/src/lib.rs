@@ -17,7 +17,7 @@
 //! - [`files`]: files found, and read within limits; the catalogue of published data sets.
 //! - [`ImageDataset`]: images of one size, held as bytes or read file by file, and normalised batch by
 //!   batch. MNIST, Fashion-MNIST and CIFAR-10 by name ([`ImageDataset::load`]; [`find`] says where they
-//!   lie), any folder of images ([`load_folder`], with classes by folder or by [`images::metadata`]) and NumPy arrays ([`load_array`]).
+//!   lie), any folder of images ([`load_folder`], with classes by folder or by [`folders::metadata`]) and NumPy arrays ([`load_array`]).
 //! - [`images::idx`] and [`images::cifar10`]: the file formats of the published datasets.
 //! - [`Points`]: clouds of points, from a CSV ([`load_points`]) or made by a formula ([`CloudName`]).
 //! - [`images::picture`] and [`sounds`]: single pictures and sound.
@@ -35,20 +35,26 @@
 struct Readme;
 
 pub mod files;
+pub mod folders;
 pub mod images;
+mod published;
 mod shown;
 pub mod sounds;
 mod splits;
 pub mod tables;
 
 pub use files::{DatasetName, NotFound, Split, UnknownName, find};
+pub use folders::{FileKind, FolderError, LabelError, MAX_CLASSES, MetadataError};
 pub use images::{
-    ArrayError, ArrayFileError, Channels, ClaimError, DatasetError, FolderError, FolderOptions,
-    ImageDataset, ImageFileError, LabelError, MAX_CLASSES, MetadataError, PartsError, Picture,
-    WHITE, folder_image_sizes, image_size, load_array, load_folder, read_folder, read_image,
-    read_image_on, verify_download,
+    ArrayError, ArrayFileError, Channels, ClaimError, DatasetError, FolderOptions, ImageDataset,
+    ImageFileError, PartsError, Picture, WHITE, folder_image_sizes, image_size, load_array,
+    load_folder, read_folder, read_image, read_image_on,
 };
-pub use sounds::{Audio, AudioError, WavError, read_wav};
+pub use published::{DownloadError, verify_download};
+pub use sounds::{
+    Audio, AudioError, FsddError, SoundDataset, SoundFileError, SoundFormat, SoundOptions,
+    SoundPartsError, WavError, load_sounds, read_sound, read_wav, resample,
+};
 pub use splits::Splits;
 pub use tables::{
     CloudName, CsvError, Normalisation, Points, PointsError, UnknownCloud, load_points, read_points,

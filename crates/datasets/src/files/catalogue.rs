@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// A dataset that the program knows by name, in kebab case everywhere: `mnist`, `fashion-mnist`,
-/// `cifar10`.
+/// `cifar10`, `fsdd`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -18,6 +18,8 @@ pub enum DatasetName {
     FashionMnist,
     /// Photographs of ten kinds of thing, 32 × 32, RGB (Krizhevsky 2009).
     Cifar10,
+    /// The Free Spoken Digit Dataset: digits in English by six speakers, 8 kHz (Jackson and others).
+    Fsdd,
 }
 
 /// A part of a dataset.
@@ -50,6 +52,12 @@ pub(crate) struct DatasetFile {
 
 /// The archive that CIFAR-10 is published as; it is read as it is, without unpacking it to the disk.
 pub(crate) const CIFAR10_ARCHIVE: &str = "cifar-10-binary.tar.gz";
+
+/// The archive that the Free Spoken Digit Dataset is published as; it is read as it is.
+pub(crate) const FSDD_ARCHIVE: &str = "free-spoken-digit-dataset-1.0.10.tar.gz";
+
+/// One of the recordings of the Free Spoken Digit Dataset, whose checksums lie beside its reader.
+const FSDD_EXAMPLE: &str = "0_george_0.wav";
 
 const fn file(name: &'static str, sha256: &'static str) -> DatasetFile {
     DatasetFile { name, sha256 }
@@ -151,7 +159,7 @@ const CIFAR10: [&str; 10] = [
 
 impl DatasetName {
     /// Every dataset with a name.
-    pub const ALL: [Self; 3] = [Self::Mnist, Self::FashionMnist, Self::Cifar10];
+    pub const ALL: [Self; 4] = [Self::Mnist, Self::FashionMnist, Self::Cifar10, Self::Fsdd];
 
     /// The name in kebab case, which is also the name of its folder.
     pub fn as_str(self) -> &'static str {
@@ -159,13 +167,22 @@ impl DatasetName {
             Self::Mnist => "mnist",
             Self::FashionMnist => "fashion-mnist",
             Self::Cifar10 => "cifar10",
+            Self::Fsdd => "fsdd",
+        }
+    }
+
+    /// Whether it is a data set of sounds; the others are of images.
+    pub fn is_sound(self) -> bool {
+        match self {
+            Self::Mnist | Self::FashionMnist | Self::Cifar10 => false,
+            Self::Fsdd => true,
         }
     }
 
     /// The names of the ten classes, by label.
     pub fn class_names(self) -> &'static [&'static str; 10] {
         match self {
-            Self::Mnist => &DIGITS,
+            Self::Mnist | Self::Fsdd => &DIGITS,
             Self::FashionMnist => &FASHION,
             Self::Cifar10 => &CIFAR10,
         }
@@ -175,6 +192,7 @@ impl DatasetName {
     pub fn downloads(self) -> Vec<String> {
         match self {
             Self::Cifar10 => vec![CIFAR10_ARCHIVE.to_owned()],
+            Self::Fsdd => vec![FSDD_ARCHIVE.to_owned()],
             Self::Mnist | Self::FashionMnist => [Split::Train, Split::Test]
                 .into_iter()
                 .flat_map(|split| self.files(split))
@@ -198,10 +216,14 @@ impl DatasetName {
                 "https://www.cs.toronto.edu/~kriz",
                 "https://storage.googleapis.com/s4tf-hosted-binaries/datasets/CIFAR10",
             ],
+            Self::Fsdd => {
+                &["https://github.com/Jakobovski/free-spoken-digit-dataset/archive/v1.0.10"]
+            }
         }
     }
 
-    /// The files of a split: images and labels, or the batches in order.
+    /// The files of a split: images and labels, or the batches in order. None where a checksum is of many
+    /// files.
     pub(crate) fn files(self, split: Split) -> &'static [DatasetFile] {
         match (self, split) {
             (Self::Mnist, Split::Train) => &MNIST_TRAIN,
@@ -210,17 +232,32 @@ impl DatasetName {
             (Self::FashionMnist, Split::Test) => &FASHION_MNIST_TEST,
             (Self::Cifar10, Split::Train) => &CIFAR10_TRAIN,
             (Self::Cifar10, Split::Test) => &CIFAR10_TEST,
+            (Self::Fsdd, _) => &[],
         }
+    }
+
+    /// The name of one of the files.
+    pub(super) fn example_file(self) -> &'static str {
+        let first = self.files(Split::Train).first();
+        first.map_or(FSDD_EXAMPLE, |file| file.name)
     }
 
     /// Whether `dir` holds at least one of the dataset's files.
     pub(super) fn has_files_in(self, dir: &Path) -> bool {
-        let has_archive = self == Self::Cifar10 && dir.join(CIFAR10_ARCHIVE).is_file();
-        has_archive
-            || [Split::Train, Split::Test]
+        let has_file = |name: &str| dir.join(name).is_file();
+        match self {
+            Self::Cifar10 if has_file(CIFAR10_ARCHIVE) => true,
+            Self::Fsdd => {
+                let inner = format!("recordings/{FSDD_EXAMPLE}");
+                [FSDD_ARCHIVE, FSDD_EXAMPLE, &inner]
+                    .into_iter()
+                    .any(has_file)
+            }
+            Self::Mnist | Self::FashionMnist | Self::Cifar10 => [Split::Train, Split::Test]
                 .into_iter()
                 .flat_map(|split| self.files(split))
-                .any(|file| file.locate(dir).is_some())
+                .any(|file| file.locate(dir).is_some()),
+        }
     }
 }
 
@@ -298,7 +335,7 @@ mod tests {
         }
         assert_eq!(
             "MNIST".parse::<DatasetName>().unwrap_err().to_string(),
-            "no dataset is called \"MNIST\"; choose one of mnist, fashion-mnist, cifar10"
+            "no dataset is called \"MNIST\"; choose one of mnist, fashion-mnist, cifar10, fsdd"
         );
         assert_eq!("test".parse::<Split>().unwrap(), Split::Test);
         assert!("valid".parse::<Split>().is_err());

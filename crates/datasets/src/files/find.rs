@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::catalogue::{DatasetName, Split};
+use super::catalogue::DatasetName;
 
 /// A data set lies in none of the places where it is looked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +61,7 @@ fn first_with_files(name: DatasetName, candidates: Vec<PathBuf>) -> Result<PathB
         Some(dir) => Ok(dir.clone()),
         None => Err(NotFound {
             name,
-            example: name.files(Split::Train)[0].name,
+            example: name.example_file(),
             looked_in: candidates,
         }),
     }

@@ -28,8 +28,9 @@ use half::f16;
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
-use super::dataset::{ImageDataset, MAX_CLASSES};
+use super::dataset::ImageDataset;
 use crate::files::{open, read_at_most, sha256};
+use crate::folders::MAX_CLASSES;
 use crate::shown::{shown, shown_list};
 use crate::splits::{Splits, split_by_hash};
 

@@ -11,6 +11,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::picture::{ImageFileError, normalised_bytes};
 use super::streamed::StreamedImages;
+use crate::folders::MAX_CLASSES;
 
 /// Images of one size, some or all of them with a class.
 #[derive(Clone, PartialEq, Eq)]
@@ -291,9 +292,6 @@ impl ImageDataset {
         Ok(bytes.into_iter().map(value).collect())
     }
 }
-
-/// The most classes of a dataset.
-pub const MAX_CLASSES: usize = 1 << 16;
 
 impl fmt::Debug for ImageDataset {
     /// Everything but the pixels and labels, which would fill the screen many times over.

@@ -10,6 +10,12 @@ use crate::files::DatasetName;
 /// Why a dataset cannot be loaded: which file, what is wrong with it and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
+    /// The data set holds no images.
+    #[error("the data set {name} holds sounds, not images")]
+    NotImages {
+        /// The data set.
+        name: DatasetName,
+    },
     /// Some of the dataset's files are there, this one is not.
     #[error(
         "{} is missing, and so is {file}.gz beside it; put either there \

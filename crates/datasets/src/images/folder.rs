@@ -1,161 +1,24 @@
-//! A folder of images as a dataset.
+//! A folder of images as a dataset: [`crate::folders`] says which files, classes and splits it has.
 //!
-//! ```text
-//! DIR/cat/1.png                 class "cat"
-//! DIR/dog/deep/er/2.jpg         class "dog": the first folder counts
-//! DIR/3.webp                    no class
-//! ```
-//!
-//! - What lies in `DIR/train/` is to learn from and what lies in `DIR/test/` is held out, if both are
-//!   there. Otherwise one image in ten is held out by a hash of its path below `DIR`, or below `DIR/train/`
-//!   where nothing lies beside it.
-//! - Images are files named `.png`, `.jpg`, `.jpeg`, `.webp`, `.bmp` or `.gif`, in any case; hidden files
-//!   and folders are passed over. Their order is that of their paths.
-//! - Classes may also be named by a `metadata.csv` or `metadata.jsonl` in `DIR` or in the folder of each split
-//!   ([`super::metadata`]); folders are then no classes.
-//! - Symbolic links are passed over, so that nothing outside `DIR` is read and nothing is read twice;
-//!   `DIR` itself may be one.
+//! - Images are files named `.png`, `.jpg`, `.jpeg`, `.webp`, `.bmp` or `.gif`, in any case.
 //! - Every image is cropped to the shape of one size, around its middle, and resized to it ([`super::picture`]).
 //!
 //! Images that fit into memory together are decoded once. Of a folder that is too large for that only
 //! the headers are read at first, and pixels when they are asked for.
 
-use std::collections::{BTreeSet, HashMap};
-use std::ffi::OsStr;
-use std::fs;
-use std::io;
-use std::path::{Component, Path, PathBuf};
-use std::slice;
+use std::path::Path;
 
-use walkdir::WalkDir;
-
-use super::dataset::{ImageDataset, MAX_CLASSES};
-use super::metadata::{Labels, MetadataError};
-use super::picture::{ImageFileError, first_messages, image_size};
-use super::streamed::{FolderOptions, StreamedImages, in_parallel};
-use crate::files::sha256;
-use crate::splits::{Splits, order_by_hash, split_by_hash};
+use super::dataset::ImageDataset;
+use super::picture::{ImageFileError, image_size};
+use super::streamed::{FolderOptions, StreamedImages};
+use crate::folders::{FileKind, FolderError, Found, SplitFiles, in_parallel, list};
+use crate::splits::Splits;
 
 /// How file names of images end.
-const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "bmp", "gif"];
+const IMAGES: FileKind = FileKind::new("image", &["png", "jpg", "jpeg", "webp", "bmp", "gif"]);
 
 /// Files that are decoded before their pixels are put together.
 const FILES_AT_ONCE: usize = 1024;
-
-/// Why a folder gives no dataset.
-#[derive(Debug, thiserror::Error)]
-pub enum FolderError {
-    /// A folder cannot be read.
-    #[error("cannot read the folder {}", path.display())]
-    Read {
-        /// The folder.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// There is no image.
-    #[error(
-        "no images below {}: expected files named .png, .jpg, .jpeg, .webp, .bmp or .gif, in it or in \
-         folders in it ({others} other files and {links} symbolic links were passed over)",
-        path.display()
-    )]
-    NoImages {
-        /// The folder.
-        path: PathBuf,
-        /// Files that are no images by their names.
-        others: usize,
-        /// Symbolic links, which are not followed.
-        links: usize,
-    },
-    /// There is one image, and it cannot be held out and learned from.
-    #[error("only one image below {}: at least two are needed, one of them to be held out", path.display())]
-    OneImage {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// A folder of images has a name that is no text, and a class must have one.
-    #[error(
-        "the folder {} holds images, and its name, which would be that of their class, is not UTF-8: rename \
-         it",
-        path.display()
-    )]
-    ClassName {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// The classes of the images cannot be read.
-    #[error("the classes of the images below {} cannot be read", path.display())]
-    Metadata {
-        /// The folder.
-        path: PathBuf,
-        /// What is wrong, and where.
-        source: MetadataError,
-    },
-    /// Classes are named in a file for one split, and for the other they are not.
-    #[error(
-        "of {}/train and {0}/test only one has a metadata.csv or metadata.jsonl: give the other one, too, or \
-         put one of both into {0}", path.display()
-    )]
-    MetadataOfOne {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// Images cannot be read.
-    #[error(
-        "{} of the {files} images below {} cannot be read; repair or remove them, or have them passed \
-         over (skip_bad). The first: {}",
-        errors.len(), path.display(), first_messages(errors)
-    )]
-    BadFiles {
-        /// The folder.
-        path: PathBuf,
-        /// How many images there are.
-        files: usize,
-        /// One error a bad file.
-        errors: Vec<ImageFileError>,
-    },
-    /// All images are unreadable.
-    #[error("none of the {files} images below {} can be read. The first: {first}", path.display())]
-    AllBad {
-        /// The folder.
-        path: PathBuf,
-        /// How many images there are.
-        files: usize,
-        /// What is wrong with the first ones.
-        first: String,
-    },
-    /// There are more folders than classes can be.
-    #[error("{found} folders in {}: there can be at most {MAX_CLASSES} classes", path.display())]
-    TooManyClasses {
-        /// The folder.
-        path: PathBuf,
-        /// The number of folders.
-        found: usize,
-    },
-}
-
-/// An image below the folder of a dataset.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
-    path: PathBuf,
-    /// The path below the folder, its parts joined by slashes on every system.
-    key: Vec<u8>,
-    /// The first folder of it, or what a file says.
-    class: Option<String>,
-    /// Whether the first folder has a name that is no text.
-    is_in_nameless_folder: bool,
-    /// The length of the file in bytes.
-    len: u64,
-}
-
-/// The images below a folder, of which nothing but the names has been read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Listing {
-    train: Vec<Found>,
-    test: Vec<Found>,
-    /// Whether the classes are those that a file names.
-    is_labelled_by_file: bool,
-}
 
 /// Loads a folder as both splits of a dataset; see the [module](self).
 ///
@@ -171,7 +34,7 @@ struct Listing {
 /// };
 /// let splits = load_folder("my-images".as_ref(), &options)?;
 /// assert_eq!(splits.train.height(), 32);
-/// # Ok::<(), datasets::FolderError>(())
+/// # Ok::<(), datasets::FolderError<datasets::ImageFileError>>(())
 /// ```
 ///
 /// # Errors
@@ -180,8 +43,8 @@ struct Listing {
 pub fn load_folder(
     dir: &Path,
     options: &FolderOptions,
-) -> Result<Splits<ImageDataset>, FolderError> {
-    let mut listing = list(dir)?;
+) -> Result<Splits<ImageDataset>, FolderError<ImageFileError>> {
+    let mut listing = list(dir, IMAGES)?;
     let [height, width] = options.size;
     let image_len = options.channels.count() * height * width;
     let files = listing.train.len() + listing.test.len();
@@ -198,38 +61,22 @@ pub fn load_folder(
     };
     let train_pixels = read(&mut listing.train);
     let test_pixels = read(&mut listing.test);
-    refuse_or_tell(dir, files, errors, options.skip_bad)?;
-    if listing.train.is_empty() || listing.test.is_empty() {
-        let path = dir.to_owned();
-        return Err(FolderError::OneImage { path });
-    }
-
-    let class_names = listing.class_names();
-    if class_names.len() > MAX_CLASSES {
-        return Err(FolderError::TooManyClasses {
-            path: dir.to_owned(),
-            found: class_names.len(),
-        });
-    }
-    let fingerprint = listing.fingerprint();
-    let labels: HashMap<&String, u16> = class_names.iter().zip(0..=u16::MAX).collect();
-    let dataset = |files: Vec<Found>, pixels: Vec<u8>| {
-        let label = |found: &Found| found.class.as_ref().map(|class| labels[class]);
-        let labels = files.iter().map(label).collect();
+    let listing = listing.read(dir, errors, options.skip_bad)?;
+    let dataset = |files: SplitFiles, pixels: Vec<u8>| {
         let [height, width] = options.size;
         let shape = [options.channels.count(), height, width];
-        let names = class_names.clone();
+        let names = listing.class_names.clone();
         if is_held {
-            return ImageDataset::held(pixels, shape, labels, names);
+            return ImageDataset::held(pixels, shape, files.labels, names);
         }
-        let paths = files.into_iter().map(|found| found.path).collect();
-        let options = options.clone();
-        ImageDataset::streamed(StreamedImages { paths, options }, shape, labels, names)
+        let (paths, options) = (files.paths, options.clone());
+        let images = StreamedImages { paths, options };
+        ImageDataset::streamed(images, shape, files.labels, names)
     };
     Ok(Splits {
         train: dataset(listing.train, train_pixels),
         test: dataset(listing.test, test_pixels),
-        fingerprint: Some(fingerprint),
+        fingerprint: Some(listing.fingerprint),
     })
 }
 
@@ -238,222 +85,11 @@ pub fn load_folder(
 /// # Errors
 ///
 /// See [`FolderError`].
-pub fn folder_image_sizes(dir: &Path) -> Result<Vec<(u32, u32)>, FolderError> {
-    let listing = list(dir)?;
+pub fn folder_image_sizes(dir: &Path) -> Result<Vec<(u32, u32)>, FolderError<ImageFileError>> {
+    let listing = list(dir, IMAGES)?;
     let files: Vec<&Found> = listing.all().collect();
     let sizes = in_parallel(files.len(), |index| image_size(&files[index].path));
     Ok(sizes.into_iter().flatten().collect())
-}
-
-impl Listing {
-    fn all(&self) -> impl Iterator<Item = &Found> {
-        self.train.iter().chain(&self.test)
-    }
-
-    /// The classes in the order of their labels: by name, or by number where all are numbers that a file
-    /// gives.
-    fn class_names(&self) -> Vec<String> {
-        let names: BTreeSet<&String> = self.all().filter_map(|f| f.class.as_ref()).collect();
-        let mut names: Vec<String> = names.into_iter().cloned().collect();
-        let number = |name: &String| name.parse::<i64>().ok();
-        if self.is_labelled_by_file && names.iter().all(|name| number(name).is_some()) {
-            names.sort_by_key(number);
-        }
-        names
-    }
-
-    /// The SHA-256 of split, path and length of every file, in order, and of its class where a file says
-    /// it.
-    fn fingerprint(&self) -> String {
-        let mut text = Vec::new();
-        for (split, files) in [(b'+', &self.train), (b'-', &self.test)] {
-            for found in files {
-                text.push(split);
-                text.extend_from_slice(&found.key);
-                text.push(0);
-                text.extend_from_slice(&found.len.to_le_bytes());
-                if self.is_labelled_by_file {
-                    text.extend_from_slice(found.class.as_deref().unwrap_or_default().as_bytes());
-                    text.push(0);
-                }
-            }
-        }
-        sha256(&[&text])
-    }
-}
-
-/// Finds the images below `dir` and divides them.
-fn list(dir: &Path) -> Result<Listing, FolderError> {
-    let (train, test) = (dir.join("train"), dir.join("test"));
-    let is_folder = |path: &Path| path.symlink_metadata().is_ok_and(|found| found.is_dir());
-    if is_folder(&train) && is_folder(&test) {
-        let mut found = [walk(&train)?, walk(&test)?];
-        let mut is_labelled = [false; 2];
-        for (place, root) in [&train, &test].into_iter().enumerate() {
-            is_labelled[place] = label_by_file(root, found[place].iter_mut())?;
-        }
-        if is_labelled[0] != is_labelled[1] {
-            let path = dir.to_owned();
-            return Err(FolderError::MetadataOfOne { path });
-        }
-        let is_labelled_by_file = is_labelled[0] || label_by_file(dir, found.iter_mut().flatten())?;
-        for found in found.iter().flatten() {
-            found.check_class(is_labelled_by_file)?;
-        }
-        let [train, test] = found;
-        let order = order_by_hash(&keys(&test));
-        return Ok(Listing {
-            train,
-            test: pick(&test, &order),
-            is_labelled_by_file,
-        });
-    }
-    let mut root = dir;
-    let mut found = walk(dir)?;
-    let is_training = |found: &Found| found.class.as_deref() == Some("train");
-    if is_folder(&train) && found.iter().all(is_training) {
-        // A training split whose test split was left away: its name is no class.
-        root = &train;
-        found = walk(&train)?;
-    }
-    let is_labelled_by_file = label_by_file(root, found.iter_mut())?
-        || (root != dir && label_by_file(dir, found.iter_mut())?);
-    for found in &found {
-        found.check_class(is_labelled_by_file)?;
-    }
-    let path = dir.to_owned();
-    let (train, test) = split_by_hash(&keys(&found)).ok_or(FolderError::OneImage { path })?;
-    Ok(Listing {
-        train: pick(&found, &train),
-        test: pick(&found, &test),
-        is_labelled_by_file,
-    })
-}
-
-fn keys(found: &[Found]) -> Vec<&[u8]> {
-    found.iter().map(|found| &found.key[..]).collect()
-}
-
-fn pick(found: &[Found], indices: &[usize]) -> Vec<Found> {
-    indices.iter().map(|&index| found[index].clone()).collect()
-}
-
-/// Gives images below `root` the classes that a file in it names; says whether there is one.
-fn label_by_file<'a>(
-    root: &Path,
-    images: impl Iterator<Item = &'a mut Found>,
-) -> Result<bool, FolderError> {
-    let metadata_error = |source| FolderError::Metadata {
-        path: root.to_owned(),
-        source,
-    };
-    let Some(mut labels) = Labels::read(root).map_err(metadata_error)? else {
-        return Ok(false);
-    };
-    for found in images {
-        found.class = labels.class_of(&key(root, &found.path));
-    }
-    labels.check_all_used().map_err(metadata_error)?;
-    Ok(true)
-}
-
-/// The parts of a path below `root`.
-fn parts<'a>(root: &Path, path: &'a Path) -> Vec<&'a OsStr> {
-    let below = path.strip_prefix(root).unwrap_or(path);
-    below
-        .components()
-        .filter_map(|component| match component {
-            Component::Normal(part) => Some(part),
-            _ => None,
-        })
-        .collect()
-}
-
-/// A path below `root`, its parts joined by slashes on every system.
-fn key(root: &Path, path: &Path) -> Vec<u8> {
-    let parts = parts(root, path);
-    let bytes: Vec<&[u8]> = parts.iter().map(|part| part.as_encoded_bytes()).collect();
-    bytes.join(&b'/')
-}
-
-/// The images below `root` in the order of their paths; at least one.
-fn walk(root: &Path) -> Result<Vec<Found>, FolderError> {
-    let read_error = |path: &Path, source: io::Error| FolderError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let metadata = fs::metadata(root).map_err(|source| read_error(root, source))?;
-    if !metadata.is_dir() {
-        let source = io::Error::new(io::ErrorKind::NotADirectory, "it is a file");
-        return Err(read_error(root, source));
-    }
-    let is_hidden = |name: &OsStr| name.as_encoded_bytes().starts_with(b".");
-    let entries = WalkDir::new(root)
-        .sort_by_file_name()
-        .into_iter()
-        .filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry.file_name()));
-    let (mut found, mut others, mut links) = (Vec::new(), 0, 0);
-    for entry in entries {
-        let entry = entry.map_err(|error| {
-            let path = error.path().unwrap_or(root).to_owned();
-            read_error(&path, error.into())
-        })?;
-        if entry.path_is_symlink() && entry.depth() > 0 {
-            tracing::warn!("{} is a symbolic link; passed over", entry.path().display());
-            links += 1;
-        } else if entry.file_type().is_file() {
-            if !is_image_name(entry.path()) {
-                others += 1;
-                continue;
-            }
-            let len = entry.metadata().map_err(|error| {
-                let path = entry.path();
-                read_error(path, error.into())
-            })?;
-            found.push(Found::new(root, entry.path(), len.len()));
-        }
-    }
-    if found.is_empty() {
-        return Err(FolderError::NoImages {
-            path: root.to_owned(),
-            others,
-            links,
-        });
-    }
-    Ok(found)
-}
-
-impl Found {
-    fn new(root: &Path, path: &Path, len: u64) -> Self {
-        let class = match &parts(root, path)[..] {
-            [class, _, ..] => Some(*class),
-            _ => None,
-        };
-        Self {
-            path: path.to_owned(),
-            key: key(root, path),
-            class: class.and_then(OsStr::to_str).map(str::to_owned),
-            is_in_nameless_folder: class.is_some_and(|class| class.to_str().is_none()),
-            len,
-        }
-    }
-
-    /// Refuses a folder that is a class and has a name that is no text: two such would be one.
-    fn check_class(&self, is_labelled_by_file: bool) -> Result<(), FolderError> {
-        if is_labelled_by_file || !self.is_in_nameless_folder {
-            return Ok(());
-        }
-        let folder = self.path.parent().unwrap_or(&self.path);
-        let path = folder.to_owned();
-        Err(FolderError::ClassName { path })
-    }
-}
-
-fn is_image_name(path: &Path) -> bool {
-    let extension = path.extension().unwrap_or_default();
-    EXTENSIONS
-        .iter()
-        .any(|known| extension.eq_ignore_ascii_case(known))
 }
 
 /// Decodes all files; those that cannot be are taken out of the list, and their errors kept.
@@ -494,42 +130,12 @@ fn check_all(files: &mut Vec<Found>, errors: &mut Vec<ImageFileError>) {
     });
 }
 
-/// Files that cannot be read: an error, or a warning for each.
-fn refuse_or_tell(
-    dir: &Path,
-    files: usize,
-    errors: Vec<ImageFileError>,
-    skip_bad: bool,
-) -> Result<(), FolderError> {
-    let path = dir.to_owned();
-    if errors.is_empty() {
-        return Ok(());
-    }
-    if errors.len() == files {
-        let first = first_messages(&errors);
-        return Err(FolderError::AllBad { path, files, first });
-    }
-    if !skip_bad {
-        return Err(FolderError::BadFiles {
-            path,
-            files,
-            errors,
-        });
-    }
-    for error in &errors {
-        tracing::warn!("{}; passed over", first_messages(slice::from_ref(error)));
-    }
-    tracing::warn!(
-        "{} of the {files} images below {} cannot be read and were passed over",
-        errors.len(),
-        dir.display()
-    );
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use std::ffi::OsStr;
+    use std::fs;
 
     use image::{Rgb, RgbImage};
     use tempfile::TempDir;
@@ -576,7 +182,10 @@ mod tests {
         bytes.chunks(3 * 16).map(|image| image[0]).collect()
     }
 
-    fn load(dir: &TempDir, options: &FolderOptions) -> Result<Splits<ImageDataset>, FolderError> {
+    fn load(
+        dir: &TempDir,
+        options: &FolderOptions,
+    ) -> Result<Splits<ImageDataset>, FolderError<ImageFileError>> {
         load_folder(dir.path(), options)
     }
 

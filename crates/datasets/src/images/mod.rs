@@ -8,19 +8,17 @@ mod dataset;
 mod error;
 pub mod folder;
 pub mod idx;
-pub mod metadata;
 pub mod picture;
 mod published;
 mod streamed;
 
 pub use array::{ArrayError, ArrayFileError, load_array};
-pub use dataset::{ImageDataset, MAX_CLASSES, PartsError};
+pub use dataset::{ImageDataset, PartsError};
 pub use error::DatasetError;
-pub use folder::{FolderError, folder_image_sizes, load_folder};
-pub use metadata::{LabelError, MetadataError};
+pub use folder::{folder_image_sizes, load_folder};
 pub use picture::{
     Channels, ClaimError, ImageFileError, MAX_PIXELS, Picture, WHITE, image_size, read_folder,
     read_image, read_image_on,
 };
-pub use published::verify_download;
+pub(crate) use published::verify_download;
 pub use streamed::FolderOptions;

@@ -24,6 +24,7 @@ use super::budget::{self, Share};
 use super::claims;
 pub use super::claims::{ClaimError, MAX_PIXELS};
 use crate::files::{open, read_at_most, read_whole};
+use crate::folders::first_messages;
 
 /// The background that transparent pictures are laid on where no other is asked for.
 pub const WHITE: [u8; 3] = [255; 3];
@@ -606,20 +607,6 @@ fn checked_size(size: [usize; 2]) -> Result<[u32; 2], ImageFileError> {
         }
         _ => Err(ImageFileError::Size { height, width }),
     }
-}
-
-/// The first few of these errors, with what the decoder says.
-pub(crate) fn first_messages(errors: &[ImageFileError]) -> String {
-    const SHOWN: usize = 5;
-    let messages: Vec<String> = errors
-        .iter()
-        .take(SHOWN)
-        .map(|error| match std::error::Error::source(error) {
-            Some(source) => format!("{error}: {source}"),
-            None => error.to_string(),
-        })
-        .collect();
-    messages.join("; ")
 }
 
 /// b / 127.5 − 1 for each byte b, computed in f64.

@@ -32,17 +32,18 @@ impl ImageDataset {
         match name {
             DatasetName::Mnist | DatasetName::FashionMnist => load_mnist(name, split, dir),
             DatasetName::Cifar10 => load_cifar10(split, dir),
+            DatasetName::Fsdd => Err(DatasetError::NotImages { name }),
         }
     }
 }
 
-/// Checks a file that was fetched as `download`, one of [`DatasetName::downloads`], against the
-/// published SHA-256 of what is in it.
-///
-/// # Errors
-///
-/// [`DatasetError::Checksum`] and what keeps the file from being read.
-pub fn verify_download(name: DatasetName, download: &str, path: &Path) -> Result<(), DatasetError> {
+/// Checks a file of a data set of images that was fetched as `download` against the published SHA-256 of what
+/// is in it.
+pub(crate) fn verify_download(
+    name: DatasetName,
+    download: &str,
+    path: &Path,
+) -> Result<(), DatasetError> {
     let open_error = |source| DatasetError::Open {
         path: path.to_owned(),
         source,

@@ -1,16 +1,9 @@
 //! Images that stay in their files and are decoded when they are asked for.
 
-use std::num::NonZero;
-use std::panic;
 use std::path::{Path, PathBuf};
-use std::slice;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
-use super::picture::{Channels, ImageFileError, first_messages, read_image_on};
-
-/// How many files are tried in the place of one that cannot be read; when that many are bad, so is all.
-const MAX_SUBSTITUTES: usize = 100;
+use super::picture::{Channels, ImageFileError, read_image_on};
+use crate::folders::{in_parallel, read_or_next_of_class};
 
 /// How the images of a folder are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,49 +52,7 @@ impl StreamedImages {
     }
 
     fn read_one(&self, index: usize, labels: &[Option<u16>]) -> Result<Vec<u8>, ImageFileError> {
-        let image = self.options.read(&self.paths[index]);
-        let (true, Err(error)) = (self.options.skip_bad, &image) else {
-            return image;
-        };
-        tracing::warn!("{}; passed over", first_messages(slice::from_ref(error)));
-        let len = self.paths.len();
-        (1..len)
-            .map(|step| (index + step) % len)
-            .filter(|&other| labels[other] == labels[index])
-            .take(MAX_SUBSTITUTES)
-            .find_map(|other| self.options.read(&self.paths[other]).ok())
-            .map_or(image, Ok)
+        let read = |index: usize| self.options.read(&self.paths[index]);
+        read_or_next_of_class(index, labels, self.options.skip_bad, read)
     }
-}
-
-/// Does `work` for each of `0..count` on all cores, in threads of its own: those of a pool may all be
-/// waiting for what is being read.
-pub(super) fn in_parallel<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
-    let next = AtomicUsize::new(0);
-    let take_turns = || {
-        let mut done = Vec::new();
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            if index >= count {
-                return done;
-            }
-            done.push((index, work(index)));
-        }
-    };
-    let mut results = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads.min(count))
-            .map(|_| scope.spawn(take_turns))
-            .collect();
-        let mut results = Vec::with_capacity(count);
-        for worker in workers {
-            match worker.join() {
-                Ok(done) => results.extend(done),
-                Err(payload) => panic::resume_unwind(payload),
-            }
-        }
-        results
-    });
-    results.sort_unstable_by_key(|&(index, _)| index);
-    results.into_iter().map(|(_, result)| result).collect()
 }

@@ -5,7 +5,7 @@
 //! has 16 bits: x becomes 2^15 x, rounded and clipped, so that a 16-bit file survives reading and
 //! writing bit by bit.
 
-use std::io::{self, BufReader, Cursor};
+use std::io::{self, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -163,6 +163,22 @@ impl Audio {
         })
     }
 
+    /// A sound of samples whose channels take turns, clipped to [-1, 1].
+    pub(super) fn from_interleaved(
+        sample_rate: u32,
+        channels: usize,
+        interleaved: &[f32],
+    ) -> Result<Self, AudioError> {
+        if channels == 0 {
+            return Err(AudioError::Channels(channels));
+        }
+        let samples = (0..channels)
+            .flat_map(|channel| interleaved.iter().skip(channel).step_by(channels))
+            .map(|sample| sample.clamp(-1.0, 1.0))
+            .collect();
+        Self::new(sample_rate, channels, samples)
+    }
+
     /// Samples a second of each channel.
     pub fn sample_rate(&self) -> u32 {
         self.sample_rate
@@ -232,19 +248,23 @@ impl Audio {
 ///
 /// See [`WavError`].
 pub fn read_wav(path: &Path) -> Result<Audio, WavError> {
-    let owned = || path.to_owned();
     let open_error = |source| WavError::Open {
-        path: owned(),
+        path: path.to_owned(),
         source,
     };
-    let audio_error = |source| WavError::Audio {
-        path: owned(),
-        source,
-    };
-
     let file = open(path).map_err(open_error)?;
     let file_len = file.metadata().map_err(open_error)?.len();
-    let mut reader = WavReader::new(BufReader::new(file)).map_err(|source| WavError::Header {
+    read_wav_from(path, BufReader::new(file), file_len)
+}
+
+/// Reads the WAV file of `file_len` bytes that `reader` gives; `path` says in messages where it lies.
+pub(super) fn read_wav_from(
+    path: &Path,
+    reader: impl Read,
+    file_len: u64,
+) -> Result<Audio, WavError> {
+    let owned = || path.to_owned();
+    let mut reader = WavReader::new(reader).map_err(|source| WavError::Header {
         path: owned(),
         source,
     })?;
@@ -287,11 +307,12 @@ pub fn read_wav(path: &Path) -> Result<Audio, WavError> {
     }
 
     let channels = usize::from(spec.channels);
-    let samples = (0..channels)
-        .flat_map(|channel| interleaved.iter().skip(channel).step_by(channels))
-        .map(|sample| sample.clamp(-1.0, 1.0))
-        .collect();
-    Audio::new(spec.sample_rate, channels, samples).map_err(audio_error)
+    Audio::from_interleaved(spec.sample_rate, channels, &interleaved).map_err(|source| {
+        WavError::Audio {
+            path: owned(),
+            source,
+        }
+    })
 }
 
 /// Takes all samples of a file, or says how many there were before it broke off.

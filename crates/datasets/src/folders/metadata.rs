@@ -1,4 +1,5 @@
-//! Labels of a folder of images from a file beside them, as Hugging Face's `ImageFolder` has it.
+//! Labels of a folder of images or sounds from a file beside them, as Hugging Face's `ImageFolder` and
+//! `AudioFolder` have it.
 //!
 //! `metadata.csv` names its columns in its first line; of `metadata.jsonl` each line is a JSON object:
 //!
@@ -8,10 +9,11 @@
 //! ```
 //!
 //! `file_name` is a path below the folder of the file, with slashes. The class is in the column `label`, or
-//! in the one other column. An empty field, `null`, or an image that has no line means no class. In a CSV
+//! in the one other column. An empty field, `null`, or a file that has no line means no class. In a CSV
 //! every label is text; in JSON it is text or a whole number.
 //!
-//! Source: Hugging Face datasets, "Create an image dataset", ImageFolder.
+//! Source: Hugging Face datasets, "Create an image dataset", ImageFolder;
+//! "Create an audio dataset", AudioFolder.
 
 use std::collections::HashMap;
 use std::io;
@@ -20,6 +22,7 @@ use std::path::{Path, PathBuf};
 use csv::{ByteRecord, ReaderBuilder, Trim};
 use serde_json::{Map, Value};
 
+use super::kind::FileKind;
 use crate::files::{open, read_whole};
 use crate::shown::{shown, shown_list};
 
@@ -33,7 +36,7 @@ const LABEL: &str = "label";
 /// The most bytes of such a file.
 const MAX_FILE_LEN: u64 = 256 << 20;
 
-/// The most characters of the name of a class: more is a description of an image.
+/// The most characters of the name of a class: more is a description of a file.
 const MAX_NAME_LEN: usize = 200;
 
 /// Why a file gives no labels: which one, and what is wrong.
@@ -94,7 +97,7 @@ pub enum LabelError {
         /// How many it has.
         length: usize,
     },
-    /// An image has two lines.
+    /// A file has two lines.
     #[error("{file_name:?} has a line already, line {first}")]
     Twice {
         /// The path as it is written.
@@ -102,20 +105,23 @@ pub enum LabelError {
         /// Where it was named first.
         first: usize,
     },
-    /// A line is about no image.
+    /// A line is about no file that is read.
     #[error(
-        "{file_name:?} is no image that is read: expected the path of one below this folder, with slashes"
+        "{file_name:?} is no {kind} that is read: expected the path of one below this folder, with slashes"
     )]
-    NoImage {
+    NoFile {
         /// The path as it is written.
         file_name: String,
+        /// What the folder holds.
+        kind: FileKind,
     },
 }
 
-/// The labels of the images below a folder.
+/// The labels of the files below a folder.
 #[derive(Debug)]
 pub(super) struct Labels {
     path: PathBuf,
+    kind: FileKind,
     /// By the path below the folder: the line, and the class if there is one.
     entries: HashMap<Vec<u8>, Entry>,
 }
@@ -129,7 +135,7 @@ struct Entry {
 
 impl Labels {
     /// The labels that a file in `folder` holds, if there is one.
-    pub(super) fn read(folder: &Path) -> Result<Option<Self>, MetadataError> {
+    pub(super) fn read(folder: &Path, kind: FileKind) -> Result<Option<Self>, MetadataError> {
         let [csv, json_lines] = [CSV, JSON_LINES].map(|name| folder.join(name));
         let exists = |path: &Path| path.symlink_metadata().is_ok();
         let (path, parse): (_, fn(&[u8]) -> _) = match (exists(&csv), exists(&json_lines)) {
@@ -146,19 +152,23 @@ impl Labels {
         };
         let bytes = read(&path).and_then(|bytes| parse(&bytes));
         match bytes {
-            Ok(entries) => Ok(Some(Self { path, entries })),
+            Ok(entries) => Ok(Some(Self {
+                path,
+                kind,
+                entries,
+            })),
             Err(AtLine { line, source }) => Err(MetadataError { path, line, source }),
         }
     }
 
-    /// The class of the image at this path below the folder.
+    /// The class of the file at this path below the folder.
     pub(super) fn class_of(&mut self, key: &[u8]) -> Option<String> {
         let entry = self.entries.get_mut(key)?;
         entry.is_used = true;
         entry.class.clone()
     }
 
-    /// Refuses lines about images that nobody asked for.
+    /// Refuses lines about files that nobody asked for.
     pub(super) fn check_all_used(self) -> Result<(), MetadataError> {
         let unused = self.entries.into_iter().filter(|(_, entry)| !entry.is_used);
         match unused.min_by_key(|(_, entry)| entry.line) {
@@ -166,8 +176,9 @@ impl Labels {
             Some((file_name, entry)) => Err(MetadataError {
                 path: self.path,
                 line: Some(entry.line),
-                source: LabelError::NoImage {
+                source: LabelError::NoFile {
                     file_name: shown(&file_name),
+                    kind: self.kind,
                 },
             }),
         }
@@ -350,7 +361,7 @@ mod tests {
     fn read_file(name: &str, text: &[u8]) -> Result<Option<Labels>, MetadataError> {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(name), text).unwrap();
-        Labels::read(dir.path())
+        Labels::read(dir.path(), FileKind::new("image", &["png"]))
     }
 
     fn classes(name: &str, text: &str) -> Vec<Option<String>> {
@@ -447,12 +458,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(CSV), "").unwrap();
         fs::write(dir.path().join(JSON_LINES), "").unwrap();
-        let error = Labels::read(dir.path()).unwrap_err();
+        let error = Labels::read(dir.path(), FileKind::new("image", &["png"])).unwrap_err();
         assert!(error.source().unwrap().to_string().contains("remove one"));
         fs::remove_file(dir.path().join(CSV)).unwrap();
         fs::create_dir(dir.path().join(CSV)).unwrap();
         fs::remove_file(dir.path().join(JSON_LINES)).unwrap();
-        let error = Labels::read(dir.path()).unwrap_err();
+        let error = Labels::read(dir.path(), FileKind::new("image", &["png"])).unwrap_err();
         assert!(error.to_string().ends_with("metadata.csv"), "{error}");
     }
 }
