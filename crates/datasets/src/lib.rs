@@ -47,13 +47,13 @@ pub use files::{DatasetName, NotFound, Split, UnknownName, find};
 pub use folders::{FileKind, FolderError, LabelError, MAX_CLASSES, MetadataError};
 pub use images::{
     ArrayError, ArrayFileError, Channels, ClaimError, DatasetError, FolderOptions, ImageDataset,
-    ImageFileError, PartsError, Picture, WHITE, folder_image_sizes, image_size, load_array,
+    ImageFileError, PartsError, Picture, WHITE, folder_image_sizes, has_images, image_size, load_array,
     load_folder, read_folder, read_image, read_image_on,
 };
 pub use published::{DownloadError, verify_download};
 pub use sounds::{
     Audio, AudioError, FsddError, SoundDataset, SoundFileError, SoundFormat, SoundOptions,
-    SoundPartsError, WavError, load_sounds, read_sound, read_wav, resample,
+    SoundPartsError, WavError, has_sounds, load_sounds, read_sound, read_wav, resample,
 };
 pub use splits::Splits;
 pub use tables::{

@@ -16,6 +16,12 @@ use super::metadata::Labels;
 use crate::files::sha256;
 use crate::splits::{order_by_hash, split_by_hash};
 
+/// Whether there is a file of this kind below `dir`, by its name; what cannot be read counts as not there.
+pub(crate) fn has_files(dir: &Path, kind: FileKind) -> bool {
+    let mut entries = WalkDir::new(dir).into_iter().flatten();
+    entries.any(|entry| entry.file_type().is_file() && kind.is_named_so(entry.path()))
+}
+
 /// A file below the folder of a data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Found {

@@ -25,6 +25,6 @@ mod reading;
 pub(crate) use error::first_messages;
 pub use error::{FolderError, MAX_CLASSES};
 pub use kind::FileKind;
-pub(crate) use listing::{Found, SplitFiles, list};
+pub(crate) use listing::{Found, SplitFiles, has_files, list};
 pub use metadata::{LabelError, MetadataError};
 pub(crate) use reading::{in_parallel, read_or_next_of_class};

@@ -11,7 +11,7 @@ use std::path::Path;
 use super::dataset::ImageDataset;
 use super::picture::{ImageFileError, image_size};
 use super::streamed::{FolderOptions, StreamedImages};
-use crate::folders::{FileKind, FolderError, Found, SplitFiles, in_parallel, list};
+use crate::folders::{FileKind, FolderError, Found, SplitFiles, has_files, in_parallel, list};
 use crate::splits::Splits;
 
 /// How file names of images end.
@@ -19,6 +19,11 @@ const IMAGES: FileKind = FileKind::new("image", &["png", "jpg", "jpeg", "webp", 
 
 /// Files that are decoded before their pixels are put together.
 const FILES_AT_ONCE: usize = 1024;
+
+/// Whether there are files below a folder that are images by their names.
+pub fn has_images(dir: &Path) -> bool {
+    has_files(dir, IMAGES)
+}
 
 /// Loads a folder as both splits of a dataset; see the [module](self).
 ///

@@ -15,7 +15,7 @@ mod streamed;
 pub use array::{ArrayError, ArrayFileError, load_array};
 pub use dataset::{ImageDataset, PartsError};
 pub use error::DatasetError;
-pub use folder::{folder_image_sizes, load_folder};
+pub use folder::{folder_image_sizes, has_images, load_folder};
 pub use picture::{
     Channels, ClaimError, ImageFileError, MAX_PIXELS, Picture, WHITE, image_size, read_folder,
     read_image, read_image_on,

@@ -15,11 +15,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::dataset::{Recordings, SoundDataset};
 use super::decode::SoundFileError;
 use super::recording::read_recording;
-use crate::folders::{FileKind, FolderError, Found, SplitFiles, in_parallel, list};
+use crate::folders::{FileKind, FolderError, Found, SplitFiles, has_files, in_parallel, list};
 use crate::splits::Splits;
 
 /// How file names of sounds end.
-const SOUNDS: FileKind = FileKind::new("sound", &["wav", "flac", "mp3", "ogg", "oga"]);
+pub(super) const SOUNDS: FileKind = FileKind::new("sound", &["wav", "flac", "mp3", "ogg", "oga"]);
 
 /// How sounds are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,24 @@ pub struct SoundOptions {
     pub cache_bytes: u64,
     /// The fewest samples of a recording, at `sample_rate`.
     pub min_samples: usize,
+}
+
+impl SoundOptions {
+    /// Recordings of so many samples a second and at least 10 ms, all of them held in memory; files that cannot be
+    /// read are errors.
+    pub fn of_rate(sample_rate: u32) -> Self {
+        Self {
+            sample_rate,
+            skip_bad: false,
+            cache_bytes: u64::MAX,
+            min_samples: (sample_rate / 100).max(1) as usize,
+        }
+    }
+}
+
+/// Whether there are files below a folder that are sounds by their names.
+pub fn has_sounds(dir: &Path) -> bool {
+    has_files(dir, SOUNDS)
 }
 
 /// Loads a folder as both splits of a data set; see the [module](self).

@@ -13,8 +13,16 @@ pub const PEAK: f32 = 0.95;
 /// A sound whose largest magnitude is below this, −80 dB of full scale, is silent.
 pub(super) const SILENCE: f32 = 1e-4;
 
-/// Reads a file as a recording.
-pub(super) fn read_recording(
+/// Reads a file as a recording: the mean of its channels, at the rate of `options`, its largest magnitude [`PEAK`].
+///
+/// # Errors
+///
+/// A file that is no sound, silent or too short.
+///
+/// # Panics
+///
+/// If the rate is 0.
+pub fn read_recording(
     path: &Path,
     options: &SoundOptions,
 ) -> Result<Vec<f32>, SoundFileError> {

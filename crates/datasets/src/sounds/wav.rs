@@ -242,6 +242,12 @@ impl Audio {
     }
 }
 
+/// A sample as a 16-bit file has it, rounded and clipped; what is not a number becomes 0.
+pub fn to_16_bits(sample: f32) -> f32 {
+    // A cast to an integer saturates.
+    f32::from((sample * FULL_SCALE_16_BIT).round() as i16) / FULL_SCALE_16_BIT
+}
+
 /// Reads a WAV file of any number of channels.
 ///
 /// # Errors

@@ -5,6 +5,7 @@
 //! unet/config.json                             see network.rs
 //! unet/diffusion_pytorch_model.safetensors     the weights
 //! scheduler/scheduler_config.json              see scheduler.rs
+//! sound.json                                   of a network of sounds alone: how its examples become sounds
 //! ```
 //!
 //! Early folders of the hub hold the same files without the subfolders. Every key that diffusers'
@@ -41,7 +42,9 @@ const ID2LABEL: &str = "id2label";
 const NULL_LABEL: &str = "_null_label";
 const UNET: &str = "unet";
 const SCHEDULER: &str = "scheduler";
-const CONTENTS: [&str; 3] = [MODEL_INDEX, UNET, SCHEDULER];
+/// What diffusers does not know of: the spectrograms that a network of sounds draws.
+const SOUND: &str = "sound.json";
+const CONTENTS: [&str; 4] = [MODEL_INDEX, UNET, SCHEDULER, SOUND];
 const UNET_WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
 /// The most bytes of weights.
 const MAX_WEIGHTS_LEN: u64 = 64 << 30;
@@ -174,6 +177,7 @@ pub fn write(folder: &Path, unet: &UNet, config: &RunConfig) -> Result<(), Diffu
             path: weights.clone(),
             source,
         })?;
+    let sound = sound(config).map(|sound| (folder.join(SOUND), pretty(&sound)));
     let files = [
         (
             unet_folder.join(UNET_CONFIG),
@@ -189,13 +193,33 @@ pub fn write(folder: &Path, unet: &UNet, config: &RunConfig) -> Result<(), Diffu
     for place in [&unet_folder, &scheduler_folder] {
         fs::create_dir_all(place).map_err(io_error(place))?;
     }
-    for (path, bytes) in files {
+    for (path, bytes) in files.into_iter().chain(sound) {
         atomic_file::write_synced(&path, &bytes).map_err(io_error(&path))?;
     }
     for place in [&unet_folder, &scheduler_folder, folder] {
         atomic_file::sync_folder(place).map_err(io_error(place))?;
     }
     Ok(())
+}
+
+/// How the examples of a network of sounds become sounds; `None` of other networks.
+fn sound(config: &RunConfig) -> Option<Value> {
+    let factor = config.found.spectrogram_factor?;
+    let sound = config.data.sound.clone().unwrap_or_default();
+    let patch = sound.patch_size;
+    let [_, height, width] = config.network.example_shape();
+    Some(json!({
+        "sample_rate": sound.sample_rate,
+        "n_fft": 2 * (height * patch - 1),
+        "hop_length": sound.hop,
+        "window": "hann, periodic",
+        "frequencies": height * patch,
+        "frames": width * patch,
+        "patch_size": patch,
+        "factor": factor,
+        "values": "factor * |X|^0.5 * exp(i * arg X); channel = (part * patch_size + frequency % patch_size) * \
+                   patch_size + frame % patch_size, part 0 being real and 1 imaginary",
+    }))
 }
 
 fn pretty(value: &Value) -> Vec<u8> {

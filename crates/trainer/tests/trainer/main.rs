@@ -17,5 +17,6 @@ mod noise;
 mod old_runs;
 mod points;
 mod sample;
+mod sounds;
 mod support;
 mod train;

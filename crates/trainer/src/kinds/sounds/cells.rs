@@ -32,14 +32,14 @@ impl SoundCells {
 
     /// The width and height of a spectrogram in pixels.
     fn size(&self) -> (u32, u32) {
-        let [_, frequencies, frames] = self.form.shape();
+        let [_, frequencies, frames] = self.form.spectrogram().shape();
         let side = |length: usize, most: usize| (SCALE * length).clamp(LEAST_SIDE, most) as u32;
         (side(frames, MOST_WIDTH), side(frequencies, MOST_HEIGHT))
     }
 
     /// A sound as a picture.
     pub(super) fn cell(&self, sound: &[f32]) -> Result<DynamicImage> {
-        let [_, frequencies, frames] = self.form.shape();
+        let [_, frequencies, frames] = self.form.spectrogram().shape();
         let (width, height) = self.size();
         let levels = self.form.spectrogram().levels(sound, FLOOR);
         let levels: Vec<f32> = levels.iter().map(|level| 1.0 - level / FLOOR).collect();

@@ -1,5 +1,12 @@
-//! The form in which a network sees sounds: spectrograms `[2, frequencies, frames]`, whose size is that of the
-//! network.
+//! The form in which a network sees sounds: spectrograms, whose patches are put into channels.
+//!
+//! ```text
+//! spectrogram [2, p·H, p·W]  ──▶  example [2·p·p, H, W]
+//! ```
+//!
+//! The values of a patch of p frequencies and p frames become channels of one pixel, as of images in Dosovitskiy et
+//! al. 2021, section 3.1, so that a network has p·p times fewer pixels to work on, and a run sees as many more
+//! examples in the same time.
 
 use anyhow::{Context, Result};
 use burn::tensor::Tensor;
@@ -7,8 +14,8 @@ use datasets::sounds::{MAX_SAMPLE_RATE, Spectrogram, SpectrogramError, to_16_bit
 use serde::{Deserialize, Serialize};
 use training::InvalidValue;
 
-/// `[data.sound]`: how recordings become spectrograms. How many frequencies and frames these have says
-/// `network.sample_size`.
+/// `[data.sound]`: how recordings become examples. `network.sample_size` says of how many frequencies and frames,
+/// counted in patches.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SoundConfig {
@@ -16,6 +23,8 @@ pub struct SoundConfig {
     pub sample_rate: u32,
     /// Samples from frame to frame.
     pub hop: usize,
+    /// Frequencies, and frames, of a patch of the spectrogram, whose values are the channels of a pixel.
+    pub patch_size: usize,
 }
 
 impl Default for SoundConfig {
@@ -23,6 +32,7 @@ impl Default for SoundConfig {
         Self {
             sample_rate: 8000,
             hop: 64,
+            patch_size: 1,
         }
     }
 }
@@ -40,9 +50,26 @@ impl SoundConfig {
             );
             return Err(InvalidValue::new("sample_rate", message));
         }
-        InvalidValue::at_least("hop", self.hop as u64, 1)
+        InvalidValue::at_least("hop", self.hop as u64, 1)?;
+        InvalidValue::at_least("patch_size", self.patch_size as u64, 1)?;
+        if self.patch_size > MOST_PATCH_SIZE {
+            let message = format!(
+                "{} makes no sense here: it must be at most {MOST_PATCH_SIZE}",
+                self.patch_size
+            );
+            return Err(InvalidValue::new("patch_size", message));
+        }
+        Ok(())
+    }
+
+    /// The channels of an example.
+    pub(super) fn channels(&self) -> usize {
+        2 * self.patch_size * self.patch_size
     }
 }
+
+/// The largest patch: the channels of a larger one are more than a small network can tell apart.
+const MOST_PATCH_SIZE: usize = 8;
 
 /// The quietest level that a picture shows, in decibels below full scale.
 pub(super) const FLOOR: f32 = -60.0;
@@ -63,11 +90,12 @@ const MOST_SCORED_FREQUENCIES: usize = 32;
 pub struct SoundForm {
     spectrogram: Spectrogram,
     sample_rate: u32,
+    patch_size: usize,
     factor: f32,
 }
 
 impl SoundForm {
-    /// Spectrograms of so many frequencies and frames of sounds as `config` says, multiplied by `factor`.
+    /// Examples of this height and width, of spectrograms as `config` says, multiplied by `factor`.
     ///
     /// # Errors
     ///
@@ -77,10 +105,12 @@ impl SoundForm {
         size: [usize; 2],
         factor: f32,
     ) -> Result<Self, SpectrogramError> {
+        let size = size.map(|side| side.saturating_mul(config.patch_size));
         let spectrogram = Spectrogram::new(size, config.hop)?;
         Ok(Self {
             spectrogram: spectrogram.with_factor(factor),
             sample_rate: config.sample_rate,
+            patch_size: config.patch_size,
             factor,
         })
     }
@@ -89,7 +119,11 @@ impl SoundForm {
     pub(super) fn to_show(sample_rate: u32, samples: usize) -> Result<Self, SpectrogramError> {
         let hop = (sample_rate as usize / SHOWN_FRAMES_A_SECOND).max(2);
         let frames = samples.div_ceil(hop) + 1;
-        let config = SoundConfig { sample_rate, hop };
+        let config = SoundConfig {
+            sample_rate,
+            hop,
+            patch_size: 1,
+        };
         Self::new(&config, [hop, frames.max(2)], 1.0)
     }
 
@@ -112,9 +146,48 @@ impl SoundForm {
         form.with_factor(factor as f32)
     }
 
-    /// Channels, frequencies and frames of an example.
+    /// Channels, height and width of an example.
     pub fn shape(&self) -> [usize; 3] {
-        self.spectrogram.shape()
+        let [channels, frequencies, frames] = self.spectrogram.shape();
+        let patch = self.patch_size;
+        [channels * patch * patch, frequencies / patch, frames / patch]
+    }
+
+    /// A sound as an example: each channel, row, column.
+    pub(super) fn encode(&self, sound: &[f32]) -> Vec<f32> {
+        let spectrogram = self.spectrogram.encode(sound);
+        let mut example = vec![0.0; spectrogram.len()];
+        for (place, value) in self.places().zip(spectrogram) {
+            example[place] = value;
+        }
+        example
+    }
+
+    /// The sound of an example.
+    fn decode(&self, example: &[f32]) -> Vec<f32> {
+        let values: Vec<f32> = self.places().map(|place| example[place]).collect();
+        self.spectrogram.decode(&values)
+    }
+
+    /// For each value of a spectrogram, in order, its place in the example.
+    fn places(&self) -> impl Iterator<Item = usize> + use<> {
+        let [channels, frequencies, frames] = self.spectrogram.shape();
+        let patch = self.patch_size;
+        let (height, width) = (frequencies / patch, frames / patch);
+        (0..channels).flat_map(move |channel| {
+            (0..frequencies).flat_map(move |frequency| {
+                (0..frames).map(move |frame| {
+                    let within = (frequency % patch) * patch + frame % patch;
+                    let channel = channel * patch * patch + within;
+                    (channel * height + frequency / patch) * width + frame / patch
+                })
+            })
+        })
+    }
+
+    /// The seconds from a column of an example to the next.
+    pub(super) fn seconds_a_column(&self) -> f64 {
+        (self.spectrogram.hop() * self.patch_size) as f64 / f64::from(self.sample_rate)
     }
 
     /// What spectrograms are multiplied by.
@@ -137,7 +210,7 @@ impl SoundForm {
         self.spectrogram.samples() as f64 / f64::from(self.sample_rate)
     }
 
-    /// The sounds of examples `[N, 2, H, W]`, as a file of 16 bits has them.
+    /// The sounds of examples `[N, C, H, W]`, as a file of 16 bits has them.
     ///
     /// # Errors
     ///
@@ -150,7 +223,7 @@ impl SoundForm {
         let sounds = values.chunks_exact(example_len);
         Ok(sounds
             .map(|values| {
-                let mut sound = self.spectrogram.decode(values);
+                let mut sound = self.decode(values);
                 for sample in &mut sound {
                     *sample = to_16_bits(*sample);
                 }
@@ -161,12 +234,12 @@ impl SoundForm {
 
     /// Channels, height and width of the pictures that sounds are scored by.
     pub fn scored_shape(&self) -> [usize; 3] {
-        let [_, frequencies, frames] = self.shape();
+        let [_, frequencies, frames] = self.spectrogram.shape();
         let side = self.scored_side();
         [1, frequencies.div_ceil(side), frames.div_ceil(side)]
     }
 
-    /// The pictures that generated examples `[N, 2, H, W]` are scored by, as bytes.
+    /// The pictures that generated examples `[N, C, H, W]` are scored by, as bytes.
     ///
     /// # Errors
     ///
@@ -179,7 +252,7 @@ impl SoundForm {
     /// The picture that a sound is scored by: its levels in decibels, the mean of each square of so many
     /// frequencies and frames that there are few of them; black is [`FLOOR`], white full scale.
     pub(super) fn scored(&self, sound: &[f32]) -> Vec<u8> {
-        let [_, frequencies, frames] = self.shape();
+        let [_, frequencies, frames] = self.spectrogram.shape();
         let [_, height, width] = self.scored_shape();
         let side = self.scored_side();
         let levels = self.spectrogram.levels(sound, FLOOR);
@@ -198,7 +271,54 @@ impl SoundForm {
 
     /// The frequencies, and the frames, of a square that becomes a pixel.
     fn scored_side(&self) -> usize {
-        let [_, frequencies, _] = self.shape();
+        let [_, frequencies, _] = self.spectrogram.shape();
         frequencies.div_ceil(MOST_SCORED_FREQUENCIES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use burn::tensor::{Device, TensorData};
+
+    use super::*;
+
+    #[test]
+    fn patches_become_channels_and_back() {
+        let config = SoundConfig {
+            sample_rate: 8000,
+            hop: 8,
+            patch_size: 2,
+        };
+        let form = SoundForm::new(&config, [8, 6], 2.0).unwrap();
+        assert_eq!(form.shape(), [8, 8, 6]);
+        assert_eq!(form.shape()[0], config.channels());
+        let sound: Vec<f32> = (0..88).map(|n| (0.3 * n as f32).sin() * 0.5).collect();
+        assert_eq!(form.spectrogram().samples(), sound.len());
+        let example = form.encode(&sound);
+        let spectrogram = form.spectrogram().encode(&sound);
+        // Channel 6 of pixel (3, 2): the imaginary part at frequency 2·3 + 1 and frame 2·2 + 0.
+        assert_eq!(example[(6 * 8 + 3) * 6 + 2], spectrogram[(16 + 7) * 12 + 4]);
+        let data = TensorData::new(example, [1, 8, 8, 6]);
+        let back = form.sounds(Tensor::from_data(data, &Device::flex())).unwrap();
+        for (a, b) in back[0].iter().zip(&sound) {
+            // As a file of 16 bits has it.
+            assert!((a - b).abs() < 3e-5, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn sounds_are_scored_by_few_pixels_of_their_levels() {
+        let form = SoundForm::new(&SoundConfig::default(), [64, 96], 1.0).unwrap();
+        assert_eq!(form.scored_shape(), [1, 32, 48]);
+        let silence = vec![0.0; form.spectrogram().samples()];
+        assert!(form.scored(&silence).iter().all(|&byte| byte == 0));
+        let step = 2.0 * std::f32::consts::PI * 16.5 / 126.0;
+        let sine: Vec<f32> = (0..silence.len()).map(|n| (step * n as f32).sin()).collect();
+        let pixels = form.scored(&sine);
+        // Frequencies 16 and 17 are pixel 8, and each is 1.4 dB down.
+        assert!((245..255).contains(&pixels[8 * 48 + 20]), "{}", pixels[8 * 48 + 20]);
+        assert_eq!(pixels[20 * 48 + 20], 0);
     }
 }

@@ -44,19 +44,22 @@ pub(super) fn check(sections: &Sections<'_>) -> Result<(), Refused> {
             "it is \"mlp\", which is for points, and the data are sounds: expected \"unet\"".to_owned(),
         );
     };
-    if [network.in_channels, network.out_channels] != [2, 2] {
-        return refused(
-            "network.in_channels",
-            format!(
-                "it is {} and network.out_channels {}, but a spectrogram has 2 channels, the real and the \
-                 imaginary part: set both to 2",
-                network.in_channels, network.out_channels
-            ),
-        );
-    }
     let sound = sections.data.sound.clone().unwrap_or_default();
     if let Err(error) = sound.check() {
         return refused(&format!("data.sound.{}", error.key), error.message);
+    }
+    let channels = sound.channels();
+    if [network.in_channels, network.out_channels] != [channels; 2] {
+        return refused(
+            "network.in_channels",
+            format!(
+                "it is {} and network.out_channels {}, but spectrograms in patches of {p} × {p} have {channels} \
+                 channels, of each value the real and the imaginary part: set both to {channels}",
+                network.in_channels,
+                network.out_channels,
+                p = sound.patch_size
+            ),
+        );
     }
     let size = [network.sample_size.height, network.sample_size.width];
     if let Err(error) = SoundForm::new(&sound, size, 1.0) {
@@ -131,7 +134,7 @@ pub(super) fn load(source: &Source<'_>) -> Result<Splits<SoundWindows>> {
     })
 }
 
-/// Sounds `[N, 2, H, W]` as a grid of spectrograms below `title`, a row a class where every class has as many.
+/// Sounds `[N, C, H, W]` as a grid of spectrograms below `title`, a row a class where every class has as many.
 pub(super) fn picture(
     source: &Source<'_>,
     samples: Tensor<4>,
@@ -143,12 +146,12 @@ pub(super) fn picture(
     titled_grid(&cells, &pictures, num_classes, &source.found.class_names, title, 0)
 }
 
-/// The middle of a sound file as an example: `[1, 2, H, W]`.
+/// The middle of a sound file as an example: `[1, C, H, W]`.
 pub(super) fn read(source: &Source<'_>, path: &Path, device: &Device) -> Result<Tensor<4>> {
     let form = form(source)?;
     let recording = read_recording(path, &SoundOptions::of_rate(form.sample_rate()))?;
     let window = windows::window(&recording, form.spectrogram().samples(), 0.5);
-    let values = form.spectrogram().encode(&window);
+    let values = form.encode(&window);
     let [channels, height, width] = form.shape();
     let data = TensorData::new(values, [1, channels, height, width]);
     Ok(Tensor::from_data(data, device))
@@ -171,18 +174,17 @@ pub(super) fn mask(source: &Source<'_>, mask: &OsStr, device: &Device) -> Result
         )));
     };
     let [_, height, width] = form.shape();
-    let a_second = f64::from(form.sample_rate()) / form.spectrogram().hop() as f64;
-    let keep = |frame: usize| {
-        let time = frame as f64 / a_second;
+    let step = form.seconds_a_column();
+    let keep = |column: usize| {
+        let time = column as f64 * step;
         f32::from(u8::from(time < from || time > to))
     };
     let row: Vec<f32> = (0..width).map(keep).collect();
     ensure!(
         row.contains(&0.0),
         Usage(format!(
-            "--mask {}: no frame lies there; they are {:.4} seconds apart",
-            mask.display(),
-            1.0 / a_second
+            "--mask {}: nothing of the spectrogram begins there; its columns are {step:.4} seconds apart",
+            mask.display()
         ))
     );
     let data = TensorData::new(row.repeat(height), [1, 1, height, width]);

@@ -122,7 +122,7 @@ fn spectrograms(forward: &Forward, audio: &Audio) -> Result<DynamicImage> {
     let form = SoundForm::to_show(audio.sample_rate(), shown.len())?;
     let sound = window(shown, form.spectrogram().samples(), 0.0);
     let form = form.with_deviation(&sound);
-    let values = form.spectrogram().encode(&sound);
+    let values = form.encode(&sound);
     let x_0 = to_tensor(values, form.shape(), &forward.device);
     let noise = streams::noise(x_0.dims(), &mut forward.rng(0), &forward.device);
     let cells = SoundCells::new(form);

@@ -21,7 +21,7 @@ use crate::sampling::{Model, Request};
 /// The pause behind each sound of the file of all, in seconds.
 const PAUSE: f64 = 0.3;
 
-/// Draws sounds and writes them. Returns the samples, `[N, 2, H, W]`.
+/// Draws sounds and writes them. Returns the samples, `[N, C, H, W]`.
 pub(crate) fn sample(model: &Model, request: &Request, outputs: &Outputs<'_>) -> Result<Tensor<4>> {
     let form = form(outputs.source)?;
     let all = beside(outputs.picture)?;
@@ -40,7 +40,7 @@ pub(crate) fn sample(model: &Model, request: &Request, outputs: &Outputs<'_>) ->
     Ok(sampled)
 }
 
-/// Writes the sounds of an edit, `[N, 2, H, W]`: a picture in rows of `columns`, and one file of all.
+/// Writes the sounds of an edit, `[N, C, H, W]`: a picture in rows of `columns`, and one file of all.
 pub(crate) fn write_edit(
     source: &Source<'_>,
     examples: Tensor<4>,

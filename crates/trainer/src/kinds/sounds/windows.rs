@@ -55,9 +55,9 @@ impl SoundWindows {
         for place in 0..count {
             let recording = recordings.recording(place * recordings.len() / count)?;
             let window = window(&recording, form.spectrogram().samples(), 0.5);
-            let spectrogram = form.spectrogram().encode(&window);
-            values += spectrogram.len();
-            sum += spectrogram.iter().map(|v| f64::from(v * v)).sum::<f64>();
+            let example = form.encode(&window);
+            values += example.len();
+            sum += example.iter().map(|v| f64::from(v * v)).sum::<f64>();
         }
         Ok((DEVIATION / (sum / values as f64).sqrt()) as f32)
     }
@@ -68,11 +68,11 @@ impl SoundWindows {
     ///
     /// A recording that cannot be read, where they are read file by file.
     pub fn read(&self, indices: &[usize]) -> Result<Vec<f32>, SoundFileError> {
-        let spectrogram = self.form.spectrogram();
+        let samples = self.form.spectrogram().samples();
         let mut values = Vec::new();
         for &index in indices {
             let recording = self.recordings.recording(index)?;
-            values.extend(spectrogram.encode(&window(&recording, spectrogram.samples(), 0.5)));
+            values.extend(self.form.encode(&window(&recording, samples, 0.5)));
         }
         Ok(values)
     }
@@ -88,13 +88,13 @@ impl SoundWindows {
         indices: &[usize],
         rng: &mut ChaCha8Rng,
     ) -> Result<Vec<f32>, SoundFileError> {
-        let spectrogram = self.form.spectrogram();
+        let samples = self.form.spectrogram().samples();
         let mut values = Vec::new();
         for &index in indices {
             let recording = self.recordings.recording(index)?;
             let (place, change) = (rng.random::<f64>(), rng.random_range(-1.0..=1.0));
-            let window = |recording: &[f32]| window(recording, spectrogram.samples(), place);
-            values.extend(spectrogram.encode(&if self.speed > 0.0 {
+            let window = |recording: &[f32]| window(recording, samples, place);
+            values.extend(self.form.encode(&if self.speed > 0.0 {
                 window(&played(&recording, 1.0 + self.speed * change))
             } else {
                 window(&recording)
