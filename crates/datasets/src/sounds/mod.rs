@@ -10,9 +10,9 @@ pub mod wav;
 
 pub use dataset::{SoundDataset, SoundPartsError};
 pub use decode::{SoundFileError, SoundFormat, read_sound};
-pub use folder::{SoundOptions, load_sounds};
+pub use folder::load_sounds;
 pub use fsdd::FsddError;
 pub(crate) use fsdd::verify_archive;
-pub use recording::PEAK;
+pub use recording::{PEAK, SoundOptions};
 pub use resample::resample;
 pub use wav::{Audio, AudioError, WavError, read_wav};
