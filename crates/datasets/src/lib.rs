@@ -20,7 +20,9 @@
 //!   lie), any folder of images ([`load_folder`], with classes by folder or by [`folders::metadata`]) and NumPy arrays ([`load_array`]).
 //! - [`images::idx`] and [`images::cifar10`]: the file formats of the published datasets.
 //! - [`Points`]: clouds of points, from a CSV ([`load_points`]) or made by a formula ([`CloudName`]).
-//! - [`images::picture`] and [`sounds`]: single pictures and sound.
+//! - [`SoundDataset`]: recordings of one rate and one loudness, from any folder of sounds ([`load_sounds`]) or of
+//!   spoken digits ([`SoundDataset::load_fsdd`]).
+//! - [`images::picture`] and [`sounds`]: single pictures and sound ([`read_sound`], [`resample()`]).
 //!
 //! Pixels and 16-bit samples are affine in their tensors: a byte b becomes b / 127.5 − 1, the range
 //! in which the forward process of DDPM starts (Ho et al. 2020, section 3.3).

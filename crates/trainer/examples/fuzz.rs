@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use datasets::images::{array, cifar10, idx};
-use datasets::{Audio, Channels, FolderOptions};
+use datasets::{Audio, Channels, FolderOptions, SoundOptions};
 use flate2::{Compression, write::GzEncoder};
 use image::codecs::gif::GifEncoder;
 use image::{DynamicImage, Frame, ImageFormat, Rgba, RgbaImage};
@@ -139,6 +139,25 @@ fn readers() -> Vec<Reader> {
         reader("wav", "input.wav", 16 * MIB, wav_files(), |path| {
             said(datasets::read_wav(path))
         }),
+        sound("flac", FLAC_FILES),
+        sound("mp3", MP3_FILES),
+        sound("ogg", OGG_FILES),
+        reader(
+            "sounds",
+            "folder/a/input.wav",
+            16 * MIB,
+            wav_files(),
+            |path| {
+                let folder = path.ancestors().nth(2).unwrap();
+                let options = SoundOptions {
+                    sample_rate: 8000,
+                    skip_bad: true,
+                    cache_bytes: MIB as u64,
+                    min_samples: 8,
+                };
+                said(datasets::load_sounds(folder, &options))
+            },
+        ),
         reader(
             "csv",
             "input.csv",
@@ -311,6 +330,28 @@ fn npz_files() -> Vec<Vec<u8>> {
         archive(&members, CompressionMethod::Stored),
         archive(&members[..2], CompressionMethod::Deflated),
     ]
+}
+
+/// `crates/datasets/tests/sounds/README.md` says how these were made.
+const FLAC_FILES: [&[u8]; 2] = [
+    include_bytes!("../../datasets/tests/sounds/mono.flac"),
+    include_bytes!("../../datasets/tests/sounds/stereo.flac"),
+];
+const MP3_FILES: [&[u8]; 2] = [
+    include_bytes!("../../datasets/tests/sounds/mono.mp3"),
+    include_bytes!("../../datasets/tests/sounds/stereo.mp3"),
+];
+const OGG_FILES: [&[u8]; 2] = [
+    include_bytes!("../../datasets/tests/sounds/mono.ogg"),
+    include_bytes!("../../datasets/tests/sounds/stereo.ogg"),
+];
+
+/// A format of sound that is decoded. A few bytes of silence may stand for many samples.
+fn sound(name: &'static str, files: [&[u8]; 2]) -> Reader {
+    let corpus = files.map(<[u8]>::to_vec).to_vec();
+    reader(name, "input", 64 * MIB, corpus, |path| {
+        said(datasets::read_sound(path))
+    })
 }
 
 fn wav_files() -> Vec<Vec<u8>> {
@@ -646,6 +687,10 @@ fn prepare(reader: &Reader, work: &Path) -> PathBuf {
                 fs::create_dir_all(path.parent().unwrap()).unwrap();
                 RgbaImage::new(2, 2).save(path).unwrap();
             }
+        }
+        "sounds" => {
+            let other = Audio::new(8000, 1, (0..64).map(|i| (i as f32).sin()).collect());
+            fs::write(beside.join("other.wav"), other.unwrap().to_wav().unwrap()).unwrap();
         }
         _ => {}
     }

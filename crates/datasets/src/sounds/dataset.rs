@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::decode::SoundFileError;
-use super::folder::SoundOptions;
-use super::recording::read_recording;
+use super::recording::{SoundOptions, read_recording};
 use crate::folders::{MAX_CLASSES, read_or_next_of_class};
 
 /// Recordings of mixed lengths, some or all of them with a class. To clone it is cheap.

@@ -26,6 +26,9 @@ use super::wav::{Audio, AudioError, MAX_SAMPLES, WavError, read_wav};
 use crate::files::open;
 use crate::shown::shown;
 
+/// A sound whose largest magnitude is below this, −80 dB of full scale, is silent.
+pub(super) const SILENCE: f32 = 1e-4;
+
 /// The formats that symphonia decodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SoundFormat {
@@ -185,7 +188,7 @@ pub enum SoundFileError {
     #[error(
         "{} is silent: once its channels are mixed to one, the largest sample is {peak:.1e} of full scale; at \
          least {:.0e} (-80 dB) is needed",
-        path.display(), super::recording::SILENCE
+        path.display(), SILENCE
     )]
     Silent {
         /// The file.
@@ -467,6 +470,237 @@ impl Turn {
         const LONG_SAMPLES: usize = 16 << 20;
         if samples > LONG_SAMPLES && self.0.is_none() {
             self.0 = Some(LONG.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::f64::consts::TAU;
+    use std::fs;
+
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// Name, bytes, rate, channels, samples of each channel, and how far from the tones they may be.
+    type Whole = (&'static str, &'static [u8], u32, usize, usize, f64);
+
+    /// `tests/sounds/README.md` says how they were made.
+    const FILES: [Whole; 6] = [
+        (
+            "mono.flac",
+            include_bytes!("../../tests/sounds/mono.flac"),
+            8000,
+            1,
+            2000,
+            2e-5,
+        ),
+        (
+            "stereo.flac",
+            include_bytes!("../../tests/sounds/stereo.flac"),
+            44_100,
+            2,
+            4410,
+            2e-5,
+        ),
+        (
+            "mono.mp3",
+            include_bytes!("../../tests/sounds/mono.mp3"),
+            22_050,
+            1,
+            8820,
+            0.02,
+        ),
+        (
+            "stereo.mp3",
+            include_bytes!("../../tests/sounds/stereo.mp3"),
+            44_100,
+            2,
+            11_025,
+            0.02,
+        ),
+        (
+            "mono.ogg",
+            include_bytes!("../../tests/sounds/mono.ogg"),
+            16_000,
+            1,
+            6400,
+            0.02,
+        ),
+        (
+            "stereo.ogg",
+            include_bytes!("../../tests/sounds/stereo.ogg"),
+            44_100,
+            2,
+            8820,
+            0.02,
+        ),
+    ];
+
+    fn write(name: &str, bytes: &[u8]) -> (TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        (dir, path)
+    }
+
+    fn read(name: &str, bytes: &[u8]) -> Result<Audio, SoundFileError> {
+        let (_dir, path) = write(name, bytes);
+        read_sound(&path)
+    }
+
+    /// The error and its sources in one line, as the program prints it.
+    fn message(name: &str, bytes: &[u8]) -> String {
+        let error = read(name, bytes).unwrap_err();
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        format!("{error}: {}", source.unwrap_or_default())
+    }
+
+    /// The root of the mean square of what differs from the tones, away from both ends.
+    fn error_of(sound: &Audio) -> f64 {
+        let tones = [(0.5, 440.0), (0.25, 1000.0)];
+        let margin = sound.frames() / 10;
+        let errors = tones
+            .iter()
+            .zip(0..sound.channels())
+            .map(|((size, frequency), channel)| {
+                let samples = sound.channel(channel).iter().enumerate();
+                let inner = samples.skip(margin).take(sound.frames() - 2 * margin);
+                let squares = inner.map(|(index, &sample)| {
+                    let time = index as f64 / f64::from(sound.sample_rate());
+                    (f64::from(sample) - size * (TAU * frequency * time).sin()).powi(2)
+                });
+                (squares.sum::<f64>() / (sound.frames() - 2 * margin) as f64).sqrt()
+            });
+        errors.fold(0.0, f64::max)
+    }
+
+    #[test]
+    fn every_format_gives_the_tones_that_went_in() {
+        for (name, bytes, rate, channels, frames, tolerance) in FILES {
+            let sound = read(name, bytes).unwrap();
+            assert_eq!(
+                (sound.sample_rate(), sound.channels()),
+                (rate, channels),
+                "{name}"
+            );
+            assert_eq!(sound.frames(), frames, "{name}");
+            let error = error_of(&sound);
+            println!("{name}: {error:.2e}");
+            assert!(error < tolerance, "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn contents_tell_the_format_not_the_name() {
+        for (name, bytes, ..) in FILES {
+            for other in ["sound.wav", "sound.ogg", "sound"] {
+                assert_eq!(
+                    read(other, bytes).unwrap(),
+                    read(name, bytes).unwrap(),
+                    "{name}"
+                );
+            }
+        }
+        let wav = read(FILES[0].0, FILES[0].1).unwrap().to_wav().unwrap();
+        assert_eq!(read("sound.mp3", &wav).unwrap().frames(), 2000);
+        // A tag before it: 300 bytes of zeros.
+        let tag = [&b"ID3\x04\0\0\0\0\x02\x2c"[..], &[0; 300]].concat();
+        for (name, bytes, ..) in [FILES[0], FILES[2]] {
+            let tagged = [&tag, bytes].concat();
+            assert_eq!(
+                read(name, &tagged).unwrap(),
+                read(name, bytes).unwrap(),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_sound_is_refused() {
+        let empty = message("a.mp3", b"");
+        assert!(empty.contains("is empty"), "{empty}");
+        let text = message("a.flac", b"a text about birds that sing");
+        for part in ["expected WAV, FLAC, MP3 or Ogg Vorbis", "a text about bir"] {
+            assert!(text.contains(part), "{text}");
+        }
+        let text = message("a.mp3", b"a text about birds that sing");
+        assert!(text.contains("no MP3 file"), "{text}");
+        let text = message("a.wav", b"a text about birds that sing");
+        assert!(text.contains("no WAV file"), "{text}");
+        let dir = tempfile::tempdir().unwrap();
+        let error = read_sound(dir.path()).unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains("folder"), "{source}");
+        assert!(matches!(
+            read_sound(&dir.path().join("none.ogg")),
+            Err(SoundFileError::Open { .. })
+        ));
+    }
+
+    #[test]
+    fn files_that_break_off_are_refused() {
+        for (name, bytes, ..) in FILES {
+            for share in [0.1, 0.5, 0.8] {
+                let cut = &bytes[..(bytes.len() as f64 * share) as usize];
+                let result = read(name, cut);
+                assert!(result.is_err(), "{share} of {name}: {result:?}");
+            }
+            assert!(read(name, &bytes[..8]).is_err(), "{name}");
+        }
+        let cut = message("a.ogg", &FILES[4].1[..3000]);
+        assert!(cut.contains("breaks off"), "{cut}");
+    }
+
+    #[test]
+    fn damaged_samples_are_refused() {
+        for (name, bytes, ..) in FILES {
+            // FLAC has checksums of frames and of all samples, Ogg of pages; in MP3 a frame is lost and no more.
+            if name.ends_with("mp3") {
+                continue;
+            }
+            for share in [0.6, 0.8, 0.95] {
+                let mut bytes = bytes.to_vec();
+                let at = (bytes.len() as f64 * share) as usize;
+                bytes[at] ^= 0x10;
+                let result = read(name, &bytes);
+                assert!(result.is_err(), "byte {at} of {name}: {result:?}");
+            }
+        }
+        // Three frames in the middle of an MP3 are gone.
+        for (name, bytes, ..) in [FILES[2], FILES[3]] {
+            let mut bytes = bytes.to_vec();
+            let (len, hole) = (bytes.len(), bytes.len() / 2);
+            bytes[len / 4..len / 4 + hole].fill(0);
+            assert!(read(name, &bytes).is_err(), "{name}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        /// Whatever is cut off, flipped or overwritten: a sound or an error, and a short one.
+        #[test]
+        fn damage_never_panics(
+            file in 0..FILES.len(),
+            flips in prop::collection::vec((0.0..1.0, any::<u8>()), 0..6),
+            cut in 0.0..1.3,
+        ) {
+            let (name, bytes, ..) = FILES[file];
+            let mut bytes = bytes.to_vec();
+            for (share, value) in flips {
+                let at = (bytes.len() as f64 * share) as usize;
+                bytes[at] = value;
+            }
+            bytes.truncate((bytes.len() as f64 * cut) as usize);
+            match read(name, &bytes) {
+                Ok(sound) => prop_assert!(sound.samples().iter().all(|x| x.abs() <= 1.0)),
+                Err(error) => prop_assert!(error.to_string().len() < 1000),
+            }
         }
     }
 }

@@ -14,39 +14,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::dataset::{Recordings, SoundDataset};
 use super::decode::SoundFileError;
-use super::recording::read_recording;
+use super::recording::{SoundOptions, read_recording};
 use crate::folders::{FileKind, FolderError, Found, SplitFiles, has_files, in_parallel, list};
 use crate::splits::Splits;
 
 /// How file names of sounds end.
 pub(super) const SOUNDS: FileKind = FileKind::new("sound", &["wav", "flac", "mp3", "ogg", "oga"]);
-
-/// How sounds are read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SoundOptions {
-    /// The samples a second that every recording is brought to; at least 1.
-    pub sample_rate: u32,
-    /// Whether files that cannot be read, are silent or too short are passed over, with a warning each, and do
-    /// not stop all.
-    pub skip_bad: bool,
-    /// The most bytes of samples (four each) that are held in memory; a larger folder is streamed.
-    pub cache_bytes: u64,
-    /// The fewest samples of a recording, at `sample_rate`.
-    pub min_samples: usize,
-}
-
-impl SoundOptions {
-    /// Recordings of so many samples a second and at least 10 ms, all of them held in memory; files that cannot be
-    /// read are errors.
-    pub fn of_rate(sample_rate: u32) -> Self {
-        Self {
-            sample_rate,
-            skip_bad: false,
-            cache_bytes: u64::MAX,
-            min_samples: (sample_rate / 100).max(1) as usize,
-        }
-    }
-}
 
 /// Whether there are files below a folder that are sounds by their names.
 pub fn has_sounds(dir: &Path) -> bool {
@@ -143,4 +116,276 @@ fn read_all(
         None => false,
     });
     read
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::sounds::{Audio, PEAK, read_sound};
+
+    const OPTIONS: SoundOptions = SoundOptions {
+        sample_rate: 8000,
+        skip_bad: false,
+        cache_bytes: u64::MAX,
+        min_samples: 80,
+    };
+
+    /// A WAV file of a tone of `len` samples and this loudness on each channel.
+    fn tone(rate: u32, len: usize, loudness: &[f32]) -> Vec<u8> {
+        let tone = |index: usize| (index as f32 / rate as f32 * 2000.0).sin();
+        let samples = loudness
+            .iter()
+            .flat_map(|size| (0..len).map(move |i| size * tone(i)));
+        let sound = Audio::new(rate, loudness.len(), samples.collect()).unwrap();
+        sound.to_wav().unwrap()
+    }
+
+    /// A folder of files.
+    fn folder(files: &[(&str, Vec<u8>)]) -> TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, bytes) in files {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        dir
+    }
+
+    /// 12 tones of two classes, of mixed rates, lengths, channels and loudness.
+    fn mixed() -> TempDir {
+        let names: Vec<String> = (0..12)
+            .map(|i| format!("{}/{i}.wav", ["a", "b"][i % 2]))
+            .collect();
+        let files: Vec<(&str, Vec<u8>)> = names
+            .iter()
+            .enumerate()
+            .map(|(i, name)| {
+                let rate = [8000, 16_000, 44_100][i % 3];
+                let loudness = &[0.5 / (i + 1) as f32; 2][..1 + i % 2];
+                (name.as_str(), tone(rate, 500 + 100 * i, loudness))
+            })
+            .collect();
+        folder(&files)
+    }
+
+    fn load(
+        dir: &TempDir,
+        options: &SoundOptions,
+    ) -> Result<Splits<SoundDataset>, FolderError<SoundFileError>> {
+        load_sounds(dir.path(), options)
+    }
+
+    fn chain(error: &dyn std::error::Error) -> String {
+        match error.source() {
+            Some(source) => format!("{error}: {}", chain(source)),
+            None => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn recordings_have_one_rate_and_one_loudness() {
+        let dir = mixed();
+        let splits = load(&dir, &OPTIONS).unwrap();
+        assert_eq!(splits.train.len() + splits.test.len(), 12);
+        for split in [&splits.train, &splits.test] {
+            assert_eq!(
+                (split.sample_rate(), split.class_names()),
+                (8000, &["a".to_owned(), "b".to_owned()][..])
+            );
+            assert!(!split.is_streamed());
+            for index in 0..split.len() {
+                let recording = split.recording(index).unwrap();
+                assert_eq!(recording.len(), split.lengths()[index]);
+                assert_eq!(split.seconds(index), recording.len() as f64 / 8000.0);
+                let peak = recording.iter().fold(0.0, |peak: f32, x| peak.max(x.abs()));
+                assert!((peak - PEAK).abs() < 1e-6, "{peak}");
+            }
+        }
+        assert_eq!(
+            splits.fingerprint,
+            load(&dir, &OPTIONS).unwrap().fingerprint
+        );
+        assert!(format!("{splits:?}").len() < 1000);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_streamed_and_is_the_same() {
+        let dir = mixed();
+        let held = load(&dir, &OPTIONS).unwrap();
+        let bytes = [&held.train, &held.test]
+            .iter()
+            .flat_map(|split| split.lengths())
+            .sum::<usize>() as u64
+            * 4;
+        let with = |cache_bytes| {
+            load(
+                &dir,
+                &SoundOptions {
+                    cache_bytes,
+                    ..OPTIONS
+                },
+            )
+            .unwrap()
+        };
+        assert!(!with(bytes).train.is_streamed());
+        for cache_bytes in [0, bytes - 1] {
+            let streamed = with(cache_bytes);
+            assert_eq!(streamed.fingerprint, held.fingerprint);
+            for (a, b) in [(&held.train, &streamed.train), (&held.test, &streamed.test)] {
+                assert!(b.is_streamed());
+                assert_eq!((a.lengths(), a.labels()), (b.lengths(), b.labels()));
+                for index in 0..a.len() {
+                    assert_eq!(a.recording(index).unwrap(), b.recording(index).unwrap());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bad_files_are_named_or_passed_over() {
+        let whole = tone(8000, 800, &[0.5]);
+        let bad = [
+            ("a/cut.wav", whole[..500].to_vec(), "breaks off"),
+            ("a/empty.mp3", Vec::new(), "is empty"),
+            (
+                "a/short.wav",
+                tone(8000, 79, &[0.5]),
+                "too short: it has 79 samples at 8000 Hz",
+            ),
+            ("a/silent.wav", tone(8000, 800, &[0.0]), "is silent"),
+            ("a/faint.wav", tone(8000, 800, &[0.00005]), "is silent"),
+            // Both channels cancel each other.
+            (
+                "a/none.wav",
+                tone(8000, 800, &[0.5, -0.5]),
+                "is silent: once its channels are mixed",
+            ),
+            ("a/text.flac", b"no sound at all".to_vec(), "is no sound"),
+        ];
+        for (name, bytes, expected) in &bad {
+            let dir = mixed();
+            fs::write(dir.path().join(name), bytes).unwrap();
+            let message = chain(&load(&dir, &OPTIONS).unwrap_err());
+            assert!(message.contains("1 of the 13 sounds"), "{message}");
+            for part in [*name, *expected] {
+                assert!(message.contains(part), "no {part:?} in {message}");
+            }
+            for cache_bytes in [0, u64::MAX] {
+                let options = SoundOptions {
+                    skip_bad: true,
+                    cache_bytes,
+                    ..OPTIONS
+                };
+                let splits = load(&dir, &options).unwrap();
+                assert_eq!(splits.train.len() + splits.test.len(), 12, "{name}");
+            }
+        }
+        let all_bad = folder(&bad.map(|(name, bytes, _)| (name, bytes)));
+        let options = SoundOptions {
+            skip_bad: true,
+            ..OPTIONS
+        };
+        let message = load(&all_bad, &options).unwrap_err().to_string();
+        assert!(message.contains("none of the 7 sounds"), "{message}");
+    }
+
+    #[test]
+    fn folders_without_sounds_are_refused() {
+        let message = |dir: &TempDir| load(dir, &OPTIONS).unwrap_err().to_string();
+        let none = message(&folder(&[("a.png", Vec::new())]));
+        assert!(none.contains("no sounds below"), "{none}");
+        assert!(none.contains(".wav, .flac, .mp3, .ogg or .oga"), "{none}");
+        let one = message(&folder(&[("a.wav", tone(8000, 800, &[0.5]))]));
+        assert!(one.contains("only one sound"), "{one}");
+    }
+
+    #[test]
+    fn every_format_is_found_and_a_file_may_name_the_classes() {
+        let mono = |name: &str| {
+            fs::read(format!(
+                "{}/tests/sounds/{name}",
+                env!("CARGO_MANIFEST_DIR")
+            ))
+            .unwrap()
+        };
+        let dir = folder(&[
+            ("1.FLAC", mono("mono.flac")),
+            ("2.mp3", mono("mono.mp3")),
+            ("3.ogg", mono("stereo.ogg")),
+            ("4.oga", mono("mono.ogg")),
+            ("5.wav", tone(8000, 900, &[0.1])),
+            (
+                "metadata.csv",
+                b"file_name,label\n1.FLAC,tone\n5.wav,other\n".to_vec(),
+            ),
+        ]);
+        let splits = load(&dir, &OPTIONS).unwrap();
+        assert_eq!(splits.train.len() + splits.test.len(), 5);
+        assert_eq!(splits.train.class_names(), ["other", "tone"]);
+        fs::write(
+            dir.path().join("metadata.csv"),
+            "file_name,label\n6.wav,tone\n",
+        )
+        .unwrap();
+        let message = chain(&load(&dir, &OPTIONS).unwrap_err());
+        assert!(
+            message.contains("\"6.wav\" is no sound that is read"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_streamed_file_that_went_bad_is_an_error_or_another_of_its_class() {
+        let dir = mixed();
+        let streamed = |skip_bad| {
+            load(
+                &dir,
+                &SoundOptions {
+                    cache_bytes: 0,
+                    skip_bad,
+                    ..OPTIONS
+                },
+            )
+            .unwrap()
+            .train
+        };
+        let (strict, lenient) = (streamed(false), streamed(true));
+        let names = fs::read_dir(dir.path().join("a")).unwrap();
+        let bad = names.map(|entry| entry.unwrap().path()).find(|path| {
+            fs::write(path, "").unwrap();
+            (0..strict.len()).any(|index| strict.recording(index).is_err())
+        });
+        assert!(bad.is_some());
+        let index = (0..strict.len())
+            .find(|&index| strict.recording(index).is_err())
+            .unwrap();
+        assert_eq!(strict.label(index), Some(0));
+        let substitute = lenient.recording(index).unwrap();
+        let same = |other: usize| {
+            lenient.label(other) == Some(0) && lenient.recording(other).unwrap() == substitute
+        };
+        assert!((0..lenient.len()).any(|other| other != index && same(other)));
+    }
+
+    #[test]
+    fn a_rate_that_would_make_a_sound_endless_is_refused() {
+        let sound = Audio::new(1, 1, vec![0.5; 4000]).unwrap();
+        let dir = folder(&[
+            ("a.wav", sound.to_wav().unwrap()),
+            ("b.wav", tone(8000, 900, &[0.1])),
+        ]);
+        assert!(read_sound(&dir.path().join("a.wav")).is_ok());
+        let options = SoundOptions {
+            sample_rate: 1_000_000,
+            ..OPTIONS
+        };
+        let message = load(&dir, &options).unwrap_err().to_string();
+        assert!(message.contains("the limit"), "{message}");
+    }
 }

@@ -17,8 +17,7 @@ use tar::Archive;
 
 use super::dataset::{Recordings, SoundDataset};
 use super::decode::SoundFileError;
-use super::folder::SoundOptions;
-use super::recording::recording;
+use super::recording::{SoundOptions, recording};
 use super::wav::read_wav_from;
 use crate::files::catalogue::{DatasetName, FSDD_ARCHIVE};
 use crate::files::{open, open_unpacked, read_at_most, sha256};
@@ -256,4 +255,168 @@ fn checked(place: &Path, mut found: HashMap<String, Vec<u8>>) -> Result<Files, F
         }
     }
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use flate2::{Compression, write::GzEncoder};
+    use tar::{Builder, Header};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::sounds::Audio;
+
+    /// A gzipped archive of these files.
+    fn archive(files: &[(String, Vec<u8>)]) -> (TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FSDD_ARCHIVE);
+        let packed = GzEncoder::new(fs::File::create(&path).unwrap(), Compression::fast());
+        let mut builder = Builder::new(packed);
+        for (name, bytes) in files {
+            let mut header = Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            header.set_cksum();
+            builder.append_data(&mut header, name, &bytes[..]).unwrap();
+        }
+        builder.into_inner().unwrap().finish().unwrap();
+        (dir, path)
+    }
+
+    fn sound() -> Vec<u8> {
+        let samples = (0..200).map(|i| (i as f32).sin()).collect();
+        Audio::new(8000, 1, samples).unwrap().to_wav().unwrap()
+    }
+
+    /// All names with bytes that are not the published ones, in the folder of the authors' archive.
+    fn all_in_archive() -> Vec<(String, Vec<u8>)> {
+        let root = "free-spoken-digit-dataset-1.0.10";
+        let files = names().map(|name| (format!("{root}/recordings/{name}"), sound()));
+        let other = (format!("{root}/README.md"), b"text".to_vec());
+        // The same name elsewhere does not count.
+        let elsewhere = (format!("{root}/other/0_george_0.wav"), b"x".to_vec());
+        [other, elsewhere].into_iter().chain(files).collect()
+    }
+
+    const OPTIONS: SoundOptions = SoundOptions {
+        sample_rate: 8000,
+        skip_bad: false,
+        cache_bytes: 0,
+        min_samples: 80,
+    };
+
+    #[test]
+    fn there_are_sixty_groups_of_fifty() {
+        let names: Vec<String> = names().collect();
+        assert_eq!((groups().count(), names.len()), (60, 3000));
+        assert!(groups().all(|(_, checksum)| checksum.len() == 64));
+        assert_eq!(
+            (&*names[0], &*names[2999]),
+            ("0_george_0.wav", "9_yweweler_49.wav")
+        );
+        let held_out = (0..3000).filter(|place| place % INDICES < HELD_OUT).count();
+        assert_eq!(held_out, 600);
+    }
+
+    #[test]
+    fn an_archive_is_read_and_checked() {
+        let files = all_in_archive();
+        let (_dir, path) = archive(&files);
+        // All are found, and the first group is not the published one.
+        match verify_archive(&path) {
+            Err(
+                error @ FsddError::Checksum {
+                    group: "0_george", ..
+                },
+            ) => {
+                let message = error.to_string();
+                for part in [
+                    "0_george_0.wav to 0_george_49.wav",
+                    "SHA-256",
+                    "fetch them again",
+                ] {
+                    assert!(message.contains(part), "{message}");
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+        let (_dir, path) = archive(&files[..1000]);
+        match verify_archive(&path) {
+            Err(FsddError::Missing { missing, first, .. }) => {
+                assert_eq!(missing, 3000 - 998);
+                assert!(names().any(|name| name == first));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn damaged_archives_are_refused() {
+        let (dir, path) = archive(&all_in_archive());
+        let bytes = fs::read(&path).unwrap();
+        for damaged in [&bytes[..bytes.len() / 2], b"no archive", b""] {
+            fs::write(&path, damaged).unwrap();
+            assert!(verify_archive(&path).is_err());
+            assert!(SoundDataset::load_fsdd(dir.path(), &OPTIONS).is_err());
+        }
+    }
+
+    #[test]
+    fn missing_files_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let message = |dir: &Path| {
+            SoundDataset::load_fsdd(dir, &OPTIONS)
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(message(dir.path()).contains(FSDD_ARCHIVE));
+        for name in names().skip(1) {
+            fs::write(dir.path().join(name), sound()).unwrap();
+        }
+        let missing = message(dir.path());
+        assert!(missing.contains("1 of the 3,000 recordings"), "{missing}");
+        assert!(
+            missing.contains("the first of them 0_george_0.wav"),
+            "{missing}"
+        );
+        // In the folder that the archive unpacks to.
+        let outer = tempfile::tempdir().unwrap();
+        fs::rename(dir.path(), outer.path().join(FOLDER)).unwrap();
+        assert!(message(outer.path()).contains("1 of the 3,000"));
+    }
+
+    /// The published files themselves, where `FSDD_DIR` says they lie: they are not part of the repository.
+    #[test]
+    fn the_published_recordings_are_whole() {
+        let Some(dir) = std::env::var_os("FSDD_DIR") else {
+            return;
+        };
+        let splits = SoundDataset::load_fsdd(Path::new(&dir), &OPTIONS).unwrap();
+        assert_eq!((splits.train.len(), splits.test.len()), (2400, 600));
+        for (split, each) in [(&splits.train, 240), (&splits.test, 60)] {
+            for digit in 0..10 {
+                let count = split
+                    .labels()
+                    .iter()
+                    .filter(|label| **label == Some(digit))
+                    .count();
+                assert_eq!(count, each);
+            }
+        }
+        // The same from an archive.
+        let files: Vec<(String, Vec<u8>)> = names()
+            .map(|name| {
+                (
+                    format!("x/recordings/{name}"),
+                    fs::read(Path::new(&dir).join(name)).unwrap(),
+                )
+            })
+            .collect();
+        let (archive_dir, path) = archive(&files);
+        verify_archive(&path).unwrap();
+        let from_archive = SoundDataset::load_fsdd(archive_dir.path(), &OPTIONS).unwrap();
+        assert!(from_archive.train == splits.train && from_archive.test == splits.test);
+    }
 }

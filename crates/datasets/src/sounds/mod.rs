@@ -12,10 +12,10 @@ pub mod wav;
 
 pub use dataset::{SoundDataset, SoundPartsError};
 pub use decode::{SoundFileError, SoundFormat, read_sound};
-pub use folder::{SoundOptions, has_sounds, load_sounds};
+pub use folder::{has_sounds, load_sounds};
 pub use fsdd::FsddError;
 pub(crate) use fsdd::verify_archive;
-pub use recording::{PEAK, read_recording};
+pub use recording::{PEAK, SoundOptions, read_recording};
 pub use resample::resample;
 pub use spectrogram::{Spectrogram, SpectrogramError};
 pub use survey::{SoundFacts, survey};

@@ -2,16 +2,39 @@
 
 use std::path::Path;
 
-use super::decode::{SoundFileError, Turn, read_in_turn};
-use super::folder::SoundOptions;
+use super::decode::{SILENCE, SoundFileError, Turn, read_in_turn};
 use super::resample::{resample, resampled_len};
 use super::wav::{Audio, MAX_SAMPLES};
 
 /// The largest magnitude of a recording once it is normalised.
 pub const PEAK: f32 = 0.95;
 
-/// A sound whose largest magnitude is below this, −80 dB of full scale, is silent.
-pub(super) const SILENCE: f32 = 1e-4;
+/// How sounds are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SoundOptions {
+    /// The samples a second that every recording is brought to; at least 1.
+    pub sample_rate: u32,
+    /// Whether files that cannot be read, are silent or too short are passed over, with a warning each, and do
+    /// not stop all.
+    pub skip_bad: bool,
+    /// The most bytes of samples (four each) that are held in memory; a larger folder is streamed.
+    pub cache_bytes: u64,
+    /// The fewest samples of a recording, at `sample_rate`.
+    pub min_samples: usize,
+}
+
+impl SoundOptions {
+    /// Recordings of so many samples a second and at least 10 ms, all of them held in memory; files that cannot be
+    /// read are errors.
+    pub fn of_rate(sample_rate: u32) -> Self {
+        Self {
+            sample_rate,
+            skip_bad: false,
+            cache_bytes: u64::MAX,
+            min_samples: (sample_rate / 100).max(1) as usize,
+        }
+    }
+}
 
 /// Reads a file as a recording: the mean of its channels, at the rate of `options`, its largest magnitude [`PEAK`].
 ///

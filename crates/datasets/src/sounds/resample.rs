@@ -69,3 +69,110 @@ fn block_len(from: u32, to: u32) -> usize {
 fn gcd(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::f64::consts::TAU;
+
+    use safetensors::SafeTensors;
+
+    use super::*;
+
+    /// Made by `scripts/reference/sounds_golden.py`.
+    const GOLDEN: &[u8] = include_bytes!("../../tests/golden/sounds.safetensors");
+
+    /// The largest difference.
+    fn distance(found: &[f32], expected: impl Iterator<Item = f64>) -> f64 {
+        let pairs = found.iter().zip(expected);
+        pairs.fold(0.0, |most, (&a, b)| {
+            f64::max(most, (f64::from(a) - b).abs())
+        })
+    }
+
+    #[test]
+    fn resampling_agrees_with_scipy() {
+        let golden = SafeTensors::deserialize(GOLDEN).unwrap();
+        let values = |name: &str| -> Vec<f32> {
+            let bytes = golden.tensor(name).unwrap().data().to_vec();
+            let values = bytes.chunks_exact(4);
+            values
+                .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+                .collect()
+        };
+        let mut cases = 0;
+        for name in golden.names() {
+            let Some(case) = name
+                .strip_prefix("resample/")
+                .and_then(|n| n.strip_suffix("/input"))
+            else {
+                continue;
+            };
+            let (from, to) = case.split_once('-').unwrap();
+            let found = resample(&values(name), from.parse().unwrap(), to.parse().unwrap());
+            let expected = values(&format!("resample/{case}/output"));
+            assert_eq!(found.len(), expected.len(), "{case}");
+            let error = distance(&found, expected.iter().map(|&x| f64::from(x)));
+            println!("{case}: {error:.2e}");
+            assert!(error < 1e-4, "{case}: {error}");
+            cases += 1;
+        }
+        assert_eq!(cases, 5);
+    }
+
+    #[test]
+    fn a_sine_stays_where_it_was_in_time_and_what_is_too_high_goes() {
+        for (from, to) in [
+            (44_100, 16_000),
+            (8000, 44_100),
+            (48_000, 22_050),
+            (8000, 7999),
+            (6, 7),
+        ] {
+            let sine = |share: f64, rate: u32, index: usize| {
+                let frequency = share * f64::from(from.min(to)) / 2.0;
+                (TAU * frequency * index as f64 / f64::from(rate)).sin()
+            };
+            let len = 20 * block_len(from, to);
+            let tone = |share: f64| -> Vec<f32> {
+                (0..len)
+                    .map(|index| sine(share, from, index) as f32)
+                    .collect()
+            };
+            let found = resample(&tone(0.3), from, to);
+            assert_eq!(found.len() as u64, resampled_len(len, from, to));
+            // The sine begins and ends abruptly.
+            let margin = found.len() / 10;
+            let inner = &found[margin..found.len() - margin];
+            let error = distance(inner, (margin..).map(|index| sine(0.3, to, index)));
+            println!("{from} to {to}: {error:.2e}");
+            assert!(error < 1e-4, "{from} to {to}: {error}");
+            if from > to {
+                let found = resample(&tone(1.05), from, to);
+                let inner = &found[margin..found.len() - margin];
+                let left = inner.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
+                assert!(left < 1e-3, "{from} to {to}: {left} of what is too high");
+            }
+        }
+    }
+
+    #[test]
+    fn lengths_are_rounded_up_and_short_sounds_survive() {
+        for (len, from, to, expected) in [
+            (1, 44_100, 8000, 1),
+            (441, 44_100, 8000, 80),
+            (442, 44_100, 8000, 81),
+            (3, 1, 1000, 3000),
+        ] {
+            assert_eq!(resample(&vec![0.5; len], from, to).len(), expected);
+        }
+        assert!(resample(&[], 8000, 16_000).is_empty());
+        assert_eq!(resample(&[0.1, 0.2], 8000, 8000), [0.1, 0.2]);
+        // A constant stays one, and rates without a common divisor are no harder.
+        let found = resample(&vec![0.5; 40_000], 8009, 8000);
+        let inner = &found[10_000..30_000];
+        assert!(distance(inner, std::iter::repeat(0.5)) < 1e-4);
+        assert_eq!(resampled_len(usize::MAX, 1, u32::MAX), u64::MAX);
+    }
+}
