@@ -253,7 +253,9 @@ def measures(signal):
     spectrum = decibels(np.square(spectrum / np.maximum(spectrum.max((1, 2)), 1e-9)[:, None, None]))
     frequency = np.arange(spectrum.shape[1]) * RATE / N_FFT
     low, high = (frequency >= 100) & (frequency < 1000), frequency >= 2000
-    tilt = [s[low][:, e >= -40].mean() - s[high][:, e >= -40].mean() for s, e in zip(spectrum, energy)]
+    # Silence has no loudest frame: then all count.
+    lasting = energy >= np.minimum(-40, energy.max(1, keepdims=True))
+    tilt = [s[low][:, l].mean() - s[high][:, l].mean() for s, l in zip(spectrum, lasting)]
 
     edges = [decibels(np.square(part).mean(1)) for part in (relative[:, :EDGE], relative[:, -EDGE:])]
     return {

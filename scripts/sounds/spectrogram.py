@@ -55,8 +55,9 @@ def read_wav(path):
 
 
 def write_wav(path, samples):
-    """Samples in [-1, 1] as 16 bit PCM; what is beyond is clipped."""
-    whole = np.clip(np.round(np.asarray(samples, np.float64) * 32768), -32768, 32767).astype("<i2")
+    """Samples in [-1, 1] as 16 bit PCM; what is beyond is clipped, what is no number is silent."""
+    samples = np.nan_to_num(np.asarray(samples, np.float64))
+    whole = np.clip(np.round(samples * 32768), -32768, 32767).astype("<i2")
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
