@@ -321,8 +321,9 @@ def main():
         return [int(number) for number in text.split(",")]
 
     peer = peers.add_parser("unet1d", parents=[shared])
-    peer.add_argument("--dim", type=int, default=32)
-    peer.add_argument("--dim-mults", type=numbers, default=[1, 2, 4, 8])
+    peer.add_argument("--dim", type=int, default=16)
+    # 3.7 M parameters and 4.5 GFLOP a call, where the other peer has 3.4 M and 2.7 GFLOP.
+    peer.add_argument("--dim-mults", type=numbers, default=[1, 2, 4, 8, 16])
     peer.add_argument("--lr", type=float, default=5e-4)
 
     peer = peers.add_parser("unet2d", parents=[shared])
