@@ -240,7 +240,8 @@ def fastest(peer, arguments):
                 seconds = training.seconds_a_step()
             except RuntimeError as error:
                 # The compiler needs a C++ compiler, bfloat16 a processor that has it.
-                print(f"  {layout}, {precision}: not here: {str(error).partition(chr(10))[0]}", flush=True)
+                reason = str(error).partition("\n")[0]
+                print(f"  {layout}, {precision}: not here: {reason}", flush=True)
                 continue
             print(
                 f"  {layout}, {precision}: {arguments.batch / seconds:.1f} examples/s "
