@@ -10,20 +10,20 @@ use super::values::{finite, picture};
 /// `trainer edit`
 #[derive(Debug, Args)]
 pub struct EditArgs {
-    /// The network, and how it is drawn from.
+    /// The network, and how it is sampled from.
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Image to draw over; it is cut and resized to the network's size.
+    /// Image to start from (image-to-image); it is cropped and resized to the network's size.
     #[arg(long, value_name = "FILE", required_unless_present = "between")]
     pub from: Option<PathBuf>,
     /// How much of the image is given up to noise first, above 0 and at most 1 [default: 0.5, or 1 with
     /// --mask].
     #[arg(long, conflicts_with = "between", value_parser = finite)]
     pub strength: Option<f64>,
-    /// Image of the same shape: white is drawn anew, black is kept.
+    /// Image of the same shape: white is made anew, black is kept.
     #[arg(long, value_name = "FILE", requires = "from")]
     pub mask: Option<PathBuf>,
-    /// How often each step is taken with --mask, so that what is drawn comes to agree with what is kept
+    /// How often each step is taken with --mask, so that what is new comes to fit what is kept
     /// [default: 4].
     #[arg(long, value_name = "N", requires = "mask")]
     pub resamplings: Option<usize>,
@@ -36,7 +36,7 @@ pub struct EditArgs {
         conflicts_with = "between"
     )]
     pub count: usize,
-    /// Two images to go between, as a strip: both are led to the noise that DDIM draws them from.
+    /// Two images to interpolate between, as a strip, through the noise that DDIM makes each of them from.
     #[arg(
         long,
         value_name = "FILE",
@@ -47,7 +47,7 @@ pub struct EditArgs {
     /// Images of the strip, both ends among them [default: 9].
     #[arg(long, value_name = "N", requires = "between")]
     pub frames: Option<usize>,
-    /// Class to draw: a name, a number or `none`.
+    /// Class to sample: a name, a number or `none`.
     #[arg(long, default_value = "none")]
     pub class: String,
     /// The picture: the image, what --mask keeps of it, and what was made of it; or the strip [default:
