@@ -148,6 +148,33 @@ fn numbers_that_mean_nothing_are_refused_by_their_option() {
 }
 
 #[test]
+fn options_without_effect_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = trained();
+    for (typed, part) in [
+        (
+            vec!["sample", run, "--sampler", "heun", "--eta", "1"],
+            "--eta",
+        ),
+        (vec!["samplers", run, "--sampler", "ddim"], "--sampler"),
+        (
+            vec!["samplers", run, "--calls", "2", "--steps", "2"],
+            "--steps",
+        ),
+        (
+            vec!["sample", run, "--set", "sampling.guidance_rescale=0.5"],
+            "sampling.guidance_rescale",
+        ),
+        (
+            vec!["sample", run, "--set", "sampling.count=3"],
+            "sampling.count",
+        ),
+    ] {
+        fail(folder.path(), &typed, 2, &[part]);
+    }
+}
+
+#[test]
 fn the_configurations_are_in_the_program() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
