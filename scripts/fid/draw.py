@@ -1,6 +1,6 @@
 """Draws the scores that scripts/measure-fid has kept: FID over training time and over sampling steps.
 
-Prints both tables as README.md has them.
+Prints both tables as docs/results.md has them.
 """
 
 import argparse
@@ -35,6 +35,13 @@ def panel(axes, xs, lines, real, title, xlabel):
     """One plot: `lines` from a name to its scores at `xs`."""
     for name, scores in lines.items():
         axes.plot(xs, [score.fid for score in scores], marker="o", label=name)
+    # The last values, from bottom to top and none of them on another.
+    ends = sorted((scores[-1].fid, line.get_color()) for scores, line in zip(lines.values(), axes.lines))
+    for place, (fid, colour) in enumerate(ends):
+        is_near = place > 0 and abs(fid / ends[place - 1][0] - 1) < 0.05
+        offset = (6, 8 if is_near else -3)
+        axes.annotate(f"{fid:.3f}", (xs[-1], fid), offset, textcoords="offset points", color=colour, fontsize=9)
+    axes.margins(x=0.16)
     axes.axhline(real, color="grey", linestyle=":", label="test images")
     axes.set(title=title, xlabel=xlabel, ylabel="FID", xscale="log")
     axes.set_xticks(xs, [f"{x:,}" for x in xs])
@@ -72,7 +79,7 @@ def main():
         print()
     left.set(yscale="log", yticks=FID_TICKS)
     left.yaxis.set_major_formatter("{x:g}")
-    right.set_ylim(bottom=0)
+    right.set_ylim(bottom=0, top=1.12 * max(score.fid for scores in by_steps.values() for score in scores))
     for axes in (left, right):
         axes.minorticks_off()
     figure.savefig(args.out, dpi=90)

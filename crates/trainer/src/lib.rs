@@ -5,6 +5,8 @@
 //! checkpoint ──▶ unet ◀──x_t── denoising ──x_{t-1}──▶ … ──▶ x_0 ──▶ pictures, scores
 //! ```
 
+#![forbid(unsafe_code)]
+
 // First, since its macros hold for what comes after it.
 #[macro_use]
 pub mod output;
@@ -39,6 +41,7 @@ use crate::error::{INTERRUPTED, Usage};
 use crate::invocation::hint;
 use crate::report::Style;
 use crate::run::atomic_file;
+use crate::run::checkpoint::CheckpointError;
 
 /// Does what the command line asks for; returns the exit code.
 pub fn run(cli: &Cli) -> Result<u8> {
@@ -62,6 +65,8 @@ pub fn run(cli: &Cli) -> Result<u8> {
         Command::Edit(args) => commands::edit::run(args).map(|()| 0),
         Command::Samplers(args) => commands::samplers::run(args).map(|()| 0),
         Command::Evaluate(args) => commands::evaluate::run(args).map(|()| 0),
+        Command::List(args) => commands::list::run(args).map(|()| 0),
+        Command::Info(args) => commands::info::run(args).map(|()| 0),
         Command::Compare(args) => commands::compare::run(args).map(|()| 0),
         Command::Noise(args) => commands::noise::run(args).map(|()| 0),
         Command::Export(args) => commands::export::run(args).map(|()| 0),
@@ -119,8 +124,13 @@ pub fn advice(error: &Error) -> Option<String> {
 
 /// The exit code of an error: 2 where the command line or the configuration is wrong, else 1.
 pub fn exit_code(error: &Error) -> u8 {
-    let is_usage = error
-        .chain()
-        .any(|cause| cause.is::<Usage>() || cause.is::<ConfigError>() || cause.is::<DeviceError>());
+    let is_usage = error.chain().any(|cause| {
+        // Another folder was named than that of a run.
+        let names_no_run = matches!(cause.downcast_ref(), Some(CheckpointError::Missing { .. }));
+        cause.is::<Usage>()
+            || cause.is::<ConfigError>()
+            || cause.is::<DeviceError>()
+            || names_no_run
+    });
     if is_usage { 2 } else { 1 }
 }

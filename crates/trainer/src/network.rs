@@ -130,6 +130,14 @@ pub enum Network {
 }
 
 impl Network {
+    /// Its kind, as `[network]` has it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::UNet(_) => "unet",
+            Self::Mlp(_) => "mlp",
+        }
+    }
+
     /// The shape of an example: channels, height, width.
     pub fn example_shape(&self) -> [usize; 3] {
         match self {

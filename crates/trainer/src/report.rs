@@ -67,3 +67,49 @@ pub fn wrote(path: &Path) {
         println!("wrote {}", path.display());
     }
 }
+
+/// Rows of cells as columns that begin below each other; a row may have fewer cells than others, and its last
+/// then takes no width.
+pub fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let is_wide = |row: &&Vec<String>| row.len() == columns || row.len() > column + 1;
+        let cells = rows
+            .iter()
+            .filter(is_wide)
+            .filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let lines: Vec<String> = rows
+        .iter()
+        .map(|row| {
+            let cells = row.iter().zip(&widths);
+            let cells: Vec<String> = cells
+                .map(|(cell, &width)| format!("{cell:<width$}"))
+                .collect();
+            cells.join("  ").trim_end().to_owned()
+        })
+        .collect();
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_begin_below_each_other() {
+        let rows = [
+            vec!["a", "b", "c"],
+            vec!["long", "-", "1"],
+            vec!["x", "a whole sentence"],
+        ];
+        let rows = rows.map(|row| row.into_iter().map(str::to_owned).collect());
+        assert_eq!(
+            table(&rows),
+            "a     b  c\nlong  -  1\nx     a whole sentence"
+        );
+        assert_eq!(table(&[]), "");
+    }
+}

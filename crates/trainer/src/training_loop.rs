@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use datasets::Splits;
-use serde::Serialize;
 use tracing::{info, warn};
 use training::{
     AdamW, BatchOptions, Batches, ClassOptions, Data, Ema, Learner, Objective, Position, Streams,
@@ -20,11 +19,11 @@ use crate::drawing::pictures;
 use crate::kinds::Dataset;
 use crate::network::Network;
 use crate::progress::TrainingProgress;
-use crate::run::atomic_file;
 use crate::run::checkpoint::{self, Checkpoint, Counters, Snapshot};
 use crate::run::curves;
 use crate::run::folder::RunFolder;
 use crate::run::metrics::{Metrics, Record};
+use crate::run::summary::{Summary, utc};
 use crate::sampling::{Model, Request, every_class};
 use crate::scoring::cache::FeatureCache;
 use crate::scoring::evaluator::Evaluator;
@@ -54,21 +53,6 @@ pub enum Ending {
     Finished,
     /// It was asked to stop, and saved first.
     Interrupted,
-}
-
-/// What `summary.json` says.
-#[derive(Debug, Serialize)]
-struct Summary {
-    steps: u64,
-    epochs: f64,
-    examples_seen: u64,
-    parameters: usize,
-    seconds: f64,
-    device: String,
-    held_out_loss: Option<f64>,
-    /// FID of the last checkpoint, where it was measured.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fid: Option<f64>,
 }
 
 /// Sums since the last line of metrics. They stay on the device, and are read once a tick.
@@ -129,7 +113,7 @@ fn learner_of(
 }
 
 /// How batches are made, as `config` says.
-fn batch_options(config: &RunConfig) -> BatchOptions {
+pub fn batch_options(config: &RunConfig) -> BatchOptions {
     BatchOptions {
         batch_size: config.training.batch_size,
         flip: config.data.flip,
@@ -428,6 +412,10 @@ impl<'a> Training<'a> {
 
     fn write_summary(&self, device_name: &str) -> Result<()> {
         let summary = Summary {
+            date: utc(SystemTime::now()),
+            program_version: env!("CARGO_PKG_VERSION"),
+            seed: self.config.seed,
+            data: self.config.data.name(),
             steps: self.counters.step,
             epochs: self.epoch(),
             examples_seen: self.counters.examples_seen,
@@ -436,10 +424,9 @@ impl<'a> Training<'a> {
             device: device_name.to_owned(),
             held_out_loss: self.counters.held_out_loss,
             fid: self.counters.fid,
+            configuration: self.config,
         };
-        let path = self.folder.summary();
-        atomic_file::write(&path, &serde_json::to_vec_pretty(&summary)?)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        summary.write(&self.folder.summary())?;
         info!(
             "{} steps ({:.2} epochs) in {}, held-out loss {:.4}",
             summary.steps,

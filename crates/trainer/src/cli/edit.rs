@@ -11,21 +11,21 @@ use super::values::{finite, picture};
 /// `trainer edit`
 #[derive(Debug, Args)]
 pub struct EditArgs {
-    /// The network, and how it is drawn from.
+    /// The network, and how it is sampled from.
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Image or sound to draw over; it is cut and brought to the network's size.
+    /// Image or sound to start from (image-to-image); it is cropped and brought to the network's size.
     #[arg(long, value_name = "FILE", required_unless_present = "between")]
     pub from: Option<PathBuf>,
     /// How much of it is given up to noise first, above 0 and at most 1 [default: 0.5, or 1 with
     /// --mask].
     #[arg(long, conflicts_with = "between", value_parser = finite)]
     pub strength: Option<f64>,
-    /// What is drawn anew: of an image, an image of the same shape, white where it is and black where it is kept;
+    /// What is made anew: of an image, an image of the same shape, white where it is and black where it is kept;
     /// of a sound, a part of it as FROM:TO in seconds.
     #[arg(long, value_name = "MASK", requires = "from")]
     pub mask: Option<OsString>,
-    /// How often each step is taken with --mask, so that what is drawn comes to agree with what is kept
+    /// How often each step is taken with --mask, so that what is new comes to fit what is kept
     /// [default: 4].
     #[arg(long, value_name = "N", requires = "mask")]
     pub resamplings: Option<usize>,
@@ -38,7 +38,7 @@ pub struct EditArgs {
         conflicts_with = "between"
     )]
     pub count: usize,
-    /// Two images or sounds to go between, as a strip: both are led to the noise that DDIM draws them from.
+    /// Two images or sounds to interpolate between, as a strip, through the noise that DDIM makes each of them from.
     #[arg(
         long,
         value_name = "FILE",
@@ -49,7 +49,7 @@ pub struct EditArgs {
     /// Images or sounds of the strip, both ends among them [default: 9].
     #[arg(long, value_name = "N", requires = "between")]
     pub frames: Option<usize>,
-    /// Class to draw: a name, a number or `none`.
+    /// Class to sample: a name, a number or `none`.
     #[arg(long, default_value = "none")]
     pub class: String,
     /// The picture: the image, what --mask keeps of it, and what was made of it; or the strip. Of sounds, a WAV

@@ -9,17 +9,17 @@ use super::ModelArgs;
 /// `trainer evaluate`
 #[derive(Debug, Args)]
 pub struct EvaluateArgs {
-    /// The network, and how it is drawn from.
+    /// The network, and how it is sampled from.
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Number of images to draw and score, in the classes' shares of the training split. Figures of
+    /// Number of images to sample and score, in the classes' shares of the training split. Figures of
     /// different numbers cannot be compared.
     #[arg(short = 'n', long, value_name = "N", default_value_t = 1000)]
     pub count: usize,
     /// Ask for no classes: their balance is then the network's own.
     #[arg(long, conflicts_with = "class")]
     pub unconditional: bool,
-    /// Draw these classes alone, names or numbers with commas between them, and compare them with the
+    /// Sample these classes alone, names or numbers with commas between them, and compare them with the
     /// images of these classes [default: all].
     #[arg(long, value_name = "CLASSES")]
     pub class: Option<String>,
@@ -33,7 +33,7 @@ pub struct EvaluateArgs {
     /// inception/inception-v3-2015-12-05.safetensors where data sets are].
     #[arg(long, value_name = "FILE")]
     pub inception_weights: Option<PathBuf>,
-    /// How far precision and recall reach: to the N-th neighbour.
+    /// Precision and recall count what lies within the distance of the N-th neighbour.
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub neighbours: usize,
     /// Test images whose bits per dimension are measured; 0 for none [default: 50; none of sounds].

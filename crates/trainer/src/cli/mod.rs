@@ -1,13 +1,13 @@
 //! The command line: a file for each group of arguments.
 
 mod bench;
-mod compare;
 mod data;
 mod edit;
 mod evaluate;
 mod exchange;
 mod model;
 mod noise;
+mod runs;
 mod sample;
 mod samplers;
 mod setup;
@@ -17,13 +17,13 @@ mod values;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use self::bench::{BenchArgs, BenchMeasure};
-pub use self::compare::CompareArgs;
 pub use self::data::{DataCommand, DataFetchArgs, DataShowArgs};
 pub use self::edit::EditArgs;
 pub use self::evaluate::{EvaluateArgs, FeatureKind, InceptionResize};
 pub use self::exchange::{ExportArgs, ImportArgs};
 pub use self::model::{ModelArgs, SamplerArgs};
 pub use self::noise::NoiseArgs;
+pub use self::runs::{CompareArgs, InfoArgs, ListArgs};
 pub use self::sample::SampleArgs;
 pub use self::samplers::SamplersArgs;
 pub use self::setup::{CompletionsArgs, InitArgs, ManArgs};
@@ -87,13 +87,17 @@ pub enum Command {
     Init(InitArgs),
     /// Sample images or points from a trained network.
     Sample(SampleArgs),
-    /// Draw over an image, fill a part of it in, or go from one image to another.
+    /// Edit images: image-to-image, inpainting with a mask, or interpolation between two.
     Edit(EditArgs),
     /// Compare all samplers, as pictures or by their distance from DDPM.
     Samplers(SamplersArgs),
     /// Score the images of a trained network: FID, KID, precision and recall, copies, classes, bits per
     /// dimension. scores.json in the folder of the run has them.
     Evaluate(EvaluateArgs),
+    /// List runs: how far they are, their losses, their data.
+    List(ListArgs),
+    /// Say what a run is: step, loss, data, classes, size, sampler, and how to go on with it.
+    Info(InfoArgs),
     /// Lay runs side by side: where their configurations differ, losses, scores, sizes.
     Compare(CompareArgs),
     /// Show the forward process: data that dissolves into noise.

@@ -50,7 +50,7 @@ fn spacings() -> impl TypedValueParser<Value = TimestepSpacing> {
     PossibleValuesParser::new(TimestepSpacing::ALL.iter().map(value)).try_map(|name| name.parse())
 }
 
-/// A trained network, and how it is drawn from.
+/// A trained network, and how it is sampled from.
 #[derive(Debug, Args)]
 pub struct ModelArgs {
     /// Folder of a run, or of one of its checkpoints.

@@ -25,7 +25,7 @@ pub struct NoiseArgs {
     /// Number of images, sounds or points [default: 10 images, 6 sounds, 2000 points].
     #[arg(short = 'n', long, value_name = "N")]
     pub count: Option<usize>,
-    /// Moments that are drawn side by side, x_0 being the first.
+    /// Timesteps that are drawn side by side, x_0 being the first.
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub columns: usize,
     /// Side of the central square that image files are cut and resized to [default: the shorter side

@@ -13,13 +13,13 @@ const OUTPUT: &str = "Output";
 /// `trainer sample`
 #[derive(Debug, Args)]
 pub struct SampleArgs {
-    /// The network, and how it is drawn from.
+    /// The network, and how it is sampled from.
     #[command(flatten)]
     pub model: ModelArgs,
     /// Number of images or points [default: 10 of each class, else 64; 2000 points].
     #[arg(short = 'n', long, value_name = "N")]
     pub count: Option<usize>,
-    /// Classes to draw, in turn: names or numbers with commas between them, or `none` [default: all].
+    /// Classes to sample, in turn: names or numbers with commas between them, or `none` [default: all].
     #[arg(long, value_name = "CLASSES")]
     pub class: Option<String>,
     /// The noise to begin with, x_T: the tensor `noise` [N, C, H, W] of a safetensors file. Without

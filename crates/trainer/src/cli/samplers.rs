@@ -10,7 +10,7 @@ use super::values::picture;
 /// `trainer samplers`
 #[derive(Debug, Args)]
 pub struct SamplersArgs {
-    /// The network, and how it is drawn from.
+    /// The network, and how it is sampled from.
     #[command(flatten)]
     pub model: ModelArgs,
     /// Print how far each sampler's images are from those of DDPM over every step, for these numbers of

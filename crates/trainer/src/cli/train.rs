@@ -26,6 +26,14 @@ pub struct TrainArgs {
     /// Go on with the run in this folder, from its newest checkpoint.
     #[arg(long, value_name = "RUN")]
     pub resume: Option<PathBuf>,
+    /// Begin with the weights of this run (or of one of its checkpoints) and train on other data. Without
+    /// CONFIG the rest is as in that run, too; classes are matched by name, and may differ [default of --out:
+    /// runs/ and the run's name with -tuned].
+    #[arg(long, value_name = "RUN", conflicts_with = "resume")]
+    pub from: Option<PathBuf>,
+    /// Write nothing: take a few steps, and say what the run would need, in memory, on disk and in time.
+    #[arg(long, conflicts_with = "resume")]
+    pub dry_run: bool,
     /// Start over where a run is already: it is removed.
     #[arg(long, conflicts_with = "resume")]
     pub overwrite: bool,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use burn::module::Module;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
@@ -11,11 +11,11 @@ use toml::{Table, Value};
 use tracing::warn;
 
 use crate::cli::CompareArgs;
-use crate::error::Usage;
+use crate::commands::opened::exists;
+use crate::invocation::hint;
 use crate::report;
 use crate::run::checkpoint::Checkpoint;
-use crate::run::metrics::{Record, Smoothed};
-use crate::run::read;
+use crate::run::{metrics, read};
 
 /// What is compared.
 #[derive(Debug, Serialize)]
@@ -95,12 +95,7 @@ pub fn run(args: &CompareArgs) -> Result<()> {
 
 /// A run, and its configuration key by key.
 fn side(run: &Path, best: bool) -> Result<(Side, BTreeMap<String, Value>)> {
-    if !run.is_dir() {
-        bail!(Usage(format!(
-            "{} is not the folder of a run: `trainer compare RUN RUN` takes folders that `trainer train` made",
-            run.display()
-        )));
-    }
+    exists(run)?;
     let checkpoint = Checkpoint::open(run, best)?;
     let (config, counters) = (checkpoint.config(), checkpoint.counters());
     let weights = checkpoint.folder().join("ema.safetensors");
@@ -119,31 +114,12 @@ fn side(run: &Path, best: bool) -> Result<(Side, BTreeMap<String, Value>)> {
             .init(config.seed, &Device::flex())?
             .num_params(),
         weights_bytes: weights.len(),
-        loss: loss(run, counters.step)?,
+        loss: metrics::smoothed_loss(run, counters.step)?,
         held_out_loss: counters.held_out_loss,
         training_fid: counters.fid,
         scores: scores(run),
     };
     Ok((side, keys))
-}
-
-/// The smoothed training loss up to a step.
-fn loss(run: &Path, step: u64) -> Result<Option<f64>> {
-    let path = run.join("metrics.jsonl");
-    if !path.exists() {
-        return Ok(None);
-    }
-    let bytes = read::read(&path, read::METRICS)
-        .with_context(|| format!("cannot read {}", path.display()))?;
-    let text = String::from_utf8_lossy(&bytes);
-    let records = text
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Record>(line).ok());
-    let mut smoothed = Smoothed::default();
-    let losses = records
-        .filter(|record| record.step <= step)
-        .filter_map(|record| record.loss);
-    Ok(losses.map(|loss| smoothed.push(loss)).last())
 }
 
 /// What `scores.json` of a run holds; nothing where there is none, or none that can be read.
@@ -161,7 +137,8 @@ fn scores(run: &Path) -> Vec<SavedScore> {
         Ok(saved) => saved.scores,
         Err(error) => {
             let path = path.display();
-            warn!("{path} is passed over, `trainer evaluate` writes it anew: {error:#}");
+            let evaluate = hint(&format!("evaluate {}", run.display()));
+            warn!("{path} is passed over, `{evaluate}` writes it anew: {error:#}");
             Vec::new()
         }
     }
@@ -244,24 +221,16 @@ fn table(comparison: &Comparison) -> String {
         rows.push([key.clone()].into_iter().chain(shown).collect());
     }
 
-    let columns = runs.len() + 1;
-    let width = |column: usize| {
-        let widths = rows.iter().map(|row| row[column].chars().count());
-        widths.max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for (index, row) in rows.iter().enumerate() {
-        if index == results {
-            text += "\nconfiguration, where it differs\n";
-        }
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, &width)| format!("{cell:<width$}"))
-            .collect();
-        text += cells.join("  ").trim_end();
-        text.push('\n');
+    // One table, so that the columns of both parts stand below each other.
+    let lines = report::table(&rows);
+    let lines: Vec<&str> = lines.lines().collect();
+    let (results, configuration) = lines.split_at(results);
+    let mut text = results.join("\n") + "\n";
+    if !configuration.is_empty() {
+        text += &format!(
+            "\nconfiguration, where it differs\n{}\n",
+            configuration.join("\n")
+        );
     }
     if comparison.configuration.is_empty() {
         text += "\nthe configurations are the same\n";

@@ -16,6 +16,7 @@ use crate::invocation::hint;
 use crate::kinds::Kind;
 use crate::run::atomic_file::parent_of;
 use crate::run::checkpoint::Checkpoint;
+use crate::run::overview::is_begun;
 use crate::sampling::Model;
 
 /// A trained network that is ready to be drawn from as the command line says.
@@ -66,12 +67,21 @@ fn of_kinds(opened: Opened, args: &ModelArgs, kinds: &[Kind]) -> Result<Opened> 
     Ok(opened)
 }
 
-/// Refuses the folder of a run that is not there, with the runs that are near.
+/// Refuses the folder of a run that is not there, with the runs that are near, and of one that has no
+/// checkpoint yet.
 ///
 /// # Errors
 ///
 /// [`Usage`].
 pub(super) fn exists(run: &Path) -> Result<()> {
+    if is_begun(run)? {
+        bail!(Usage(format!(
+            "{} has no checkpoint yet: wait for the training that is under way there or, if it was stopped, \
+             start it over with `{}`",
+            run.display(),
+            hint(&format!("train --resume {}", run.display()))
+        )));
+    }
     if run.exists() {
         return Ok(());
     }

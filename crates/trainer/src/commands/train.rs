@@ -5,11 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
+use burn::tensor::Device;
 use datasets::Splits;
-use tracing::info;
-use training::Data as _;
+use tracing::{info, warn};
+use training::{AdamW, Data as _, Ema, flatten};
 
 use crate::cli::{BudgetArgs, TrainArgs};
+use crate::commands::dry_run::Trial;
+use crate::commands::opened::exists;
+use crate::commands::pretrained;
 use crate::config::{ConfigError, NamedConfig, RunConfig};
 use crate::device;
 use crate::error::{INTERRUPTED, Usage};
@@ -17,22 +21,15 @@ use crate::invocation::hint;
 use crate::kinds::{self, DataConfig, Dataset, Fitted};
 use crate::report;
 use crate::run::atomic_file;
-use crate::run::checkpoint::Checkpoint;
-use crate::run::folder::RunFolder;
+use crate::run::checkpoint::{Checkpoint, Counters, Snapshot};
+use crate::run::folder::{RunFolder, check_free};
+use crate::run::overview::{config_of, is_begun};
 use crate::training_loop::{Ending, Training};
 
 /// Trains; returns the exit code.
 pub fn run(args: &TrainArgs) -> Result<u8> {
     let device = device::select(args.device.device.as_deref())?;
-    let resumed = args
-        .resume
-        .as_deref()
-        .map(|run| Checkpoint::open(run, false))
-        .transpose()?;
-    let (config, out) = match (&resumed, &args.resume) {
-        (Some(checkpoint), Some(run)) => (resumed_config(checkpoint, args)?, run.clone()),
-        _ => new_config(args)?,
-    };
+    let Beginning { config, out, start } = begin(args)?;
     let kind = config.data.kind();
     let splits = kind.load(&config.source(args.data_dir.as_deref()))?;
     let config = fit(config, &splits)?;
@@ -43,16 +40,31 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
         ""
     };
 
-    let folder = match &resumed {
-        Some(_) => RunFolder::open(&out)?,
-        None => RunFolder::create(&out, args.overwrite)?,
+    if args.dry_run {
+        check_free(&out, args.overwrite)?;
+        let trial = Trial {
+            config: &config,
+            out: &out,
+            device: &device,
+        };
+        return trial.run(splits.train).map(|()| 0);
+    }
+
+    let (folder, checkpoint) = match start {
+        Start::Fresh { overwrite } => (RunFolder::create(&out, overwrite)?, None),
+        Start::From(checkpoint) => {
+            start_from(&checkpoint, &config, &out, args.overwrite, &device.device)?;
+            (RunFolder::open(&out)?, Some(Checkpoint::open(&out, false)?))
+        }
+        Start::Resumed(checkpoint) => (RunFolder::open(&out)?, Some(*checkpoint)),
     };
     atomic_file::write(&folder.config(), config.to_toml()?.as_bytes())
         .with_context(|| format!("cannot write {}", folder.config().display()))?;
-    let mut training = Training::new(&config, &folder, splits, &device.device, resumed.as_ref())?;
+    let checkpoint = checkpoint.as_ref();
+    let mut training = Training::new(&config, &folder, splits, &device.device, checkpoint)?;
     info!(
         "{} {} on {}: {examples} training {kind}{how}, {} parameters, device {}",
-        if resumed.is_some() {
+        if args.resume.is_some() {
             "going on with"
         } else {
             "training"
@@ -82,17 +94,112 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
     }
 }
 
-/// The configuration of a new run, and its folder.
-fn new_config(args: &TrainArgs) -> Result<(RunConfig, PathBuf)> {
-    let named = NamedConfig::find(args.config())?;
+/// What a session of training begins with.
+struct Beginning {
+    config: RunConfig,
+    out: PathBuf,
+    start: Start,
+}
+
+/// Where the weights come from.
+enum Start {
+    /// They are drawn.
+    Fresh { overwrite: bool },
+    /// Another run has learned them.
+    From(Box<Checkpoint>),
+    /// The same run has.
+    Resumed(Box<Checkpoint>),
+}
+
+fn begin(args: &TrainArgs) -> Result<Beginning> {
+    if let Some(run) = &args.resume {
+        return resume(run, args);
+    }
     let overrides = [budget_overrides(&args.budget), args.set.clone()].concat();
-    let config = named.load(&overrides)?;
-    let config = with_budget(config, &args.budget);
-    let out = args
-        .out
+    let Some(run) = &args.from else {
+        let named = NamedConfig::find(args.config())?;
+        return Ok(Beginning {
+            config: with_budget(named.load(&overrides)?, &args.budget),
+            out: out(args, &named.name),
+            start: Start::Fresh {
+                overwrite: args.overwrite,
+            },
+        });
+    };
+    exists(run)?;
+    let checkpoint = Checkpoint::open(run, false)?;
+    let (config, name) = match args.config() {
+        Some(path) => {
+            let named = NamedConfig::find(Some(path))?;
+            (named.load(&overrides)?, named.name)
+        }
+        None => (
+            pretrained::config_of(&checkpoint).overridden(&overrides)?,
+            pretrained::name_of(run),
+        ),
+    };
+    pretrained::check(&checkpoint, &config)?;
+    Ok(Beginning {
+        config: with_budget(config, &args.budget),
+        out: out(args, &name),
+        start: Start::From(Box::new(checkpoint)),
+    })
+}
+
+/// The folder of a new run of a configuration of this name.
+fn out(args: &TrainArgs, name: &str) -> PathBuf {
+    args.out
         .clone()
-        .unwrap_or_else(|| Path::new("runs").join(&named.name));
-    Ok((config, out))
+        .unwrap_or_else(|| Path::new("runs").join(name))
+}
+
+/// Goes on from the newest checkpoint; a run that was stopped before its first starts over.
+fn resume(run: &Path, args: &TrainArgs) -> Result<Beginning> {
+    let out = run.to_owned();
+    if is_begun(run)? {
+        warn!("{} has no checkpoint yet: it starts over", run.display());
+        let overrides = [budget_overrides(&args.budget), args.set.clone()].concat();
+        return Ok(Beginning {
+            config: with_budget(config_of(run, &overrides)?, &args.budget),
+            out,
+            start: Start::Fresh { overwrite: true },
+        });
+    }
+    exists(run)?;
+    let checkpoint = Checkpoint::open(run, false)?;
+    Ok(Beginning {
+        config: resumed_config(&checkpoint, args)?,
+        out,
+        start: Start::Resumed(Box::new(checkpoint)),
+    })
+}
+
+/// Makes the run at `out` whose first checkpoint, of step 0, has the weights of another run, so that it goes on
+/// from them however early it is stopped.
+fn start_from(
+    checkpoint: &Checkpoint,
+    config: &RunConfig,
+    out: &Path,
+    overwrite: bool,
+    device: &Device,
+) -> Result<()> {
+    let network = pretrained::network(checkpoint, config, device)?;
+    info!(
+        "beginning with the weights of {}",
+        checkpoint.folder().display()
+    );
+    RunFolder::create_whole(out, overwrite, |folder| {
+        let snapshot = Snapshot {
+            config,
+            network: &network,
+            ema: &Ema::new(flatten(&network), 0, config.ema.decay),
+            optimizer: &AdamW::new(config.optimizer.clone()),
+            counters: &Counters::default(),
+        };
+        Checkpoint::write(&folder.checkpoints(), &snapshot)
+            .context("cannot write the first checkpoint")?;
+        Ok(())
+    })
 }
 
 /// The configuration of a resumed run: what decides which numbers are learned stays as it was.

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::error::Usage;
+use crate::invocation::hint;
 use crate::run::{atomic_file, checkpoint};
 
 /// The folder of a run, locked against a second writer as long as this value lives.
@@ -30,7 +31,7 @@ pub struct RunFolder {
 }
 
 /// The name of what marks a folder as a run; also the lock.
-const MARK: &str = ".run";
+pub(super) const MARK: &str = ".run";
 
 /// Everything that a run puts into its folder.
 const CONTENTS: [&str; 11] = [
@@ -165,7 +166,11 @@ impl RunFolder {
 }
 
 /// Refuses a place that holds anything but, with `overwrite`, a run.
-fn check_free(path: &Path, overwrite: bool) -> Result<()> {
+///
+/// # Errors
+///
+/// [`Usage`] with what is there, or why it cannot be looked at.
+pub fn check_free(path: &Path, overwrite: bool) -> Result<()> {
     let is_run = path.join(MARK).is_file();
     let is_empty = match fs::read_dir(path) {
         Ok(mut entries) => entries.next().is_none(),
@@ -176,9 +181,9 @@ fn check_free(path: &Path, overwrite: bool) -> Result<()> {
     };
     if is_run && !overwrite {
         bail!(Usage(format!(
-            "{path} holds a run already: go on with `trainer train --resume {path}`, or start \
-             over with `--overwrite`",
-            path = path.display()
+            "{} holds a run already: go on with `{}`, or start over with `--overwrite`",
+            path.display(),
+            hint(&format!("train --resume {}", path.display()))
         )));
     }
     if !is_run && !is_empty {

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::run::atomic_file;
@@ -134,6 +135,30 @@ fn read(run: &Path) -> io::Result<Vec<Record>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
     }
+}
+
+/// The smoothed training loss of the run in a folder, up to and with a step; `None` where there is none. Lines
+/// that cannot be read are passed over.
+///
+/// # Errors
+///
+/// Why the file cannot be read.
+pub fn smoothed_loss(run: &Path, step: u64) -> Result<Option<f64>> {
+    let path = jsonl(run);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let bytes = super::read::read(&path, super::read::METRICS)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let records = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Record>(line).ok());
+    let mut smoothed = Smoothed::default();
+    let losses = records
+        .filter(|record| record.step <= step)
+        .filter_map(|record| record.loss);
+    Ok(losses.map(|loss| smoothed.push(loss)).last())
 }
 
 fn jsonl(run: &Path) -> PathBuf {

@@ -7,4 +7,6 @@ pub mod config;
 pub mod curves;
 pub mod folder;
 pub mod metrics;
+pub mod overview;
 pub mod read;
+pub mod summary;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 use training::InvalidValue;
 
+use crate::invocation::hint;
 use crate::kinds::Dataset;
 use crate::sampling::{Model, Request};
 use crate::scoring::cache::FeatureCache;
@@ -148,10 +149,11 @@ impl Evaluator {
     fn copies_begin(&mut self, nearest: &NearestTraining) -> Option<String> {
         let before = std::mem::replace(&mut self.copies, nearest.z > MOST_Z);
         (self.copies && !before).then(|| {
+            let evaluate = hint("evaluate RUN");
             format!(
                 "the network begins to repeat training images: in {:.0} % of all pairs a generated image is \
                  nearer to the training split than a held-out one is (50 % by chance; {:.1} standard \
-                 deviations above it). `trainer evaluate` draws the nearest pairs; more images, data.flip, \
+                 deviations above it). `{evaluate}` draws the nearest pairs; more images, data.flip, \
                  network.dropout or a shorter training help",
                 100.0 * nearest.nearer,
                 nearest.z

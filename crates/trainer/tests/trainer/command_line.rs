@@ -74,6 +74,10 @@ fn a_run_that_does_not_exist_is_a_mistake_of_the_command_line() {
         vec!["samplers", "runs/nope"],
         vec!["evaluate", "runs/nope"],
         vec!["export", "runs/nope", "out"],
+        vec!["info", "runs/nope"],
+        vec!["compare", "runs/nope", "runs/nope"],
+        vec!["train", "--resume", "runs/nope"],
+        vec!["train", "--from", "runs/nope"],
     ] {
         let parts = ["runs/nope does not exist", "runs nearby: runs/mnist"];
         fail(folder.path(), &typed, 2, &parts);
@@ -140,6 +144,33 @@ fn numbers_that_mean_nothing_are_refused_by_their_option() {
             let typed = ["train", "smoke", option, value];
             fail(folder.path(), &typed, 2, &[&option[2..]]);
         }
+    }
+}
+
+#[test]
+fn options_without_effect_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = trained();
+    for (typed, part) in [
+        (
+            vec!["sample", run, "--sampler", "heun", "--eta", "1"],
+            "--eta",
+        ),
+        (vec!["samplers", run, "--sampler", "ddim"], "--sampler"),
+        (
+            vec!["samplers", run, "--calls", "2", "--steps", "2"],
+            "--steps",
+        ),
+        (
+            vec!["sample", run, "--set", "sampling.guidance_rescale=0.5"],
+            "sampling.guidance_rescale",
+        ),
+        (
+            vec!["sample", run, "--set", "sampling.count=3"],
+            "sampling.count",
+        ),
+    ] {
+        fail(folder.path(), &typed, 2, &[part]);
     }
 }
 
@@ -282,6 +313,9 @@ fn that_print() -> Vec<Vec<String>> {
         split("init smoke"),
         split("man pages"),
         split(&format!("export {} exported", trained())),
+        split(&format!("list {}", trained())),
+        split(&format!("info {}", trained())),
+        split(&format!("compare {0} {0}", trained())),
     ]
 }
 
@@ -313,8 +347,10 @@ fn a_quiet_command_prints_only_what_it_was_asked_for() {
         let ended = succeed(folder.path(), &[&typed[..], &["-q"]].concat());
         assert!(!ended.stdout.contains("wrote"), "{typed:?}: {ended:#?}");
         assert_eq!(ended.stderr, "", "{typed:?}");
-        let asks_for_figures =
-            ["devices", "bench", "samplers", "noise", "data"].contains(&typed[0]);
+        let figures = [
+            "devices", "bench", "samplers", "noise", "data", "list", "info", "compare",
+        ];
+        let asks_for_figures = figures.contains(&typed[0]);
         assert_eq!(
             !ended.stdout.is_empty(),
             asks_for_figures,

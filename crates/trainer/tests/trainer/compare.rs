@@ -63,7 +63,7 @@ fn runs_are_laid_side_by_side() {
         path,
         &["compare", "a", "nowhere"],
         2,
-        &["nowhere is not the folder"],
+        &["nowhere does not exist"],
     );
     fail(path, &["compare", "a"], 2, &["2 values required"]);
 }

@@ -16,6 +16,7 @@ mod exchange;
 mod noise;
 mod old_runs;
 mod points;
+mod runs;
 mod sample;
 mod sounds;
 mod support;
