@@ -14,7 +14,7 @@ use crate::cli::CompareArgs;
 use crate::error::Usage;
 use crate::report;
 use crate::run::checkpoint::Checkpoint;
-use crate::run::metrics::{Record, Smoothed};
+use crate::run::metrics::{Smoothed, read_until};
 use crate::run::read;
 
 /// What is compared.
@@ -129,20 +129,10 @@ fn side(run: &Path, best: bool) -> Result<(Side, BTreeMap<String, Value>)> {
 
 /// The smoothed training loss up to a step.
 fn loss(run: &Path, step: u64) -> Result<Option<f64>> {
-    let path = run.join("metrics.jsonl");
-    if !path.exists() {
-        return Ok(None);
-    }
-    let bytes = read::read(&path, read::METRICS)
-        .with_context(|| format!("cannot read {}", path.display()))?;
-    let text = String::from_utf8_lossy(&bytes);
-    let records = text
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Record>(line).ok());
+    let records = read_until(run, step)
+        .with_context(|| format!("cannot read the metrics of {}", run.display()))?;
     let mut smoothed = Smoothed::default();
-    let losses = records
-        .filter(|record| record.step <= step)
-        .filter_map(|record| record.loss);
+    let losses = records.iter().filter_map(|record| record.loss);
     Ok(losses.map(|loss| smoothed.push(loss)).last())
 }
 

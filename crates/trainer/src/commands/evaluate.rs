@@ -52,12 +52,15 @@ struct Report<'a> {
 /// Draws, scores, prints and writes.
 pub fn run(args: &EvaluateArgs) -> Result<()> {
     check(args)?;
+    let opened = open_images(&args.model)?;
+    opened.check_memory("--count", args.count, args.model.batch_size)?;
     let Opened {
         checkpoint,
         model,
         sampling,
         device_name,
-    } = open_images(&args.model)?;
+        ..
+    } = opened;
     let (training, test) = splits(checkpoint.config(), args)?;
     let flip = checkpoint.config().data.flip;
     let names = &checkpoint.config().found.class_names;

@@ -39,9 +39,11 @@ pub fn run(args: &SamplersArgs) -> Result<()> {
     if args.calls.is_empty() {
         check_file("--out", &out(args))?;
     }
+    let opened = open_images_for(&args.model, Samplers::All)?;
+    opened.check_memory("--count", args.count, args.model.batch_size)?;
     let Opened {
         model, sampling, ..
-    } = open_images_for(&args.model, Samplers::All)?;
+    } = opened;
     if args.calls.is_empty() {
         draw(&model, args, &sampling)
     } else {

@@ -24,7 +24,9 @@ pub use self::images::{
 pub use self::outputs::{Fitted, Outputs, Refused, Sections, Source};
 pub use self::points::{is_csv, noise as noise_points};
 pub use self::sounds::show as noise_sound;
+use crate::drawing::grid;
 use crate::error::Usage;
+use crate::memory::{F32, values};
 use crate::sampling::{Model, Request};
 
 /// A kind of data.
@@ -76,6 +78,16 @@ impl Kind {
             Self::Images => asked,
             // They are small: all go at once.
             Self::Points => count,
+        }
+    }
+
+    /// Bytes of memory that a sample of this shape, and its place in the picture of all, take at the least.
+    pub fn sample_bytes(self, shape: [usize; 3]) -> u64 {
+        // As they are sampled batch by batch, and all together.
+        let values = 2 * F32 * values(shape);
+        match self {
+            Self::Images => values.saturating_add(grid::cell_bytes(shape)),
+            Self::Points => values,
         }
     }
 

@@ -18,4 +18,5 @@ mod old_runs;
 mod points;
 mod sample;
 mod support;
+mod survival;
 mod train;
