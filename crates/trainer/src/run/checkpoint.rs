@@ -216,6 +216,7 @@ impl Checkpoint {
         if folder.join(STATE).is_file() {
             return Self::open_folder(folder);
         }
+        let mut before = None;
         loop {
             let newest_first = list(&folder.join("checkpoints"))?;
             let best = if best { best_of(&newest_first) } else { None };
@@ -226,10 +227,12 @@ impl Checkpoint {
                         path: folder.to_owned(),
                     })?;
             match Self::open_folder(chosen) {
-                // The training that it belongs to has removed it meanwhile, and has written a newer one.
-                Err(_) if !chosen.exists() => {}
+                // The training that it belongs to has removed it meanwhile, and has written a newer one. A
+                // link to nowhere is still listed.
+                Err(_) if !chosen.exists() && before.as_ref() != Some(chosen) => {}
                 opened => return opened,
             }
+            before = Some(chosen.clone());
         }
     }
 

