@@ -29,8 +29,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 use trainer::config::RunConfig;
+use trainer::diffusers::{self, PipelineFolder};
 use trainer::run::checkpoint::Checkpoint;
-use trainer::run::metrics::Metrics;
+use trainer::run::metrics::read_until;
 use trainer::sampling::tensor_file;
 use unet::{UNet, UNetConfig};
 use zip::CompressionMethod;
@@ -216,7 +217,7 @@ fn readers() -> Vec<Reader> {
              \"learning_rate\":0.001,\"grad_norm\":1.0,\"examples_per_second\":10.0}\n\
              {\"step\":2,\"epoch\":0.5,\"seconds\":1.0,\"held_out_loss\":0.5}\n",
             ]),
-            |path| said(Metrics::open(path.parent().unwrap(), 1000)),
+            |path| said(read_until(path.parent().unwrap(), 1000)),
         ),
         reader(
             "state",
@@ -248,6 +249,18 @@ fn readers() -> Vec<Reader> {
             said(weights::from_safetensors(network.clone(), &bytes))
         },
     ));
+    for (name, place, file) in PIPELINE {
+        let whole = tempfile::tempdir().unwrap();
+        write_pipeline(whole.path());
+        let corpus = vec![fs::read(whole.path().join(file)).unwrap()];
+        readers.push(reader(name, place, 16 * MIB, corpus, |path| {
+            let folders = path.ancestors();
+            let folder = folders
+                .into_iter()
+                .find(|folder| folder.ends_with("pipeline"));
+            said(PipelineFolder::open(folder.unwrap()))
+        }));
+    }
     for (name, corpus) in pictures() {
         readers.push(reader(name, "input", OF_A_PICTURE, corpus, |path| {
             let size = said(datasets::image_size(path));
@@ -450,6 +463,32 @@ fn small_network() -> UNet {
     config
         .init(&Device::flex(), &mut ChaCha8Rng::seed_from_u64(0))
         .unwrap()
+}
+
+/// The readers of a folder of diffusers: the file that each damages, as it lies for the reader and in the
+/// folder.
+const PIPELINE: [(&str, &str, &str); 3] = [
+    (
+        "diffusers-index",
+        "pipeline/model_index.json",
+        "model_index.json",
+    ),
+    (
+        "diffusers-unet",
+        "pipeline/unet/config.json",
+        "unet/config.json",
+    ),
+    (
+        "diffusers-chain",
+        "pipeline/scheduler/scheduler_config.json",
+        "scheduler/scheduler_config.json",
+    ),
+];
+
+fn write_pipeline(folder: &Path) {
+    let text = "[data]\ndataset = \"mnist\"\n[found]\nclass_names = [\"a\", \"b\"]\n[training]\nsteps = 1\n";
+    let config = RunConfig::parse(text, Path::new("here"), &[]).unwrap();
+    diffusers::write(folder, &small_network(), &config).unwrap();
 }
 
 fn tensors() -> Vec<u8> {
@@ -680,6 +719,9 @@ fn prepare(reader: &Reader, work: &Path) -> PathBuf {
         "state" => {
             let config = include_bytes!("../../../configs/smoke.toml");
             fs::write(beside.join("config.toml"), config).unwrap();
+        }
+        name if PIPELINE.iter().any(|(known, ..)| *known == name) => {
+            write_pipeline(&folder.join("pipeline"));
         }
         "metadata-csv" | "metadata-jsonl" => {
             for image in ["a/1.png", "b/2.png"] {

@@ -68,6 +68,11 @@ impl Backend {
         }
     }
 
+    /// Whether it computes in the memory of the machine.
+    pub fn is_host(self) -> bool {
+        matches!(self, Self::Flex | Self::NdArray)
+    }
+
     fn device_type(self) -> Option<DeviceType> {
         match self {
             #[cfg(feature = "cuda")]

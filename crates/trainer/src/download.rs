@@ -14,7 +14,7 @@ use thiserror::Error;
 use tracing::{info, warn};
 use ureq::Agent;
 
-use crate::run::atomic_file;
+use crate::run::{atomic_file, read};
 
 /// Tries of one address that bring nothing, and tries in all, before the next address is taken.
 const MAX_VAIN_TRIES: u32 = 3;
@@ -182,6 +182,11 @@ fn fetch(
     } else {
         options.write(true).create(true).truncate(true)
     };
+    // Opening a pipe would wait for a reader.
+    match read::check_regular(part) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        checked => checked.map_err(|source| disk(part, source))?,
+    }
     let mut file = options.open(part).map_err(|source| disk(part, source))?;
     if let Some(announced) = announced {
         bar.set_length(kept + announced);

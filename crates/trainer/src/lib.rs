@@ -22,6 +22,7 @@ pub mod drawing;
 pub mod error;
 pub mod invocation;
 pub mod kinds;
+pub mod memory;
 pub mod network;
 pub mod progress;
 pub mod report;
@@ -30,6 +31,7 @@ pub mod sampling;
 pub mod scoring;
 pub mod training_loop;
 
+use std::error::Error as _;
 use std::ffi::OsStr;
 
 use anyhow::{Context, Error, Result};
@@ -56,6 +58,7 @@ pub fn run(cli: &Cli) -> Result<u8> {
     }
     kernels::check_level().map_err(|error| Usage(error.to_string()))?;
     check_threads(std::env::var_os(THREADS).as_deref())?;
+    start_threads()?;
     // On a thread of the pool that the CPU kernels run in: from outside, every kernel would be handed
     // over and waited for.
     rayon::scope(|_| match &cli.command {
@@ -100,6 +103,22 @@ fn check_threads(given: Option<&OsStr>) -> Result<(), Usage> {
              or 0 for one a processor"
         ))),
     }
+}
+
+/// Starts the threads that everything is computed in. Left to rayon, a system that grants no more of them would
+/// end the program with a panic.
+fn start_threads() -> Result<()> {
+    // Those of a test that calls us twice are there.
+    if let Err(error) = rayon::ThreadPoolBuilder::new().build_global()
+        && error.source().is_some()
+    {
+        return Err(error).with_context(|| {
+            format!(
+                "cannot start the threads to compute in; {THREADS} says how many, as in {THREADS}=1"
+            )
+        });
+    }
+    Ok(())
 }
 
 /// Ends the program at once on Ctrl-C, but for a file that is being written: it is whole first.

@@ -17,10 +17,9 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             let advice = trainer::advice(&error).map_or(String::new(), |text| format!("; {text}"));
-            trainer::output::write(
-                &mut std::io::stderr(),
-                format_args!("error: {error:#}{advice}\n"),
-            );
+            let message = format!("error: {error:#}{advice}\n");
+            let message = trainer::output::shortened(&message);
+            trainer::output::write(&mut std::io::stderr(), format_args!("{message}"));
             ExitCode::from(trainer::exit_code(&error))
         }
     }

@@ -13,6 +13,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
+use crate::output::shortened;
 use crate::report;
 use crate::run::metrics::{Record, Smoothed};
 
@@ -61,17 +62,22 @@ impl FormatTime for SinceStart {
     }
 }
 
-/// Writes to standard error with the bars out of the way.
+/// Writes to standard error with the bars out of the way. What cannot be written there, as into a closed pipe
+/// or a full disk, is lost: whoever logs must not end for it, nor complain in the same place, as
+/// `tracing-subscriber` would.
 #[derive(Debug, Clone, Copy)]
 struct AboveBars;
 
 impl Write for AboveBars {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        bars().suspend(|| io::stderr().write(bytes))
+        let text = String::from_utf8_lossy(bytes);
+        let _ = bars().suspend(|| io::stderr().write_all(shortened(&text).as_bytes()));
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        let _ = io::stderr().flush();
+        Ok(())
     }
 }
 

@@ -22,7 +22,7 @@ use crate::progress::TrainingProgress;
 use crate::run::checkpoint::{self, Checkpoint, Counters, Snapshot};
 use crate::run::curves;
 use crate::run::folder::RunFolder;
-use crate::run::metrics::{Metrics, Record};
+use crate::run::metrics::{Metrics, Record, read_until};
 use crate::run::summary::{Summary, utc};
 use crate::sampling::{Model, Request, every_class};
 use crate::scoring::cache::FeatureCache;
@@ -126,7 +126,8 @@ pub fn batch_options(config: &RunConfig) -> BatchOptions {
 }
 
 impl<'a> Training<'a> {
-    /// A run that starts, or goes on where `checkpoint` stands.
+    /// A run that starts, or goes on where `checkpoint` stands. All that it needs is read and made before the
+    /// first file is written or an older run removed, so that what fails leaves everything as it was.
     pub fn new(
         config: &'a RunConfig,
         folder: &'a RunFolder,
@@ -152,6 +153,18 @@ impl<'a> Training<'a> {
             learner = learner_of(config, network, optimizer, ema)?;
             counters = checkpoint.counters().clone();
         }
+        // Of a run that starts over there is nothing to keep.
+        let records = match checkpoint {
+            Some(_) => read_until(folder.path(), counters.step)
+                .context("cannot read the metrics of the run")?,
+            None => Vec::new(),
+        };
+        let toml = config.to_toml()?;
+        if checkpoint.is_none() {
+            folder.clear()?;
+        }
+        atomic_file::write(&folder.config(), toml.as_bytes())
+            .with_context(|| format!("cannot write {}", folder.config().display()))?;
         let options = batch_options(config);
         let position = Position {
             examples: counters.examples_seen,
@@ -166,8 +179,7 @@ impl<'a> Training<'a> {
                 position,
                 &device,
             ),
-            metrics: Metrics::open(folder.path(), counters.step)
-                .context("cannot write the metrics")?,
+            metrics: Metrics::start(folder.path(), records).context("cannot write the metrics")?,
             seconds_before: counters.seconds,
             started: Instant::now(),
             test_split: splits.test,

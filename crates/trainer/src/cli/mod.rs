@@ -14,6 +14,8 @@ mod setup;
 mod train;
 mod values;
 
+use std::borrow::Cow;
+
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use self::bench::{BenchArgs, BenchMeasure};
@@ -28,6 +30,7 @@ pub use self::sample::SampleArgs;
 pub use self::samplers::SamplersArgs;
 pub use self::setup::{CompletionsArgs, InitArgs, ManArgs};
 pub use self::train::{BudgetArgs, TrainArgs};
+use crate::output::shortened;
 
 /// Trains a denoising diffusion model and samples from it.
 #[derive(Debug, Parser)]
@@ -58,9 +61,22 @@ impl Cli {
 
     /// What was typed; where that is no command, says so and ends the program.
     pub fn read() -> Self {
-        let matches = Self::definition().get_matches();
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        let matches = Self::definition().try_get_matches();
+        matches
+            .and_then(|matches| Self::from_arg_matches(&matches))
+            .unwrap_or_else(|error| end(&error))
     }
+}
+
+/// Says what is wrong with what was typed, or what it asks for, and ends the program.
+fn end(error: &clap::Error) -> ! {
+    let text = error.to_string();
+    let Cow::Owned(text) = shortened(&text) else {
+        // In colours, where they are wanted.
+        error.exit();
+    };
+    eprintln!("{}", text.trim_end());
+    std::process::exit(error.exit_code());
 }
 
 /// How much is said, and to whom.

@@ -10,8 +10,9 @@ use training::{Batch, Condition, Learner, Network as _, Purpose, Streams, stream
 
 use crate::cli::{BenchArgs, BenchMeasure};
 use crate::config::{NamedConfig, RunConfig};
-use crate::device;
+use crate::device::{self, NamedDevice};
 use crate::error::Usage;
+use crate::memory::{self, Needs, TooMuch};
 use crate::network::{Network, NetworkConfig};
 use crate::report;
 use crate::training_loop::new_learner;
@@ -60,6 +61,11 @@ pub fn run(args: &BenchArgs) -> Result<()> {
             args.seconds
         )));
     }
+    let measures = match args.only {
+        Some(measure) => vec![measure],
+        None => vec![BenchMeasure::Train, BenchMeasure::Call],
+    };
+    check_memory(&config, &device, &args.batch_sizes, &measures)?;
     let learner = new_learner(&config, &device.device)?;
     report::figures(format!(
         "{}: {} parameters, device {}, {} threads\n               batch   images/s   ms (median)",
@@ -68,10 +74,6 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         device.name,
         rayon::current_num_threads()
     ));
-    let measures = match args.only {
-        Some(measure) => vec![measure],
-        None => vec![BenchMeasure::Train, BenchMeasure::Call],
-    };
     for measure in measures {
         for &batch_size in &args.batch_sizes {
             let budget = Duration::from_secs_f64(args.seconds);
@@ -91,6 +93,29 @@ pub fn run(args: &BenchArgs) -> Result<()> {
                 images_per_second: batch_size as f64 / seconds,
             };
             print(&measurement)?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what does not fit into the memory of this machine.
+fn check_memory(
+    config: &RunConfig,
+    device: &NamedDevice,
+    batch_sizes: &[usize],
+    measures: &[BenchMeasure],
+) -> Result<(), Usage> {
+    let needs = Needs::of(&config.network, device);
+    let refuse = |what: &str, too_much: TooMuch| Usage(format!("{what}: {too_much}"));
+    memory::check(1, needs.training).map_err(|error| refuse("network", error))?;
+    for measure in measures {
+        let bytes = match measure {
+            BenchMeasure::Train => needs.trained_example,
+            BenchMeasure::Call => needs.called_example,
+        };
+        for &batch_size in batch_sizes {
+            let checked = memory::check(batch_size, bytes);
+            checked.map_err(|error| refuse("--batch-sizes", error))?;
         }
     }
     Ok(())

@@ -42,12 +42,20 @@ pub fn run(args: &EditArgs) -> Result<()> {
         .unwrap_or_else(|| args.model.run.join("edited.png"));
     exists(&args.model.run)?;
     check_file("--out", &out)?;
+    let opened = open_for_kinds(&args.model, &[Kind::Images, Kind::Sounds])?;
+    if args.between.is_empty() {
+        opened.check_memory("--count", args.count, args.model.batch_size)?;
+    } else {
+        // The frames go through the network all at once.
+        let frames = args.frames.unwrap_or(FRAMES);
+        opened.check_memory("--frames", frames, frames)?;
+    }
     let Opened {
         checkpoint,
         model,
         sampling,
         ..
-    } = open_for_kinds(&args.model, &[Kind::Images, Kind::Sounds])?;
+    } = opened;
     let names = &checkpoint.config().found.class_names;
     let [class] = parse_classes(&args.class, model.classes, names)?[..] else {
         bail!(Usage(format!(

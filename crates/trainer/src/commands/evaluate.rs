@@ -52,12 +52,15 @@ struct Report<'a> {
 /// Draws, scores, prints and writes.
 pub fn run(args: &EvaluateArgs) -> Result<()> {
     check(args)?;
+    let opened = open_for_kinds(&args.model, &[Kind::Images, Kind::Sounds])?;
+    opened.check_memory("--count", args.count, args.model.batch_size)?;
     let Opened {
         checkpoint,
         model,
         sampling,
         device_name,
-    } = open_for_kinds(&args.model, &[Kind::Images, Kind::Sounds])?;
+        ..
+    } = opened;
     let likelihood_images = likelihood_images(args, checkpoint.config().data.kind())?;
     let (dataset, training, test) = splits(checkpoint.config(), args)?;
     let flip = checkpoint.config().data.flip;

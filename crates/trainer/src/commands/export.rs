@@ -22,6 +22,7 @@ use crate::sampling::parse_classes;
 
 /// Writes the folder.
 pub fn run(args: &ExportArgs) -> Result<()> {
+    finish_replacing(&args.out)?;
     check_place(&args.out, args.overwrite)?;
     let device = device::select(None)?;
     exists(&args.run)?;
@@ -93,6 +94,16 @@ fn class(args: &ExportArgs, config: &RunConfig) -> Result<Option<usize>> {
     }
 }
 
+/// Ends what a kill left that came while an older folder was replaced: it goes back, or is removed where the new
+/// one has taken its place.
+fn finish_replacing(out: &Path) -> Result<()> {
+    let left = atomic_file::recover_folder(out)
+        .with_context(|| format!("cannot put the older folder {} back", out.display()))?;
+    left.map_or(Ok(()), |left| {
+        fs::remove_dir_all(&left).with_context(|| format!("cannot remove {}", left.display()))
+    })
+}
+
 /// Refuses a place that holds anything but, with `overwrite`, an exported folder.
 fn check_place(out: &Path, overwrite: bool) -> Result<()> {
     let is_empty = match fs::read_dir(out) {
@@ -118,6 +129,7 @@ fn check_place(out: &Path, overwrite: bool) -> Result<()> {
 fn write(out: &Path, unet: &UNet, config: &RunConfig) -> Result<()> {
     let parent = atomic_file::parent_of(out);
     fs::create_dir_all(parent)?;
+    atomic_file::sweep(parent);
     let unfinished = atomic_file::temporary_sibling(out);
     let result = diffusers::write(&unfinished, unet, config)
         .map_err(anyhow::Error::from)

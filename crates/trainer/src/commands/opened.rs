@@ -14,6 +14,7 @@ use crate::device;
 use crate::error::Usage;
 use crate::invocation::hint;
 use crate::kinds::Kind;
+use crate::memory::{Needs, TooMuch, check};
 use crate::run::atomic_file::parent_of;
 use crate::run::checkpoint::Checkpoint;
 use crate::run::overview::is_begun;
@@ -30,6 +31,33 @@ pub(super) struct Opened {
     pub(super) sampling: SamplingOptions,
     /// The name of the device.
     pub(super) device_name: String,
+    /// What the network asks of the memory of the machine.
+    needs: Needs,
+}
+
+impl Opened {
+    /// Refuses more samples, or larger batches of them, than fit into the memory of this machine; `option` is
+    /// what says how many.
+    ///
+    /// # Errors
+    ///
+    /// [`Usage`].
+    pub(super) fn check_memory(&self, option: &str, count: usize, batch_size: usize) -> Result<()> {
+        let kind = self.checkpoint.config().data.kind();
+        let bytes = kind.sample_bytes(self.model.network.example_shape());
+        let refuse = |option: &str, too_much: TooMuch| Usage(format!("{option}: {too_much}"));
+        check(count, bytes).map_err(|error| refuse(option, error))?;
+        let batch = kind.batch_size(batch_size, count);
+        // Where all go at once there is no batch to choose.
+        let option = if batch == count {
+            option
+        } else {
+            "--batch-size"
+        };
+        check(batch.min(count), self.needs.called_example)
+            .map_err(|error| refuse(option, error))?;
+        Ok(())
+    }
 }
 
 /// Reads the network that `args` name.
@@ -43,7 +71,9 @@ fn open_for(args: &ModelArgs, samplers: Samplers) -> Result<Opened> {
     exists(&args.run)?;
     let (checkpoint, model) = open_model(&args.run, args.best, &device.device)?;
     let sampling = settings(checkpoint.config(), &args.sampler, samplers)?;
+    let needs = Needs::of(&checkpoint.config().network, &device);
     Ok(Opened {
+        needs,
         model,
         checkpoint,
         sampling,

@@ -39,7 +39,13 @@ pub fn run(args: &SampleArgs) -> Result<()> {
         .map(|path| tensor_file::read(path, NOISE, &model.device))
         .transpose()?;
     let names = &checkpoint.config().found.class_names;
-    let classes = classes(args, noise.as_ref(), model.classes, names, kind)?;
+    let asked = asked_classes(args, model.classes, names)?;
+    let count = count(args, asked.as_deref(), noise.as_ref(), model.classes, kind)?;
+    opened.check_memory("--count", count, args.model.batch_size)?;
+    let classes = match asked {
+        Some(asked) => asked.iter().copied().cycle().take(count).collect(),
+        None => every_class(count, model.num_classes()),
+    };
     if let Some(noise) = &noise {
         check_noise(noise, classes.len(), model.network.example_shape())?;
     }
@@ -51,7 +57,6 @@ pub fn run(args: &SampleArgs) -> Result<()> {
         initial_noise: noise,
         edit: None,
     };
-    let count = request.classes.len();
     info!(
         "{} at step {}: {count} {} by {} in {} steps on {}",
         checkpoint.folder().display(),
@@ -113,28 +118,31 @@ fn check_noise(noise: &Tensor<4>, count: usize, expected: [usize; 3]) -> Result<
     Ok(())
 }
 
-/// The class of each image; none of a point.
-fn classes(
+/// The classes that are asked for, if any are.
+fn asked_classes(
     args: &SampleArgs,
-    noise: Option<&Tensor<4>>,
     known: Option<Classes>,
     names: &[String],
+) -> Result<Option<Vec<Option<usize>>>> {
+    let text = args.class.as_deref();
+    text.map(|text| parse_classes(text, known, names))
+        .transpose()
+}
+
+/// How many samples are wanted.
+fn count(
+    args: &SampleArgs,
+    asked: Option<&[Option<usize>]>,
+    noise: Option<&Tensor<4>>,
+    known: Option<Classes>,
     kind: Kind,
-) -> Result<Vec<Option<usize>>> {
-    let asked = args
-        .class
-        .as_deref()
-        .map(|text| parse_classes(text, known, names))
-        .transpose()?;
+) -> Result<usize> {
     let count = args.count.or(noise.map(|noise| noise.dims()[0]));
-    let count = count.unwrap_or(match (&asked, known) {
+    let count = count.unwrap_or(match (asked, known) {
         (Some(asked), Some(_)) => COUNT_PER_CLASS * asked.len(),
         (None, Some(known)) => COUNT_PER_CLASS * known.count,
         (_, None) => kind.default_count(),
     });
     at_least(&[("--count", count, 1)])?;
-    Ok(match asked {
-        Some(asked) => asked.iter().copied().cycle().take(count).collect(),
-        None => every_class(count, known.map(|known| known.count)),
-    })
+    Ok(count)
 }

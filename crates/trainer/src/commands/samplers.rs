@@ -40,9 +40,11 @@ pub fn run(args: &SamplersArgs) -> Result<()> {
     if args.calls.is_empty() {
         check_file("--out", &out(args))?;
     }
+    let opened = open_for_all_samplers(&args.model, &[Kind::Images])?;
+    opened.check_memory("--count", args.count, args.model.batch_size)?;
     let Opened {
         model, sampling, ..
-    } = open_for_all_samplers(&args.model, &[Kind::Images])?;
+    } = opened;
     if args.calls.is_empty() {
         draw(&model, args, &sampling)
     } else {

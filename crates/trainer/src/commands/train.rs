@@ -15,12 +15,12 @@ use crate::commands::dry_run::Trial;
 use crate::commands::opened::exists;
 use crate::commands::pretrained;
 use crate::config::{ConfigError, NamedConfig, RunConfig};
-use crate::device;
+use crate::device::{self, NamedDevice};
 use crate::error::{INTERRUPTED, Usage};
 use crate::invocation::hint;
 use crate::kinds::{self, DataConfig, Dataset, Fitted};
+use crate::memory::{self, F32, Needs, values};
 use crate::report;
-use crate::run::atomic_file;
 use crate::run::checkpoint::{Checkpoint, Counters, Snapshot};
 use crate::run::folder::{RunFolder, check_free};
 use crate::run::overview::{config_of, is_begun};
@@ -33,6 +33,7 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
     let kind = config.data.kind();
     let splits = kind.load(&config.source(args.data_dir.as_deref()))?;
     let config = fit(config, &splits)?;
+    check_memory(&config, &device)?;
     let examples = splits.train.len();
     let how = if splits.train.is_streamed() {
         " (too many for data.cache_mib: read anew each time)"
@@ -58,8 +59,6 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
         }
         Start::Resumed(checkpoint) => (RunFolder::open(&out)?, Some(*checkpoint)),
     };
-    atomic_file::write(&folder.config(), config.to_toml()?.as_bytes())
-        .with_context(|| format!("cannot write {}", folder.config().display()))?;
     let checkpoint = checkpoint.as_ref();
     let mut training = Training::new(&config, &folder, splits, &device.device, checkpoint)?;
     info!(
@@ -287,6 +286,53 @@ fn fit(mut config: RunConfig, splits: &Splits<Dataset>) -> Result<RunConfig> {
             message,
         })?;
     Ok(config)
+}
+
+/// Refuses numbers for which this machine does not have the memory.
+fn check_memory(config: &RunConfig, device: &NamedDevice) -> Result<(), ConfigError> {
+    /// Bytes of an example of which the held-out loss is measured, beside its batch.
+    const HELD_OUT_BYTES: u64 = 16;
+    /// Bytes of a range of timesteps in the metrics, in memory and as it is written.
+    const BUCKET_BYTES: u64 = 32;
+    let needs = Needs::of(&config.network, device);
+    let shape = config.network.example_shape();
+    let training = &config.training;
+    let batch = (training.batch_size as u64).saturating_mul(F32 * values(shape));
+    let sample = config.data.kind().sample_bytes(shape);
+    let scored = if config.evaluation.every.is_some() {
+        config.evaluation.count
+    } else {
+        0
+    };
+    for (key, number, bytes) in [
+        ("network", 1, needs.training),
+        (
+            "training.batch_size",
+            training.batch_size,
+            needs.trained_example,
+        ),
+        (
+            "training.gradient_accumulation",
+            training.gradient_accumulation,
+            batch,
+        ),
+        (
+            "held_out.examples",
+            config.held_out.examples,
+            HELD_OUT_BYTES,
+        ),
+        ("held_out.buckets", config.held_out.buckets, BUCKET_BYTES),
+        ("sampling.count", config.sampling.count, sample),
+        ("evaluation.count", scored, 2 * F32 * values(shape)),
+    ] {
+        memory::check(number, bytes).map_err(|too_much| ConfigError::Value {
+            path: None,
+            line: None,
+            key: key.to_owned(),
+            message: too_much.to_string(),
+        })?;
+    }
+    Ok(())
 }
 
 /// A flag that Ctrl-C and a request to terminate set; a second one ends the program at once.

@@ -12,20 +12,24 @@ use super::check::{BadValue, check, check_guidance};
 use super::diagnostics::{ConfigError, explain, line_of_key, position};
 use crate::network::NetworkConfig;
 
+/// The text of a configuration: a regular file, and no longer than one can be.
+pub(super) fn read_text(path: &Path) -> Result<String, ConfigError> {
+    /// The most bytes of a configuration.
+    const MAX_LEN: u64 = 16 << 20;
+    let text = read_file(path, MAX_LEN).and_then(|bytes| {
+        String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    });
+    text.map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
 impl RunConfig {
     /// Reads the configuration of a new run, the file at `path`, applies the overrides (`key.key=value` each)
     /// in order and checks every value.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
-        /// The most bytes of a configuration.
-        const MAX_LEN: u64 = 16 << 20;
-        let text = read_file(path, MAX_LEN).and_then(|bytes| {
-            String::from_utf8(bytes)
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
-        });
-        let text = text.map_err(|source| ConfigError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let text = read_text(path)?;
         Self::parse_new(&text, path, overrides)
     }
 

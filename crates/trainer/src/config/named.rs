@@ -1,9 +1,9 @@
 //! A configuration by its name: those of `configs/` are in the program, and any file may be named.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::embedded::EMBEDDED;
+use super::load::read_text;
 use super::{ConfigError, RunConfig};
 
 /// The name of the configuration that is used when none is named.
@@ -33,10 +33,7 @@ impl NamedConfig {
             let name = path.to_string_lossy();
             return Self::embedded(&name).ok_or_else(|| ConfigError::unknown_name(&name));
         }
-        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let text = read_text(path)?;
         Ok(Self {
             name: path
                 .file_stem()
@@ -84,6 +81,8 @@ impl NamedConfig {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use std::fs;
 
     use super::*;
 

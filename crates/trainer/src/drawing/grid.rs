@@ -19,9 +19,7 @@ pub fn grid(pictures: &[DynamicImage], columns: usize) -> Result<DynamicImage> {
     let first = pictures.first().context("there is no image to draw")?;
     let columns = u32::try_from(columns.clamp(1, pictures.len()))?;
     let rows = u32::try_from(pictures.len())?.div_ceil(columns);
-    let scale = LEAST_CELL
-        .div_ceil(first.width().max(first.height()).max(1))
-        .max(1);
+    let scale = scale(first.width().max(first.height()));
     let (width, height) = (first.width() * scale, first.height() * scale);
 
     let (whole_width, whole_height) = (GAP + columns * (width + GAP), GAP + rows * (height + GAP));
@@ -43,6 +41,20 @@ pub fn grid(pictures: &[DynamicImage], columns: usize) -> Result<DynamicImage> {
         imageops::replace(&mut background, &enlarged, i64::from(x), i64::from(y));
     }
     Ok(background)
+}
+
+/// By which factor a picture of this longer side is enlarged.
+fn scale(side: u32) -> u32 {
+    LEAST_CELL.div_ceil(side.max(1)).max(1)
+}
+
+/// Bytes of the cell of an image of these channels, height and width.
+pub fn cell_bytes([channels, height, width]: [usize; 3]) -> u64 {
+    let scale = u32::try_from(height.max(width)).map_or(1, scale);
+    let side = |side: usize| (side as u64).saturating_mul(scale.into());
+    side(height)
+        .saturating_mul(side(width))
+        .saturating_mul(channels as u64)
 }
 
 /// Columns of a grid of `count` images: a row a class where every class has the same number of them

@@ -32,7 +32,9 @@ pub use self::outputs::{Fitted, Outputs, Refused, Sections, Source};
 pub use self::points::{is_csv, noise as noise_points};
 pub use self::sounds::{SoundConfig, noise as noise_sound, show as show_sounds};
 use crate::drawing::captions::Captions;
+use crate::drawing::grid;
 use crate::error::Usage;
+use crate::memory::{F32, values};
 use crate::sampling::{Model, Request};
 
 /// A kind of data.
@@ -96,6 +98,17 @@ impl Kind {
 
     /// Refuses data that a command is not for. `whose` says whose they are, as in "the run draws", and `these`
     /// which it is for.
+    /// Bytes of memory that a sample of this shape, and its place in the picture of all, take at the least.
+    pub fn sample_bytes(self, shape: [usize; 3]) -> u64 {
+        // As they are sampled batch by batch, and all together.
+        let values = 2 * F32 * values(shape);
+        match self {
+            Self::Images => values.saturating_add(grid::cell_bytes(shape)),
+            Self::Points => values,
+            Self::Sounds => values.saturating_add(sounds::MOST_CELL_BYTES),
+        }
+    }
+
     ///
     /// # Errors
     ///

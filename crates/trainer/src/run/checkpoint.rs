@@ -12,7 +12,7 @@
 //! The folder is written under a temporary name, every file synced, and then renamed; older ones
 //! are removed only after that. At no moment of a kill is there no whole checkpoint.
 //!
-//! Random streams are functions of the seed and of the counters (see [`crate::streams`]), so that
+//! Random streams are functions of the seed and of the counters (see [`training::streams`]), so that
 //! the counters are their state.
 
 use std::collections::BTreeMap;
@@ -25,11 +25,12 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
+use tracing::warn;
 use weights::WeightsError;
 
 use crate::config::{ConfigError, RunConfig};
 use crate::network::Network;
-use crate::run::atomic_file;
+use crate::run::{atomic_file, read};
 use training::Ema;
 use training::{AdamW, Moments};
 use training::{flatten, unflatten};
@@ -193,6 +194,11 @@ impl Checkpoint {
         }
         fs::create_dir_all(checkpoints).map_err(io_error(checkpoints))?;
         let unfinished = atomic_file::temporary_sibling(&folder);
+        // What a process of the same number left when it was killed.
+        match atomic_file::remove(&unfinished) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed.map_err(io_error(&unfinished))?,
+        }
         let result = write_files(&unfinished, snapshot)
             .and_then(|()| fs::rename(&unfinished, &folder).map_err(io_error(&folder)));
         if result.is_err() {
@@ -210,18 +216,23 @@ impl Checkpoint {
         if folder.join(STATE).is_file() {
             return Self::open_folder(folder);
         }
-        let newest_first = list(&folder.join("checkpoints"))?;
-        let (Some(newest), true) = (newest_first.first(), best) else {
-            let newest = newest_first
-                .first()
-                .ok_or_else(|| CheckpointError::Missing {
-                    path: folder.to_owned(),
-                })?;
-            return Self::open_folder(newest);
-        };
-        match best_of(&newest_first) {
-            Some(best) => Self::open_folder(&best),
-            None => Self::open_folder(newest),
+        let mut before = None;
+        loop {
+            let newest_first = list(&folder.join("checkpoints"))?;
+            let best = if best { best_of(&newest_first) } else { None };
+            let chosen =
+                best.as_ref()
+                    .or(newest_first.first())
+                    .ok_or_else(|| CheckpointError::Missing {
+                        path: folder.to_owned(),
+                    })?;
+            match Self::open_folder(chosen) {
+                // The training that it belongs to has removed it meanwhile, and has written a newer one. A
+                // link to nowhere is still listed.
+                Err(_) if !chosen.exists() && before.as_ref() != Some(chosen) => {}
+                opened => return opened,
+            }
+            before = Some(chosen.clone());
         }
     }
 
@@ -320,12 +331,12 @@ pub fn list(checkpoints: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
 }
 
 /// Removes all checkpoints but the `keep` newest and the best, and what a killed session left
-/// unfinished.
+/// unfinished. One whose state cannot be read may be the best, and stays.
 pub fn prune(checkpoints: &Path, keep: usize) -> Result<(), CheckpointError> {
-    let newest_first = list(checkpoints)?;
-    let best = best_of(&newest_first);
-    for folder in newest_first.iter().skip(keep) {
-        if Some(folder) != best.as_ref() {
+    let newest_first = states(&list(checkpoints)?);
+    let best = best_state(&newest_first);
+    for (folder, _) in newest_first.iter().skip(keep) {
+        if Some(folder) != best {
             // Renamed first, so that a kill in the middle leaves nothing that looks like a
             // checkpoint.
             let unfinished = atomic_file::temporary_sibling(folder);
@@ -336,11 +347,13 @@ pub fn prune(checkpoints: &Path, keep: usize) -> Result<(), CheckpointError> {
     let entries = fs::read_dir(checkpoints).map_err(io_error(checkpoints))?;
     for entry in entries.flatten() {
         let name = entry.file_name();
+        // Nobody else writes here: the run is locked.
         if name
             .to_string_lossy()
             .starts_with(atomic_file::TEMPORARY_PREFIX)
+            && let Err(error) = atomic_file::remove(&entry.path())
         {
-            fs::remove_dir_all(entry.path()).map_err(io_error(&entry.path()))?;
+            warn!("cannot remove {}: {error}", entry.path().display());
         }
     }
     Ok(())
@@ -348,20 +361,38 @@ pub fn prune(checkpoints: &Path, keep: usize) -> Result<(), CheckpointError> {
 
 /// The one of the lowest FID, where any has one; else the one of the lowest held-out loss.
 fn best_of(checkpoints: &[PathBuf]) -> Option<PathBuf> {
-    // A damaged checkpoint is not the best one; whoever opens it is told.
-    let states: Vec<(&PathBuf, Counters)> = checkpoints
-        .iter()
-        .filter_map(|folder| Some((folder, read_state(folder).ok()?.counters)))
-        .collect();
+    best_state(&states(checkpoints)).cloned()
+}
+
+/// The checkpoints whose state can be read; of the others a warning tells.
+fn states(checkpoints: &[PathBuf]) -> Vec<(PathBuf, Counters)> {
+    let read = |folder: &PathBuf| match read_state(folder) {
+        Ok(state) => Some((folder.clone(), state.counters)),
+        // Pruned since it was listed.
+        Err(_) if !folder.exists() => None,
+        Err(error) => {
+            warn!(
+                "{} cannot be read, and may have been the best checkpoint; it is kept until you remove it: \
+                 {:#}",
+                folder.display(),
+                anyhow::Error::from(error)
+            );
+            None
+        }
+    };
+    checkpoints.iter().filter_map(read).collect()
+}
+
+fn best_state(states: &[(PathBuf, Counters)]) -> Option<&PathBuf> {
     let lowest = |figure: fn(&Counters) -> Option<f64>| {
         states
             .iter()
-            .filter_map(|(folder, counters)| Some((*folder, figure(counters)?)))
+            .filter_map(|(folder, counters)| Some((folder, figure(counters)?)))
             .min_by(|(_, a), (_, b)| a.total_cmp(b))
     };
     let best =
         lowest(|counters| counters.fid).or_else(|| lowest(|counters| counters.held_out_loss));
-    best.map(|(folder, _)| folder.clone())
+    best.map(|(folder, _)| folder)
 }
 
 fn write_files(folder: &Path, snapshot: &Snapshot<'_>) -> Result<(), CheckpointError> {
@@ -428,7 +459,7 @@ fn read_state(folder: &Path) -> Result<State, CheckpointError> {
         format_version: u64,
     }
     let path = folder.join(STATE);
-    let bytes = fs::read(&path).map_err(io_error(&path))?;
+    let bytes = read::read(&path, read::SMALL).map_err(io_error(&path))?;
     let bad = |source| CheckpointError::BadState {
         path: path.clone(),
         source,
@@ -458,7 +489,8 @@ fn read_checked(folder: &Path, name: &str, state: &State) -> Result<Vec<u8>, Che
             "a file of every checkpoint".to_owned(),
         )
     })?;
-    let length = match fs::metadata(&path) {
+    let metadata = read::check_regular(&path).and_then(|()| fs::metadata(&path));
+    let length = match metadata {
         Ok(metadata) => metadata.len(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(damaged(
@@ -474,7 +506,7 @@ fn read_checked(folder: &Path, name: &str, state: &State) -> Result<Vec<u8>, Che
             format!("{} bytes", record.bytes),
         ));
     }
-    let bytes = fs::read(&path).map_err(io_error(&path))?;
+    let bytes = read::read(&path, record.bytes).map_err(io_error(&path))?;
     let found = sha256(&bytes);
     if found != record.sha256 {
         return Err(damaged(

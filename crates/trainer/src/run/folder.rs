@@ -21,12 +21,14 @@ use anyhow::{Context, Result, bail};
 
 use crate::error::Usage;
 use crate::invocation::hint;
-use crate::run::{atomic_file, checkpoint};
+use crate::run::{atomic_file, checkpoint, read};
 
 /// The folder of a run, locked against a second writer as long as this value lives.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    /// Whether there was no such folder before.
+    is_made: bool,
     _lock: File,
 }
 
@@ -49,27 +51,31 @@ const CONTENTS: [&str; 11] = [
 ];
 
 impl RunFolder {
-    /// A new run at `path`. With `overwrite` a run that is there is removed first; anything else
-    /// that is there is never touched.
+    /// The place of a new run at `path`. With `overwrite` there may be a run, which stays as it is until
+    /// [`clear`](Self::clear); anything else that is there is never touched. A folder that is made for it goes
+    /// again if nothing was written into it.
     pub fn create(path: &Path, overwrite: bool) -> Result<Self> {
         check_free(path, overwrite)?;
+        let is_made = !path.exists();
         fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))?;
-        let lock = lock(path)?;
-        for name in CONTENTS {
-            let path = path.join(name);
-            let removed = if path.is_dir() {
-                fs::remove_dir_all(&path)
-            } else if name != MARK && path.exists() {
-                fs::remove_file(&path)
-            } else {
-                Ok(())
-            };
-            removed.with_context(|| format!("cannot remove {}", path.display()))?;
-        }
         Ok(Self {
             path: path.to_owned(),
-            _lock: lock,
+            is_made,
+            _lock: lock(path)?,
         })
+    }
+
+    /// Removes the run that was there before.
+    pub fn clear(&self) -> Result<()> {
+        for name in CONTENTS.iter().filter(|name| **name != MARK) {
+            let path = self.path.join(name);
+            match atomic_file::remove(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed.with_context(|| format!("cannot remove {}", path.display()))?,
+            }
+        }
+        atomic_file::sweep(&self.path);
+        Ok(())
     }
 
     /// A new run at `path` that `fill` fills, whole or not there at all: it is filled under a temporary name
@@ -80,6 +86,7 @@ impl RunFolder {
         overwrite: bool,
         fill: impl FnOnce(&Self) -> Result<()>,
     ) -> Result<()> {
+        finish_replacing(path)?;
         check_free(path, overwrite)?;
         // Nobody may be training in the old one.
         let old = path.join(MARK).is_file().then(|| lock(path)).transpose()?;
@@ -94,24 +101,13 @@ impl RunFolder {
                 .with_context(|| format!("cannot write {}", path.display()))
         });
         drop(old);
-        let Some(replaced) = swapped.inspect_err(|_| {
+        let replaced = swapped.inspect_err(|_| {
             // The first error is the one to tell.
             let _ = fs::remove_dir_all(&unfinished);
-        })?
-        else {
-            return Ok(atomic_file::sync_folder(parent)?);
-        };
-        let moved = || -> io::Result<()> {
-            atomic_file::sync_folder(parent)?;
-            for entry in fs::read_dir(&replaced)? {
-                let name = entry?.file_name();
-                if !CONTENTS.iter().any(|known| name == *known) {
-                    fs::rename(replaced.join(&name), path.join(&name))?;
-                }
-            }
-            fs::remove_dir_all(&replaced)
-        };
-        moved().with_context(|| format!("cannot remove {}", replaced.display()))
+        })?;
+        atomic_file::sync_folder(parent)?;
+        atomic_file::sweep(parent);
+        replaced.map_or(Ok(()), |replaced| remove_replaced(&replaced, path))
     }
 
     /// The run at `path`, to go on with.
@@ -123,10 +119,15 @@ impl RunFolder {
                 path.display()
             )));
         }
-        Ok(Self {
+        let folder = Self {
             path: path.to_owned(),
+            is_made: false,
             _lock: lock(path)?,
-        })
+        };
+        for place in [path, &path.join("samples")] {
+            atomic_file::sweep(place);
+        }
+        Ok(folder)
     }
 
     /// The folder itself.
@@ -165,6 +166,44 @@ impl RunFolder {
     }
 }
 
+impl Drop for RunFolder {
+    /// A run that never began leaves nothing behind.
+    fn drop(&mut self) {
+        let is_empty = || {
+            let entries = fs::read_dir(&self.path)?;
+            io::Result::Ok(entries.flatten().all(|entry| entry.file_name() == MARK))
+        };
+        if self.is_made && is_empty().is_ok_and(|is_empty| is_empty) {
+            // If it cannot be removed, it is in nobody's way.
+            let _ = fs::remove_file(self.path.join(MARK));
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
+}
+
+/// Ends what a kill in the middle of [`RunFolder::create_whole`] left: the run that was there goes back, or is
+/// removed where the new one has taken its place.
+fn finish_replacing(path: &Path) -> Result<()> {
+    let recovered = atomic_file::recover_folder(path)
+        .with_context(|| format!("cannot put the older run of {} back", path.display()))?;
+    recovered.map_or(Ok(()), |replaced| remove_replaced(&replaced, path))
+}
+
+/// Removes a run that another one at `path` has taken the place of. What is in its folder and no part of a run
+/// goes into the new one.
+fn remove_replaced(replaced: &Path, path: &Path) -> Result<()> {
+    let moved = || -> io::Result<()> {
+        for entry in fs::read_dir(replaced)? {
+            let name = entry?.file_name();
+            if !CONTENTS.iter().any(|known| name == *known) {
+                fs::rename(replaced.join(&name), path.join(&name))?;
+            }
+        }
+        fs::remove_dir_all(replaced)
+    };
+    moved().with_context(|| format!("cannot remove {}", replaced.display()))
+}
+
 /// Refuses a place that holds anything but, with `overwrite`, a run.
 ///
 /// # Errors
@@ -197,6 +236,11 @@ pub fn check_free(path: &Path, overwrite: bool) -> Result<()> {
 
 fn lock(path: &Path) -> Result<File> {
     let mark = path.join(MARK);
+    // Opening a pipe would wait for a reader.
+    match read::check_regular(&mark) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        checked => checked.with_context(|| format!("cannot lock {}", mark.display()))?,
+    }
     let file = File::options()
         .create(true)
         .truncate(false)
@@ -239,7 +283,57 @@ mod tests {
         );
 
         let second = RunFolder::create(&path, true).unwrap();
+        assert!(
+            second.config().exists(),
+            "nothing is removed before it must"
+        );
+        second.clear().unwrap();
         assert!(!second.config().exists());
+    }
+
+    #[test]
+    fn a_run_that_never_began_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        drop(RunFolder::create(&path, false).unwrap());
+        assert!(!path.exists());
+        // A folder that was there stays, and one with something in it too.
+        fs::create_dir(&path).unwrap();
+        drop(RunFolder::create(&path, false).unwrap());
+        assert!(path.exists());
+        let other = folder.path().join("other");
+        let run = RunFolder::create(&other, false).unwrap();
+        fs::write(run.config(), "begun").unwrap();
+        drop(run);
+        assert!(other.join(MARK).exists());
+    }
+
+    #[test]
+    fn a_kill_while_a_run_is_replaced_loses_neither() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let config = |text: &'static str| move |run: &RunFolder| Ok(fs::write(run.config(), text)?);
+        RunFolder::create_whole(&path, false, config("old")).unwrap();
+        fs::write(path.join("notes.txt"), "mine").unwrap();
+        let aside = folder.path().join(".replaced-run");
+
+        // Killed between the two renames: the old run is back, and not overwritten unasked.
+        fs::rename(&path, &aside).unwrap();
+        let error = RunFolder::create_whole(&path, false, config("new")).unwrap_err();
+        assert!(error.to_string().contains("holds a run already"), "{error}");
+        assert_eq!(fs::read_to_string(path.join("config.toml")).unwrap(), "old");
+
+        // Killed after them: what was no part of the old run is not lost.
+        fs::rename(&path, &aside).unwrap();
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join(MARK), "").unwrap();
+        RunFolder::create_whole(&path, true, config("newest")).unwrap();
+        assert_eq!(fs::read_to_string(path.join("notes.txt")).unwrap(), "mine");
+        assert_eq!(
+            fs::read_to_string(path.join("config.toml")).unwrap(),
+            "newest"
+        );
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

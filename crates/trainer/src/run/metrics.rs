@@ -1,13 +1,14 @@
 //! The metrics of a run: `metrics.jsonl`, the same as `metrics.csv`, a line at a time.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
-use crate::run::atomic_file;
+use crate::run::{atomic_file, read};
 
 /// One line of metrics: of training where `loss` is given, of the test split where
 /// `held_out_loss` is.
@@ -88,13 +89,9 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// The metrics in the folder `run` up to and with `step`; what a killed session wrote after its
-    /// last checkpoint is dropped, since a resumed run writes it again.
-    pub fn open(run: &Path, step: u64) -> io::Result<Self> {
+    /// Metrics that go on after `records`, which are all that the files in the folder `run` then hold.
+    pub fn start(run: &Path, records: Vec<Record>) -> io::Result<Self> {
         let (jsonl, csv) = (jsonl(run), run.join("metrics.csv"));
-        let mut records = read(run)?;
-        records.retain(|record| record.step <= step);
-
         let mut lines = String::new();
         let mut rows = CSV_HEADER.to_owned();
         for record in &records {
@@ -125,16 +122,48 @@ impl Metrics {
     }
 }
 
-/// The lines in the folder `run`; a last line that a kill cut short is left out.
-fn read(run: &Path) -> io::Result<Vec<Record>> {
-    match fs::read_to_string(jsonl(run)) {
-        Ok(text) => Ok(text
-            .lines()
-            .map_while(|line| serde_json::from_str(line).ok())
-            .collect()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
+/// The metrics in the folder `run` up to and with `step`; what a killed session wrote after its last
+/// checkpoint is left out, since a resumed run writes it again. So is the last line where a kill cut it short,
+/// and, with a warning, every other line that cannot be read.
+///
+/// # Errors
+///
+/// What is no regular file, or is too long for one of metrics.
+pub fn read_until(run: &Path, step: u64) -> io::Result<Vec<Record>> {
+    let path = jsonl(run);
+    let bytes = match read::read(&path, read::METRICS) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let (mut records, damaged) = parse(&bytes);
+    if let Some(first) = damaged.first() {
+        warn!(
+            "{}: {} cannot be read, the first of them line {first}: the others are kept",
+            path.display(),
+            match damaged.len() {
+                1 => "1 line".to_owned(),
+                count => format!("{count} lines"),
+            }
+        );
     }
+    records.retain(|record| record.step <= step);
+    Ok(records)
+}
+
+/// The records of a file, and the numbers, from 1, of the lines that are none. A last line that does not end
+/// is what a kill leaves, and is not counted.
+fn parse(bytes: &[u8]) -> (Vec<Record>, Vec<usize>) {
+    let mut records = Vec::new();
+    let mut damaged = Vec::new();
+    for (number, line) in (1..).zip(bytes.split_inclusive(|&byte| byte == b'\n')) {
+        match serde_json::from_slice(line) {
+            Ok(record) => records.push(record),
+            Err(_) if !line.ends_with(b"\n") => {}
+            Err(_) => damaged.push(number),
+        }
+    }
+    (records, damaged)
 }
 
 /// The smoothed training loss of the run in a folder, up to and with a step; `None` where there is none. Lines
@@ -144,20 +173,10 @@ fn read(run: &Path) -> io::Result<Vec<Record>> {
 ///
 /// Why the file cannot be read.
 pub fn smoothed_loss(run: &Path, step: u64) -> Result<Option<f64>> {
-    let path = jsonl(run);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let bytes = super::read::read(&path, super::read::METRICS)
-        .with_context(|| format!("cannot read {}", path.display()))?;
-    let text = String::from_utf8_lossy(&bytes);
-    let records = text
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Record>(line).ok());
+    let records = read_until(run, step)
+        .with_context(|| format!("cannot read the metrics of {}", run.display()))?;
     let mut smoothed = Smoothed::default();
-    let losses = records
-        .filter(|record| record.step <= step)
-        .filter_map(|record| record.loss);
+    let losses = records.iter().filter_map(|record| record.loss);
     Ok(losses.map(|loss| smoothed.push(loss)).last())
 }
 
@@ -189,6 +208,8 @@ impl Smoothed {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::fs;
+
     use super::*;
 
     fn record(step: u64) -> Record {
@@ -202,7 +223,7 @@ mod tests {
     #[test]
     fn a_resumed_run_drops_what_came_after_its_checkpoint() {
         let folder = tempfile::tempdir().unwrap();
-        let mut metrics = Metrics::open(folder.path(), 0).unwrap();
+        let mut metrics = Metrics::start(folder.path(), Vec::new()).unwrap();
         for step in [10, 20, 30] {
             metrics.append(record(step)).unwrap();
         }
@@ -210,15 +231,49 @@ mod tests {
         metrics.jsonl.write_all(b"{\"step\": 4").unwrap();
         drop(metrics);
 
-        let mut metrics = Metrics::open(folder.path(), 20).unwrap();
+        let kept = read_until(folder.path(), 20).unwrap();
+        let mut metrics = Metrics::start(folder.path(), kept).unwrap();
         metrics.append(record(25)).unwrap();
         let steps = |records: &[Record]| records.iter().map(|r| r.step).collect::<Vec<_>>();
         assert_eq!(steps(metrics.records()), [10, 20, 25]);
-        assert_eq!(steps(&read(folder.path()).unwrap()), [10, 20, 25]);
+        assert_eq!(steps(&read_until(folder.path(), 99).unwrap()), [10, 20, 25]);
         let csv = fs::read_to_string(folder.path().join("metrics.csv")).unwrap();
         assert_eq!(csv.lines().count(), 4);
         let columns = CSV_HEADER.matches(',').count();
         assert!(csv.lines().all(|line| line.matches(',').count() == columns));
+    }
+
+    #[test]
+    fn a_flipped_bit_costs_one_line() {
+        let lines: Vec<String> = (1..5).map(|n| record(n).to_jsonl().unwrap()).collect();
+        let whole = lines.concat();
+        for at in 0..whole.len() {
+            for bit in 0..8 {
+                let mut bytes = whole.clone().into_bytes();
+                bytes[at] ^= 1 << bit;
+                // The end of a line may become something else: then two lines are one, and none.
+                let least = if whole.as_bytes()[at] == b'\n' { 2 } else { 3 };
+                let (records, damaged) = parse(&bytes);
+                assert!(records.len() >= least, "{at}, {bit}");
+                let is_told = !damaged.is_empty() || at + 1 == whole.len();
+                assert!(records.len() == 4 || is_told, "{at}, {bit}");
+            }
+        }
+        let cut = &whole.as_bytes()[..whole.len() - 3];
+        let (records, damaged) = parse(cut);
+        assert_eq!((records.len(), damaged.len()), (3, 0));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_in_the_place_of_metrics_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = std::process::Command::new("mkfifo")
+            .arg(jsonl(folder.path()))
+            .status();
+        assert!(made.unwrap().success());
+        let error = read_until(folder.path(), 1).unwrap_err().to_string();
+        assert!(error.contains("a pipe"), "{error}");
     }
 
     #[test]

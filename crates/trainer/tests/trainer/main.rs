@@ -20,4 +20,5 @@ mod runs;
 mod sample;
 mod sounds;
 mod support;
+mod survival;
 mod train;

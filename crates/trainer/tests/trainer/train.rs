@@ -284,9 +284,7 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
     let ended: crate::support::Ended = child.wait_with_output().unwrap().into();
     assert_eq!(ended.code, Some(130), "{ended:#?}");
     assert!(
-        ended
-            .stdout
-            .contains("go on with: trainer train --resume run"),
+        ended.stdout.contains("trainer train --resume run"),
         "{ended:#?}"
     );
 

@@ -19,6 +19,9 @@ const MOST_WIDTH: usize = 640;
 const MOST_HEIGHT: usize = 256;
 const LEAST_SIDE: usize = 96;
 
+/// The most bytes that a picture takes.
+pub(crate) const MOST_CELL_BYTES: u64 = 3 * (MOST_WIDTH * (MOST_HEIGHT + WAVEFORM as usize)) as u64;
+
 /// Draws sounds of one form.
 #[derive(Debug)]
 pub(super) struct SoundCells {

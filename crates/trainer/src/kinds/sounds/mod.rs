@@ -17,6 +17,7 @@ use datasets::{SoundDataset, SoundOptions, Splits, load_sounds};
 use denoising::X0Clipping;
 use image::DynamicImage;
 
+pub(super) use self::cells::MOST_CELL_BYTES;
 use self::cells::SoundCells;
 pub use self::form::{SoundConfig, SoundForm};
 pub(super) use self::noise::noise_examples;
