@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use tracing::info;
 
 use crate::cli::SampleArgs;
-use crate::commands::opened::{at_least, exists, open};
+use crate::commands::opened::{at_least, exists, open, refuse_idle_guidance};
 use crate::destination::{check_file, check_folder};
 use crate::error::Usage;
 use crate::kinds::{Kind, Outputs};
@@ -40,6 +40,7 @@ pub fn run(args: &SampleArgs) -> Result<()> {
         .transpose()?;
     let names = &checkpoint.config().found.class_names;
     let classes = classes(args, noise.as_ref(), model.classes, names, kind)?;
+    refuse_idle_guidance(&args.model.sampler, &classes)?;
     if let Some(noise) = &noise {
         check_noise(noise, classes.len(), model.network.example_shape())?;
     }

@@ -121,10 +121,10 @@ impl Kind {
     /// # Errors
     ///
     /// The key of what does not fit, and what was expected.
-    pub fn fit(self, fitted: Fitted<'_>, dataset: &Dataset) -> Result<(), Refused> {
+    pub fn fit(self, fitted: Fitted<'_>, splits: &Splits<Dataset>) -> Result<(), Refused> {
         match self {
-            Self::Images => images::fit(fitted, dataset),
-            Self::Points => points::fit(fitted, dataset),
+            Self::Images => images::fit(fitted, splits),
+            Self::Points => points::fit(fitted, &splits.train),
         }
     }
 

@@ -108,7 +108,8 @@ fn load_test(source: &Source<'_>) -> Result<ImageDataset> {
 }
 
 /// A network for images gets an embedding for each class and, where it has a null label, one more.
-pub(super) fn fit(fitted: Fitted<'_>, dataset: &Dataset) -> Result<(), Refused> {
+pub(super) fn fit(fitted: Fitted<'_>, splits: &Splits<Dataset>) -> Result<(), Refused> {
+    let dataset = &splits.train;
     let Fitted {
         network,
         conditioning,
@@ -131,14 +132,17 @@ pub(super) fn fit(fitted: Fitted<'_>, dataset: &Dataset) -> Result<(), Refused> 
     }
     let has_null_label = conditioning.null_label;
     if conditioning.class_labels && !has_null_label {
-        let unlabelled = (0..dataset.len()).find(|&index| dataset.label(index).is_none());
-        if let Some(index) = unlabelled {
-            return refused(
-                "conditioning.null_label",
-                format!(
-                    "it is false, but image {index} of {name} has no class: give it one, or set it to true"
-                ),
-            );
+        for (split, images) in [("training", dataset), ("held-out", &splits.test)] {
+            let unlabelled = (0..images.len()).find(|&index| images.label(index).is_none());
+            if let Some(index) = unlabelled {
+                return refused(
+                    "conditioning.null_label",
+                    format!(
+                        "it is false, but {split} image {index} of {name} has no class: give it one, or set \
+                         it to true"
+                    ),
+                );
+            }
         }
     }
     let embeds = num_classes + usize::from(has_null_label);
