@@ -136,6 +136,14 @@ pub enum Dataset {
 }
 
 impl Dataset {
+    /// The images, where it is of images.
+    pub fn as_images(&self) -> Option<&ImageDataset> {
+        match self {
+            Self::Images(images) => Some(images),
+            Self::Points(_) => None,
+        }
+    }
+
     /// The number of classes; 0 where there are none.
     pub fn num_classes(&self) -> usize {
         match self {

@@ -88,9 +88,8 @@ impl Evaluator {
         flip: bool,
         device: &Device,
     ) -> Result<Option<Self>> {
-        let (Some(_), Dataset::Images(training), Dataset::Images(test)) =
-            (config.every, &splits.train, &splits.test)
-        else {
+        let (train, test) = (splits.train.as_images(), splits.test.as_images());
+        let (Some(_), Some(training), Some(test)) = (config.every, train, test) else {
             return Ok(None);
         };
         let training = ImageSet::all(training)?;
