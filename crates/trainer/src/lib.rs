@@ -5,6 +5,8 @@
 //! checkpoint ──▶ unet ◀──x_t── denoising ──x_{t-1}──▶ … ──▶ x_0 ──▶ pictures, scores
 //! ```
 
+#![forbid(unsafe_code)]
+
 // First, since its macros hold for what comes after it.
 #[macro_use]
 pub mod output;

@@ -1,5 +1,7 @@
 //! The program: reads the command line, does what it asks, tells what went wrong.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
