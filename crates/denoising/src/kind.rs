@@ -9,10 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::clipping::X0Clipping;
 use crate::error::{SamplerError, UnknownName};
 use crate::sampler::Sampler;
-use crate::samplers::{
-    Ddim, DdimOptions, Ddpm, DdpmVariance, Deis, DpmSolver2M, DpmSolver2MSde, DpmSolver2S, Heun,
-    HeunOptions, MultistepOptions, UniPc, euler, euler_ancestral,
-};
+use crate::samplers::*;
 
 /// The options that belong to one sampler or another. Each sampler reads its own
 /// ([`SamplerKind::options`]) and no other.

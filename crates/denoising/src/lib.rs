@@ -59,10 +59,7 @@ pub use guidance::Guidance;
 pub use kind::{SamplerKind, SamplerOptions};
 pub use options::{OptionError, SamplingOptions};
 pub use sampler::{Denoising, Sampler, State};
-pub use samplers::{
-    Ddim, DdimOptions, Ddpm, DdpmVariance, Deis, DpmSolver2M, DpmSolver2MSde, DpmSolver2S, Heun,
-    HeunOptions, MultistepOptions, UniPc, euler, euler_ancestral,
-};
+pub use samplers::*;
 pub use spacing::{SpacingError, TimestepSpacing};
 pub use steps::{History, NoiseLevel, Prediction, Step, Steps, add_noise, noise_levels};
 

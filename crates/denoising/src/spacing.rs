@@ -21,6 +21,7 @@ const KARRAS_EXPONENT: f64 = 7.0;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum TimestepSpacing {
     /// i ⌊T/n⌋ for i = n − 1 … 0. Ends at 0 but never visits T − 1, unless n = T: not for schedules
     /// that end close to zero SNR.

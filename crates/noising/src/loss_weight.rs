@@ -26,6 +26,7 @@ use crate::{NoiseSchedule, PredictionType};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum LossWeight {
     /// 1 at every step, whatever the network predicts (L_simple of Ho et al. 2020, equation 14).
     #[default]

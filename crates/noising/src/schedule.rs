@@ -22,6 +22,7 @@ pub const MAX_TRAIN_TIMESTEPS: usize = 1_000_000;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum BetaSchedule {
     /// β grows linearly from `beta_start` to `beta_end` (DDPM). The two are used as they are for
     /// every T, as diffusers does; some programs multiply them by 1000/T.
@@ -189,6 +190,7 @@ fn betas_of(alpha_cumprod: impl Fn(f64) -> f64, steps: usize, max_beta: f64) -> 
 
 /// What is wrong with a noise schedule.
 #[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
 pub enum ScheduleError {
     /// The chain has no step, or too many to be meant.
     #[error(

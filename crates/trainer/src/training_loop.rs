@@ -168,7 +168,7 @@ impl<'a> Training<'a> {
         let options = batch_options(config);
         let position = Position {
             examples: counters.examples_seen,
-            batches: counters.examples_seen / options.batch_size as u64,
+            batches: counters.batches_seen,
         };
         Ok(Self {
             batches: Batches::new(
@@ -207,15 +207,17 @@ impl<'a> Training<'a> {
         let mut drawn = None;
         while self.progress() < 1.0 && !stop.load(Ordering::Relaxed) {
             let accumulation = self.config.training.gradient_accumulation;
-            let batches = (0..accumulation)
+            let taken = (0..accumulation)
                 .map(|_| self.batches.next())
                 .collect::<Result<_, _>>()?;
-            self.counters.examples_seen = self.batches.position().examples;
+            let Position { examples, batches } = self.batches.position();
+            self.counters.examples_seen = examples;
+            self.counters.batches_seen = batches;
             let learning_rate = self
                 .config
                 .training
                 .learning_rate_at(self.counters.step, self.progress());
-            let seen = self.learner.step(batches, learning_rate)?;
+            let seen = self.learner.step(taken, learning_rate)?;
 
             // Once per tick: log, draw, save.
             self.counters.step += 1;

@@ -40,6 +40,7 @@ pub struct TrainingConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum LearningRateSchedule {
     /// It stays at its peak.
     Constant,

@@ -54,6 +54,7 @@ impl HeldOutConfig {
 
 /// The mean squared error of a network on the test split.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct HeldOutLoss {
     /// Over all examples.
     pub mean: f64,

@@ -27,6 +27,7 @@ pub struct Learner<N> {
 
 /// What a step saw. Both stay on the device until they are read: `[1]`.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Step {
     /// The loss, before the step.
     pub loss: Tensor<1>,

@@ -96,3 +96,8 @@ pub use optimizer::{AdamW, Moments, OptimizerConfig, clip_by_global_norm};
 pub use order::{DataOrder, Position};
 pub use parameters::{flatten, flatten_gradients, unflatten};
 pub use streams::{Purpose, Streams};
+
+/// The code of README.md, as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;

@@ -1,6 +1,6 @@
 //! The samplers, a file each.
 //!
-//! A new one is a file here and a line in [`kind`](crate::SamplerKind).
+//! A new one is a file, which is declared here, and a line in [`kind`](crate::SamplerKind).
 
 mod ddim;
 mod ddpm;

@@ -12,8 +12,8 @@ use std::cell::Cell;
 use burn::tensor::Tensor;
 use denoising::{
     Ddim, DdimOptions, Ddpm, DdpmVariance, Deis, Denoising, DpmSolver2M, DpmSolver2MSde,
-    DpmSolver2S, Heun, HeunOptions, MultistepOptions, Sampler, TimestepSpacing, UniPc, X0Clipping,
-    euler, euler_ancestral,
+    DpmSolver2S, Heun, HeunOptions, MultistepOptions, Sampler, SamplerKind, SamplerOptions,
+    TimestepSpacing, UniPc, X0Clipping, euler, euler_ancestral,
 };
 use noising::{Marginal, NoiseSchedule, PredictionType};
 
@@ -326,6 +326,30 @@ fn zero_terminal_snr() {
         for (name, sampler) in flow.chain(with_noise(&schedule, &timesteps, kind)) {
             let error = error(sampler, &schedule, kind);
             assert!(error < 0.1, "{name}, {kind:?}: {error}");
+        }
+    }
+}
+
+/// Every sampler that has a name, so that a new one is held to it too: over more steps it comes nearer to the
+/// data, from zero SNR as well.
+#[test]
+fn every_sampler_comes_to_the_data() {
+    let schedule = linear();
+    for (schedule, kind) in [
+        (schedule.clone(), PredictionType::Epsilon),
+        (
+            schedule.rescale_zero_terminal_snr(),
+            PredictionType::VPrediction,
+        ),
+    ] {
+        for &name in SamplerKind::ALL {
+            let [few, many] = [50, 200].map(|steps| {
+                let (timesteps, clipping) = (trailing(&schedule, steps), X0Clipping::None);
+                let options = SamplerOptions::default();
+                let sampler = name.sampler(&schedule, &timesteps, kind, clipping, &options);
+                error(sampler.unwrap(), &schedule, kind)
+            });
+            assert!(many < 0.6 * few && many < 0.1, "{name}: {few} then {many}");
         }
     }
 }

@@ -158,7 +158,7 @@ fn train(
             timesteps,
         };
         let step = learner.step(vec![batch], config.training.learning_rate)?;
-        wait_for(&step.loss)
+        wait_for(step.loss)
     })
 }
 
@@ -176,7 +176,7 @@ fn call(
     let condition = condition(config, batch_size);
     repeat(budget, |_| {
         let predicted = network.forward(x_t.clone(), &timesteps, &condition);
-        wait_for(&predicted.slice([0..1, 0..1, 0..1, 0..1]))
+        wait_for(predicted.slice([0..1, 0..1, 0..1, 0..1]).reshape([1]))
     })
 }
 
@@ -196,8 +196,8 @@ fn repeat(budget: Duration, mut work: impl FnMut(u64) -> Result<()>) -> Result<V
 }
 
 /// Reads a number back: what it was made of must be done then.
-fn wait_for<const D: usize>(tensor: &Tensor<D>) -> Result<()> {
-    let data = tensor.clone().try_into_data();
+fn wait_for(number: Tensor<1>) -> Result<()> {
+    let data = number.try_into_data();
     data.context("cannot read a result back from the device")?;
     Ok(())
 }

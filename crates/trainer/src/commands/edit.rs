@@ -11,7 +11,9 @@ use denoising::{
 use tracing::info;
 
 use crate::cli::EditArgs;
-use crate::commands::opened::{Opened, at_least, exists, key_of_sampling, open_for_kinds};
+use crate::commands::opened::{
+    Opened, at_least, exists, key_of_sampling, open_for_kinds, refuse_idle_guidance,
+};
 use crate::destination::check_file;
 use crate::drawing::captions::Captions;
 use crate::drawing::grid;
@@ -64,21 +66,13 @@ pub fn run(args: &EditArgs) -> Result<()> {
         )));
     };
     let config = checkpoint.config();
-    if class.is_none() && model.classes.is_some() {
-        if let Some(why) = config.why_no_guidance() {
-            bail!(Usage(format!("{why}, so name one with --class")));
-        }
-        if args
-            .model
-            .sampler
-            .guidance
-            .is_some_and(|scale| scale != 1.0)
-        {
-            bail!(Usage(
-                "--guidance: it leads towards a class; name one with --class".to_owned()
-            ));
-        }
+    if class.is_none()
+        && model.classes.is_some()
+        && let Some(why) = config.why_no_guidance()
+    {
+        bail!(Usage(format!("{why}, so name one with --class")));
     }
+    refuse_idle_guidance(&args.model.sampler, &[class])?;
     let edited = Edited {
         model: &model,
         kind: config.data.kind(),

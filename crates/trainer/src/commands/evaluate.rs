@@ -11,7 +11,7 @@ use serde::Serialize;
 use tracing::{info, warn};
 
 use crate::cli::{EvaluateArgs, FeatureKind, InceptionResize};
-use crate::commands::opened::{Opened, at_least, open_for_kinds};
+use crate::commands::opened::{Opened, at_least, open_for_kinds, refuse_idle_guidance};
 use crate::config::RunConfig;
 use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::{grid, pictures};
@@ -21,7 +21,7 @@ use crate::progress;
 use crate::report;
 use crate::run::atomic_file;
 use crate::sampling::Request;
-use crate::sampling::parse_classes;
+use crate::sampling::{Classes, parse_classes};
 use crate::scoring::cache::FeatureCache;
 use crate::scoring::classifier::default_steps;
 use crate::scoring::features::{FeatureNetwork, find_inception};
@@ -61,6 +61,9 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         device_name,
         ..
     } = opened;
+    if args.unconditional {
+        refuse_idle_guidance(&args.model.sampler, &[None])?;
+    }
     let likelihood_images = likelihood_images(args, checkpoint.config().data.kind())?;
     let (dataset, training, test) = splits(checkpoint.config(), args)?;
     let flip = checkpoint.config().data.flip;
@@ -79,6 +82,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     let training = training.of_classes(asked.as_deref());
     let test = test.of_classes(asked.as_deref());
     check_splits(args, training.len(), test.len())?;
+    check_classes(args, model.classes, &training, &test)?;
     let reference = Reference::new(&cache, network, &training, &test, flip)?;
     let accuracy = reference.accuracy()?;
 
@@ -209,6 +213,36 @@ fn check_splits(args: &EvaluateArgs, training: usize, test: usize) -> Result<()>
              --neighbours {neighbours} needs {}",
             neighbours.saturating_add(1).max(2)
         );
+    }
+    Ok(())
+}
+
+/// Whether the network can be told the classes of the images, before anything is sampled: one that was imported
+/// may know others than the data have.
+fn check_classes(
+    args: &EvaluateArgs,
+    known: Option<Classes>,
+    training: &ImageSet,
+    test: &ImageSet,
+) -> Result<()> {
+    let Some(known) = known.filter(|_| !args.unconditional) else {
+        return Ok(());
+    };
+    let labels = || training.labels().iter().chain(test.labels());
+    if let Some(label) = labels().flatten().find(|&&label| label >= known.count) {
+        bail!(Usage(format!(
+            "the data have images of class {label}, and the network knows {} classes, numbered from 0: \
+             evaluate it with --unconditional, or import it with data of its own classes",
+            known.count
+        )));
+    }
+    let tells_labels = args.likelihood_images > 0 && !known.has_null_label;
+    if tells_labels && test.labels().contains(&None) {
+        bail!(Usage(
+            "a held-out image has no class, and the network has no label for \"no class\" \
+             (conditioning.null_label = false): leave the likelihood out with --likelihood-images 0"
+                .to_owned()
+        ));
     }
     Ok(())
 }

@@ -100,12 +100,14 @@ fn run_config(pipeline: &PipelineFolder, args: &ImportArgs) -> Result<RunConfig>
     config.network = NetworkConfig::UNet(pipeline.network.clone());
     config.conditioning.class_labels = knows_classes;
     if knows_classes {
-        config.conditioning.null_label = pipeline.has_null_label;
-        if !pipeline.has_null_label {
+        let has_null_label = told_null_label(&args.set).unwrap_or(pipeline.has_null_label);
+        config.conditioning.null_label = has_null_label;
+        if !has_null_label {
             config.conditioning.label_dropout = 0.0;
-            config.sampling.options.guidance_scale = 1.0;
         }
     }
+    // --config may be that of a network that can be guided.
+    config.leave_idle_guidance_out();
     config.found.class_names = pipeline.class_names.clone();
     match &pipeline.scheduler {
         Some(scheduler) => {
@@ -130,6 +132,15 @@ fn run_config(pipeline: &PipelineFolder, args: &ImportArgs) -> Result<RunConfig>
     config
         .overridden(&args.set)
         .with_context(|| format!("cannot make a run of {}", args.folder.display()))
+}
+
+/// Whether the overrides say that the network has a label for no class, if they say anything of it.
+fn told_null_label(overrides: &[String]) -> Option<bool> {
+    let told = |text: &String| {
+        let (key, value) = text.split_once('=')?;
+        (key.trim() == "conditioning.null_label").then(|| value.trim().parse().ok())?
+    };
+    overrides.iter().rev().find_map(told)
 }
 
 /// Refuses data that were named and have other classes than the network. Those of the defaults are only

@@ -251,21 +251,32 @@ fn settings(config: &RunConfig, args: &SamplerArgs, samplers: Samplers) -> Resul
         .iter()
         .map(|(_, key, value)| format!("sampling.{key}={value}"))
         .collect();
+    let mut config = config.clone();
+    if let Some(why) = config.leave_idle_guidance_out() {
+        warn!("the guidance that the run was saved with is left out: {why}");
+    }
     let options = config.overridden(&overrides)?.sampling.options;
     for (typed, key, _) in &given {
         if let Some(why) = why_idle(key, &options, samplers) {
             return Err(Usage(format!("{typed}: {why}")).into());
         }
     }
-    if let (true, Some(why)) = (options.guidance_scale != 1.0, config.why_no_guidance()) {
-        return Err(Usage(format!(
-            "the run is to be guided (sampling.guidance_scale = {}), but {why}: leave guidance out with \
-             --guidance 1",
-            options.guidance_scale
-        ))
-        .into());
-    }
     Ok(options)
+}
+
+/// Refuses guidance that was typed where no class is asked for, which it could lead towards.
+pub(super) fn refuse_idle_guidance(args: &SamplerArgs, classes: &[Option<usize>]) -> Result<()> {
+    let typed = args.guidance.filter(|&scale| scale != 1.0);
+    let is_guidance =
+        |text: &&String| key_of_sampling(text).is_some_and(|(key, _)| key.starts_with("guidance_"));
+    let set = args.set.iter().find(is_guidance);
+    let set = set.map(|text| format!("--set {text}"));
+    match typed.map(|_| "--guidance".to_owned()).or(set) {
+        Some(typed) if classes.iter().all(Option::is_none) => bail!(Usage(format!(
+            "{typed}: guidance leads towards a class, and none is asked for"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Key and value of an override of `[sampling]`, if it is one: `sampling.clipping.kind=none` has the key

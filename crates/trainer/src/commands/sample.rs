@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use tracing::info;
 
 use crate::cli::SampleArgs;
-use crate::commands::opened::{at_least, exists, open};
+use crate::commands::opened::{at_least, exists, open, refuse_idle_guidance};
 use crate::destination::{check_file, check_folder};
 use crate::error::Usage;
 use crate::kinds::{Kind, Outputs};
@@ -46,6 +46,7 @@ pub fn run(args: &SampleArgs) -> Result<()> {
         Some(asked) => asked.iter().copied().cycle().take(count).collect(),
         None => every_class(count, model.num_classes()),
     };
+    refuse_idle_guidance(&args.model.sampler, &classes)?;
     if let Some(noise) = &noise {
         check_noise(noise, classes.len(), model.network.example_shape())?;
     }

@@ -203,7 +203,10 @@ fn start_from(
 
 /// The configuration of a resumed run: what decides which numbers are learned stays as it was.
 fn resumed_config(checkpoint: &Checkpoint, args: &TrainArgs) -> Result<RunConfig> {
-    let saved = checkpoint.config();
+    let mut saved = checkpoint.config().clone();
+    if let Some(why) = saved.leave_idle_guidance_out() {
+        warn!("the guidance that the run was saved with is left out of its grids: {why}");
+    }
     let overrides = [budget_overrides(&args.budget), args.set.clone()].concat();
     let config = with_budget(saved.overridden(&overrides)?, &args.budget);
     let fixed = [
@@ -278,7 +281,7 @@ fn fit(mut config: RunConfig, splits: &Splits<Dataset>) -> Result<RunConfig> {
         conditioning: &config.conditioning,
         network: &mut config.network,
     };
-    kind.fit(fitted, &splits.train)
+    kind.fit(fitted, splits)
         .map_err(|(key, message)| ConfigError::Value {
             path: None,
             line: None,

@@ -475,6 +475,34 @@ mod tests {
         assert!(config.why_no_guidance().unwrap().contains("null_label"));
     }
 
+    /// Before it was refused, runs were saved with guidance that had no effect, or that of an embedding which
+    /// was never trained. They open, and are not guided.
+    #[test]
+    fn a_run_that_was_saved_with_idle_guidance_opens_without_it() {
+        for (told, why) in [
+            ("class_labels = false", "knows no classes"),
+            ("class_labels = true\nlabel_dropout = 0.0", "label_dropout"),
+        ] {
+            let guided = "[sampling]\nguidance_scale = 2.0\nguidance_interval = [5.0, 9.0]\n\
+                          guidance_rescale = 0.5\n";
+            let text = format!("{TEXT}[conditioning]\n{told}\n{guided}");
+            let new = RunConfig::parse_new(&text, Path::new("run.toml"), &[]);
+            let error = new.unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+
+            let mut old = parse(&text, &[]).unwrap();
+            assert!(old.overridden(&["seed=4".to_owned()]).is_ok());
+            assert!(old.leave_idle_guidance_out().unwrap().contains(why));
+            assert_eq!(old.sampling, parse(TEXT, &[]).unwrap().sampling);
+            assert_eq!(old.leave_idle_guidance_out(), None);
+        }
+        let mut guided = parse(TEXT, &["sampling.guidance_scale=2"]).unwrap();
+        guided.conditioning.class_labels = true;
+        let before = guided.clone();
+        assert_eq!(guided.leave_idle_guidance_out(), None);
+        assert_eq!(guided, before);
+    }
+
     #[test]
     fn no_text_makes_it_panic() {
         for text in [

@@ -12,6 +12,7 @@ mod named;
 
 use std::path::Path;
 
+use denoising::Guidance;
 use mlp::MlpConfig;
 use noising::NoiseConfig;
 use serde::{Deserialize, Serialize};
@@ -138,5 +139,19 @@ impl RunConfig {
         } else {
             None
         }
+    }
+
+    /// Leaves guidance out where the network cannot be guided, as in runs that were saved before that was
+    /// refused. Returns why, if there was any.
+    pub fn leave_idle_guidance_out(&mut self) -> Option<&'static str> {
+        if self.sampling.options.guidance() == Guidance::default() {
+            return None;
+        }
+        let why = self.why_no_guidance()?;
+        let options = &mut self.sampling.options;
+        options.guidance_scale = Guidance::default().scale;
+        options.guidance_interval = None;
+        options.guidance_rescale = 0.0;
+        Some(why)
     }
 }

@@ -184,7 +184,7 @@ pub(super) fn to_json(config: &RunConfig) -> Value {
         {
             kind = "squaredcos_cap_v2";
         }
-        BetaSchedule::Cosine { .. } | BetaSchedule::Sigmoid { .. } | BetaSchedule::Given { .. } => {
+        _ => {
             let schedule = NoiseSchedule::new(schedule, num_train_timesteps);
             trained_betas = schedule.ok().map(|schedule| schedule.betas().to_vec());
         }
@@ -198,9 +198,7 @@ pub(super) fn to_json(config: &RunConfig) -> Value {
         TimestepSpacing::Leading => "leading",
         TimestepSpacing::Linspace => "linspace",
         // What diffusers' DDPM does not have becomes what starts at T − 1 like it.
-        TimestepSpacing::Trailing | TimestepSpacing::Karras | TimestepSpacing::LogLinear => {
-            "trailing"
-        }
+        _ => "trailing",
     };
     let variance_type = match config.sampling.options.ddpm_variance {
         DdpmVariance::FixedSmall => "fixed_small",

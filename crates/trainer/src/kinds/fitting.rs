@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use datasets::Splits;
 use training::Data as _;
 use unet::SampleSize;
 
@@ -13,9 +14,10 @@ use crate::network::NetworkConfig;
 /// those of the examples, which are `what` ("images").
 pub(super) fn fit_unet(
     fitted: Fitted<'_>,
-    dataset: &Dataset,
+    splits: &Splits<Dataset>,
     what: impl Display,
 ) -> Result<(), Refused> {
+    let dataset = &splits.train;
     let Fitted {
         network,
         conditioning,
@@ -38,15 +40,17 @@ pub(super) fn fit_unet(
     }
     let has_null_label = conditioning.null_label;
     if conditioning.class_labels && !has_null_label {
-        let unlabelled = (0..dataset.len()).find(|&index| dataset.label(index).is_none());
-        if let Some(index) = unlabelled {
-            return refused(
-                "conditioning.null_label",
-                format!(
-                    "it is false, but one of the {what} of {name}, number {index}, has no class: give it one, or \
-                     set it to true"
-                ),
-            );
+        for (split, examples) in [("training", dataset), ("held-out", &splits.test)] {
+            let unlabelled = (0..examples.len()).find(|&index| examples.label(index).is_none());
+            if let Some(index) = unlabelled {
+                return refused(
+                    "conditioning.null_label",
+                    format!(
+                        "it is false, but of the {split} {what} of {name} number {index} has no class: give it \
+                         one, or set it to true"
+                    ),
+                );
+            }
         }
     }
     let embeds = num_classes + usize::from(has_null_label);

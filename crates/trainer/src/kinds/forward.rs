@@ -66,12 +66,12 @@ impl Forward {
 
     /// Shows `x_0` on its way in both forms. `column` draws a state of it as the cells of a column
     /// from top to bottom, `frame` as a frame of an animation.
-    pub(super) fn show<const D: usize>(
+    pub(super) fn show(
         &self,
-        x_0: Tensor<D>,
-        mut noise: impl FnMut() -> Tensor<D>,
-        column: impl Fn(Tensor<D>) -> Result<Vec<DynamicImage>>,
-        frame: impl Fn(Tensor<D>) -> Result<DynamicImage>,
+        x_0: Tensor<4>,
+        mut noise: impl FnMut() -> Tensor<4>,
+        column: impl Fn(Tensor<4>) -> Result<Vec<DynamicImage>>,
+        frame: impl Fn(Tensor<4>) -> Result<DynamicImage>,
         strips: Strips,
     ) -> Result<()> {
         self.make_folder()?;
@@ -183,7 +183,7 @@ impl Forward {
 }
 
 /// The values of a tensor, on the host.
-pub(super) fn values<const D: usize>(x: Tensor<D>) -> Result<Vec<f32>> {
+pub(super) fn values(x: Tensor<4>) -> Result<Vec<f32>> {
     x.try_into_vec_as()
         .context("cannot read values back from the device")
 }
@@ -207,9 +207,9 @@ mod tests {
             noising::NoiseSchedule::new(&noising::BetaSchedule::default(), 1000).unwrap(),
         );
         // Far from N(0, I): all values are 1.
-        let x_0 = Tensor::<2>::ones([1, COUNT], &device);
+        let x_0 = Tensor::<4>::ones([1, 1, 1, COUNT], &device);
         let mut rng = Streams::new(0).at(Purpose::Forward, 0);
-        let mut noise = || training::streams::noise([1, COUNT], &mut rng, &device);
+        let mut noise = || training::streams::noise([1, 1, 1, COUNT], &mut rng, &device);
         let closed_form = chain.q_sample(x_0.clone(), noise(), &[999]);
         let (_, step_by_step) = chain.trajectory(x_0, |_| noise()).last().unwrap();
         for x in [closed_form, step_by_step] {

@@ -152,10 +152,10 @@ impl Kind {
     /// # Errors
     ///
     /// The key of what does not fit, and what was expected.
-    pub fn fit(self, fitted: Fitted<'_>, dataset: &Dataset) -> Result<(), Refused> {
+    pub fn fit(self, fitted: Fitted<'_>, splits: &Splits<Dataset>) -> Result<(), Refused> {
         match self {
-            Self::Images | Self::Sounds => fit_unet(fitted, dataset, self),
-            Self::Points => points::fit(fitted, dataset),
+            Self::Images | Self::Sounds => fit_unet(fitted, splits, self),
+            Self::Points => points::fit(fitted, &splits.train),
         }
     }
 

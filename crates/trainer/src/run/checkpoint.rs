@@ -50,8 +50,13 @@ const STATE: &str = "state.json";
 pub struct Counters {
     /// Steps taken: changes of the weights.
     pub step: u64,
-    /// Training examples seen; also the position in the data and in the random streams.
+    /// Training examples seen; also the position in the data.
     pub examples_seen: u64,
+    /// Batches seen, each of those whose gradients are averaged by itself; also the position in the random
+    /// streams. Counted, since their size may change when a run goes on. 0 where version 0.1 did not count
+    /// them.
+    #[serde(default)]
+    pub batches_seen: u64,
     /// Updates that the moving average has seen.
     pub ema_steps: u64,
     /// Steps that the optimiser has taken.
@@ -237,10 +242,14 @@ impl Checkpoint {
     }
 
     fn open_folder(folder: &Path) -> Result<Self, CheckpointError> {
-        let state = read_state(folder)?;
+        let mut state = read_state(folder)?;
         let bytes = read_checked(folder, CONFIG, &state)?;
         let path = folder.join(CONFIG);
         let config = RunConfig::parse(&String::from_utf8_lossy(&bytes), &path, &[])?;
+        let counters = &mut state.counters;
+        if counters.batches_seen == 0 {
+            counters.batches_seen = batches_of_0_1(counters, config.training.batch_size);
+        }
         Ok(Self {
             folder: folder.to_owned(),
             state,
@@ -306,6 +315,14 @@ impl Checkpoint {
                 source,
             })
     }
+}
+
+/// The batches that a checkpoint of version 0.1 has seen, which took their place in the random streams from
+/// the examples and the size of its last session. Where an earlier session had smaller batches there were
+/// more: no fewer than the steps, so that what those drew is not drawn again.
+fn batches_of_0_1(counters: &Counters, batch_size: usize) -> u64 {
+    let batches = counters.examples_seen.checked_div(batch_size as u64);
+    batches.unwrap_or_default().max(counters.step)
 }
 
 /// The checkpoints in the folder `checkpoints`, the newest first; none where it does not exist.

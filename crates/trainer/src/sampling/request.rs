@@ -61,7 +61,39 @@ pub fn every_class(count: usize, num_classes: Option<usize>) -> Vec<Option<usize
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use burn::tensor::Device;
+
     use super::*;
+
+    #[test]
+    fn what_is_given_up_at_full_strength_begins_with_noise_alone() {
+        let tensor = |values: [f32; 2]| {
+            Tensor::<1>::from_floats(values, &Device::flex()).reshape([1, 1, 1, 2])
+        };
+        let begin = |strength, keep: Option<[f32; 2]>| -> Vec<f32> {
+            let edit = Edit {
+                image: tensor([1.0, 1.0]),
+                strength,
+                mask: keep.map(|keep| (tensor(keep), 1)),
+            };
+            let x = edit.begin(0.36, tensor([0.5, -0.5]));
+            x.try_into_vec_as().unwrap()
+        };
+        // √ᾱ = 0.6 of the image and √(1 − ᾱ) = 0.8 of the noise.
+        let noised = [1.0, 0.2];
+        for (strength, keep, expected) in [
+            (1.0, Some([1.0, 0.0]), [1.0, -0.5]),
+            (1.0, Some([0.0, 0.0]), [0.5, -0.5]),
+            (0.9, Some([0.0, 0.0]), noised),
+            (1.0, None, noised),
+        ] {
+            let found = begin(strength, keep);
+            let close = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-6;
+            assert!(found.iter().zip(&expected).all(close), "{found:?}");
+        }
+    }
 
     #[test]
     fn a_grid_shows_every_class_in_order() {

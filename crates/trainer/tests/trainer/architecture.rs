@@ -163,14 +163,26 @@ fn imports(files: &Crate) -> BTreeMap<&str, BTreeSet<&str>> {
                 .find(|&n| modules.contains_key(&path[..n]))?;
             let file = modules[&path[..depth]];
             let next = path.get(depth).and_then(|name| {
-                let handed_on = named[file].handed_on.iter();
-                let found = handed_on.filter(|(known, _)| known == name);
-                found
-                    .filter_map(|(_, to)| absolute(&path[..depth], to))
-                    .next()
+                let hands_on = |module: &[String]| {
+                    let file = modules.get(module);
+                    file.is_some_and(|&file| {
+                        named[file].handed_on.iter().any(|(known, _)| known == name)
+                    })
+                };
+                named[file].handed_on.iter().find_map(|(known, to)| {
+                    let to = absolute(&path[..depth], to)?;
+                    match to.split_last() {
+                        // All that a module hands on (`pub use module::*`).
+                        Some((star, module)) if star == "*" && hands_on(module) => {
+                            Some([module, &path[depth..]].concat())
+                        }
+                        _ if known == name => Some([&to, &path[depth + 1..]].concat()),
+                        _ => None,
+                    }
+                })
             });
             match next {
-                Some(to) => path = [&to, &path[depth + 1..]].concat(),
+                Some(to) => path = to,
                 None => return Some(file),
             }
         }
@@ -240,7 +252,76 @@ fn broken_rules(crates: &BTreeMap<String, Crate>, map: &str) -> Vec<String> {
         if name == "trainer" {
             broken.extend(broken_in_the_program(files, &imports));
         }
+        if name == "denoising" {
+            broken.extend(broken_by_samplers(files));
+        }
         broken.extend(off_the_map(name, files, map));
+    }
+    broken
+}
+
+/// Whether `text` has `word` in it, and not as a part of another.
+fn has_word(text: &str, word: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(word).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + word.len()..].chars().next();
+        !before.is_some_and(is_part) && !after.is_some_and(is_part)
+    })
+}
+
+/// A sampler is a file of `samplers/` and one line of `kind.rs`; no other file names it.
+fn broken_by_samplers(files: &Crate) -> Vec<String> {
+    let mut broken = Vec::new();
+    for (file, text) in files {
+        let Some(sampler) = file.strip_prefix("samplers/").and_then(|_| {
+            let (_, name) = text.split_once("Sampler<D> for ")?;
+            let end = name.find(|c: char| !c.is_alphanumeric())?;
+            Some(&name[..end])
+        }) else {
+            continue;
+        };
+        for (other, text) in files {
+            if other.starts_with("samplers/") {
+                continue;
+            }
+            // A choice, such as the default, is another thing.
+            let code = code(text).replace(&format!("SamplerKind::{sampler}"), "");
+            let lines = code.lines().filter(|line| has_word(line, sampler)).count();
+            if lines != usize::from(other == "kind.rs") {
+                broken.push(format!(
+                    "denoising/{other}: {sampler} stands in {lines} lines of it, and a sampler is a file and \
+                     one line of kind.rs"
+                ));
+            }
+        }
+    }
+    broken
+}
+
+/// What the program may not do anywhere, or in one place alone.
+fn broken_by_words(file: &str, text: &str) -> Vec<String> {
+    let code = code(text);
+    let asks = |name: &str| {
+        let variants = code.match_indices(name).filter(|&(at, _)| {
+            let before = code[..at].chars().next_back();
+            let after = code[at + name.len()..].chars().next();
+            !before.is_some_and(|c| c.is_alphanumeric() || c == '_')
+                && after.is_some_and(char::is_uppercase)
+        });
+        variants.count() > 0
+    };
+    let mut broken = Vec::new();
+    if !file.starts_with("kinds/") && (asks("Kind::") || asks("Dataset::")) {
+        broken.push(format!("trainer/{file}: asks which kind of data it is"));
+    }
+    if code.contains("const D: usize") {
+        broken.push(format!(
+            "trainer/{file}: is generic over rank, and x is [batch, channels, height, width]"
+        ));
+    }
+    if file != "network.rs" && code.contains("Network for ") {
+        broken.push(format!("trainer/{file}: a second seam of networks"));
     }
     broken
 }
@@ -265,6 +346,7 @@ fn broken_in_the_program(files: &Crate, imports: &BTreeMap<&str, BTreeSet<&str>>
         is_command(name).then(|| name.to_owned())
     };
     for (&file, to) in imports {
+        broken.extend(broken_by_words(file, &files[file]));
         for &to in to {
             if to.starts_with("config/")
                 && !MAY_IMPORT_CONFIG.iter().any(|may| file.starts_with(may))
@@ -397,6 +479,18 @@ fn the_rules_can_be_broken() {
         "use crate::{Chain, other::{A, B}};\n",
     );
     let inline = ("noising", "schedule.rs", "fn f() { super::chain::g() }\n");
+    let through_all = (
+        "noising",
+        "lib.rs",
+        "mod chain;\nmod all;\nmod schedule;\npub use all::*;\n",
+    );
+    let all = ("noising", "all.rs", "pub use crate::chain::Chain;\n");
+    let by_star = ("noising", "schedule.rs", "use crate::Chain;\n");
+    assert!(
+        made_up(&[through_all, all, by_star])
+            .iter()
+            .any(|line| line == "noising: a circle of imports: chain.rs -> schedule.rs")
+    );
     for change in [circle, inline] {
         let broken = made_up(&[change]);
         assert_eq!(
@@ -421,9 +515,58 @@ fn the_rules_can_be_broken() {
             ("trainer", "kinds.rs", "use crate::config::RunConfig;\n"),
             "trainer/kinds.rs: imports config/",
         ),
+        (
+            (
+                "trainer",
+                "commands/edit.rs",
+                "use crate::kinds::Kind;\nfn f(k: Kind) -> bool { k == Kind::Points }\n",
+            ),
+            "trainer/commands/edit.rs: asks which kind of data it is",
+        ),
+        (
+            ("trainer", "kinds.rs", "fn f<const D: usize>() {}\n"),
+            "trainer/kinds.rs: is generic over rank, and x is [batch, channels, height, width]",
+        ),
+        (
+            (
+                "trainer",
+                "kinds.rs",
+                "impl training::Network for Other {}\n",
+            ),
+            "trainer/kinds.rs: a second seam of networks",
+        ),
     ] {
         let broken = made_up(&[change]);
         assert!(broken.iter().any(|line| line == expected), "{broken:?}");
+    }
+    let file = "impl<const D: usize> Sampler<D> for Deis<D> {}\n";
+    for (kind, lib, expected) in [
+        (
+            "kinds! {\n    Deis, \"deis\", |c| c.make(Deis::new);\n}\n",
+            "",
+            &[][..],
+        ),
+        ("", "", &["denoising/kind.rs: Deis stands in 0 lines"]),
+        (
+            "kinds! {\n    Deis, |c| c.make(Deis::new);\n}\nconst A: [S; 1] = [Deis];\n",
+            "pub use samplers::{Deis, Euler};\nfn f() -> Deis { 0 }\n",
+            &[
+                "denoising/kind.rs: Deis stands in 2 lines",
+                "denoising/lib.rs: Deis stands in 2 lines",
+            ],
+        ),
+    ] {
+        let files = [
+            ("samplers/deis.rs", file),
+            ("kind.rs", kind),
+            ("lib.rs", lib),
+        ];
+        let files = files.map(|(file, text)| (file.to_owned(), text.to_owned()));
+        let broken = broken_by_samplers(&Crate::from(files));
+        assert_eq!(broken.len(), expected.len(), "{broken:?}");
+        for (line, start) in broken.iter().zip(expected) {
+            assert!(line.starts_with(start), "{line}");
+        }
     }
     let rooms: Vec<String> = (0..8).map(|room| format!("room{room}/mod.rs")).collect();
     let rooms: Vec<_> = rooms

@@ -365,6 +365,51 @@ fn small_splits_are_told_before_anything_is_sampled() {
 }
 
 #[test]
+fn a_network_without_a_label_for_no_class_needs_the_class_of_every_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    two_splits(&path.join("images"), [12, 4], |_, index, place| {
+        noise(index, place)
+    });
+    let loose = image::GrayImage::from_pixel(8, 8, image::Luma([90]));
+    loose.save(path.join("images/test/loose.png")).unwrap();
+    let smoke = crate::support::config("smoke.toml");
+    let mut args = vec!["train", "--config", &smoke, "--out", "run", "--steps", "1"];
+    let sets = [
+        "data.path=images",
+        "network.sample_size=8",
+        "conditioning.null_label=false",
+        "conditioning.label_dropout=0",
+    ];
+    args.extend(sets.iter().flat_map(|set| ["--set", set]));
+    let parts = ["conditioning.null_label", "held-out image", "has no class"];
+    fail(path, &args, 2, &parts);
+    fs::remove_file(path.join("images/test/loose.png")).unwrap();
+    succeed(path, &args);
+}
+
+/// What was imported may know fewer classes than the data that it is held against.
+#[test]
+fn classes_that_the_network_does_not_know_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    for index in 0..24_u8 {
+        let class = path.join("images").join(["a", "b"][usize::from(index % 2)]);
+        fs::create_dir_all(&class).unwrap();
+        let image = image::GrayImage::from_pixel(28, 28, image::Luma([10 * index]));
+        image.save(class.join(format!("{index}.png"))).unwrap();
+    }
+    train(path, "two", &["--steps", "1", "--set", "data.path=images"]);
+    succeed(path, &["export", "two", "theirs"]);
+    succeed(path, &["import", "theirs", "run"]);
+    let arguments = arguments(&[]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let parts = ["the network knows 2 classes", "--unconditional"];
+    fail(path, &arguments, 2, &parts);
+    succeed(path, &[&arguments[..], &["--unconditional"]].concat());
+}
+
+#[test]
 fn json_is_what_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();

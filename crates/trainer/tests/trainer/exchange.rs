@@ -520,6 +520,24 @@ fn networks_of_others_know_every_class_and_no_other_label() {
         ended.stdout.contains("10 classes and one embedding"),
         "{ended:#?}"
     );
+    // Then it can be guided.
+    let guided = ["--class", "3", "--guidance", "2", "--out", "guided.png"];
+    let args = ["sample", "known", "--count", "1", "--steps", "2"];
+    succeed(place, &[&args[..], &guided].concat());
+}
+
+/// A configuration may be that of a network that can be guided.
+#[test]
+fn an_imported_network_without_classes_is_not_guided() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path();
+    succeed(place, &["export", run(), "seven", "--class", "7"]);
+    succeed(place, &["import", "seven", "run", "--config", "mnist"]);
+    let drawn = ["sample", "run", "--count", "1", "--steps", "2"];
+    let ended = succeed(place, &[&drawn[..], &["--out", "a.png"]].concat());
+    assert!(!ended.stderr.contains("guidance"), "{ended:#?}");
+    let guided = [&drawn[..], &["--guidance", "2"]].concat();
+    fail(place, &guided, 2, &["nothing to guide", "knows no classes"]);
 }
 
 #[test]

@@ -68,6 +68,21 @@ fn runs_of_version_0_1_go_on_to_the_same_weights() {
     }
 }
 
+/// Version 0.1 did not count batches; its runs go on behind those that they have seen, whatever size comes
+/// next.
+#[test]
+fn batches_of_a_run_of_version_0_1_do_not_come_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = old_run(folder.path(), "images");
+    let larger = ["--set", "training.batch_size=12"];
+    let args = [&["train", "--resume", "run", "--steps", "5"], &larger[..]].concat();
+    succeed(folder.path(), &args);
+    let state = fs::read(checkpoint(&run, 5).join("state.json")).unwrap();
+    let state: serde_json::Value = serde_json::from_slice(&state).unwrap();
+    assert_eq!(state["examples_seen"], 3 * 4 + 2 * 12);
+    assert_eq!(state["batches_seen"], 3 + 2);
+}
+
 #[test]
 fn images_of_a_run_of_version_0_1_are_the_same() {
     let folder = tempfile::tempdir().unwrap();

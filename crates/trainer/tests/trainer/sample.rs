@@ -117,9 +117,17 @@ fn classes_and_guidance_change_the_pictures() {
     );
     // Guidance of 1 is none, and there is nothing to guide without a class.
     assert_eq!(
-        sample("a.png", &["--class", "none", "--guidance", "5"]),
+        sample("a.png", &["--class", "none"]),
         sample("b.png", &["--class", "none", "--guidance", "1"])
     );
+    for guidance in [
+        &["--guidance", "5"][..],
+        &["--set", "sampling.guidance_scale=5"],
+    ] {
+        let args = ["sample", run(), "--class", "none", "--out", "never.png"];
+        let args = [&args[..], guidance].concat();
+        fail(folder.path(), &args, 2, &["leads towards a class"]);
+    }
     assert_eq!(size(&folder.path().join("seven.png")), grid(2, 2));
 }
 

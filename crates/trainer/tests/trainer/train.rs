@@ -147,6 +147,78 @@ fn going_on_gives_the_bytes_of_an_uninterrupted_run() {
     );
 }
 
+/// A batch draws its timesteps and noise by its number, so no two may have the same one, whatever sizes the
+/// sessions of a run had.
+#[test]
+fn batches_are_counted_where_their_size_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let seen = |step| {
+        let state = checkpoint(&path.join("run"), step).join("state.json");
+        let state: serde_json::Value = serde_json::from_slice(&fs::read(state).unwrap()).unwrap();
+        [&state["examples_seen"], &state["batches_seen"]].map(|seen| seen.as_u64().unwrap())
+    };
+    train(path, "run", &["--steps", "4"]);
+    assert_eq!(seen(4), [4 * 8, 4]);
+    let go_on = |steps: &str, sets: &[&str]| {
+        let mut args = vec!["train", "--resume", "run", "--steps", steps];
+        args.extend(sets.iter().flat_map(|&set| ["--set", set]));
+        succeed(path, &args);
+    };
+    // By examples and size, batches 2 and 3 would come again.
+    go_on("6", &["training.batch_size=16"]);
+    assert_eq!(seen(6), [64, 6]);
+    let smaller = ["training.batch_size=2", "training.gradient_accumulation=3"];
+    go_on("8", &smaller);
+    assert_eq!(seen(8), [64 + 2 * 3 * 2, 6 + 2 * 3]);
+}
+
+/// Without a class to guide towards, or without having learned to do without one, there is nothing to guide.
+#[test]
+fn guidance_that_a_network_cannot_have_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let smoke = config("smoke.toml");
+    let cannot = [
+        ("conditioning.class_labels=false", "knows no classes"),
+        ("conditioning.label_dropout=0", "label_dropout = 0"),
+    ];
+    for (set, why) in cannot {
+        for guidance in [
+            "sampling.guidance_scale=2",
+            "sampling.guidance_interval=[100, 500]",
+            "sampling.guidance_rescale=0.7",
+        ] {
+            let args = ["train", "--config", &smoke, "--out", "never"];
+            let sets = ["--set", set, "--set", guidance];
+            let (key, _) = guidance.split_once('=').unwrap();
+            fail(path, &[&args[..], &sets].concat(), 2, &[key, why]);
+        }
+    }
+    assert!(!path.join("never").exists());
+
+    for (run, (set, why)) in ["plain", "told"].into_iter().zip(cannot) {
+        train(path, run, &["--steps", "1", "--set", set]);
+        let data = crate::support::repository().join("data");
+        let data = data.display().to_string();
+        for command in [
+            vec!["sample", run],
+            vec!["samplers", run],
+            vec!["edit", run, "--from", "none.png"],
+            vec!["evaluate", run, "--data-dir", &data],
+        ] {
+            let guided = [&command[..], &["--guidance", "2"]].concat();
+            fail(path, &guided, 2, &["sampling.guidance_scale", why]);
+        }
+        let resume = ["train", "--resume", run, "--steps", "2"];
+        let guided = ["--set", "sampling.guidance_scale=2"];
+        let args = [&resume[..], &guided].concat();
+        fail(path, &args, 2, &["sampling.guidance_scale", why]);
+        let few = ["--count", "1", "--steps", "1", "--out", "a.png"];
+        succeed(path, &[&["sample", run], &few[..]].concat());
+    }
+}
+
 /// Step and loss of each line of metrics.
 fn losses(run: &Path) -> Vec<(u64, Option<f64>, Option<f64>)> {
     fs::read_to_string(run.join("metrics.jsonl"))

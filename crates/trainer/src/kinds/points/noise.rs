@@ -15,6 +15,7 @@ use training::streams;
 pub fn show(forward: &Forward, points: &Points, count: Option<usize>) -> Result<()> {
     let dimensions = points.dimensions().min(2);
     let x_0 = points.to_tensor(&forward.device).narrow(1, 0, dimensions);
+    let x_0: Tensor<4> = x_0.unsqueeze_dims(&[2, 3]);
     let x_0 = some_of(x_0, count.unwrap_or(super::COUNT), forward);
     let drawn = x_0.dims()[0];
     info!(
@@ -28,7 +29,7 @@ pub fn show(forward: &Forward, points: &Points, count: Option<usize>) -> Result<
     let shape = x_0.dims();
     // Index 0 chose the points.
     let mut rng = forward.rng(1);
-    let panel = |x: Tensor<2>, side: u32| panel(&values(x)?, dimensions, axis_limit, side);
+    let panel = |x: Tensor<4>, side: u32| panel(&values(x)?, dimensions, axis_limit, side);
     let strips = match dimensions {
         1 => Strips {
             closed_form: "histogram-closed-form.png",
@@ -51,7 +52,7 @@ pub fn show(forward: &Forward, points: &Points, count: Option<usize>) -> Result<
 }
 
 /// All points, or `count` of them chosen at random.
-fn some_of(points: Tensor<2>, count: usize, forward: &Forward) -> Tensor<2> {
+fn some_of(points: Tensor<4>, count: usize, forward: &Forward) -> Tensor<4> {
     let all = points.dims()[0];
     if all <= count {
         return points;

@@ -68,7 +68,7 @@ pub fn show(forward: &Forward, audio: &Audio) -> Result<()> {
         audio.sample_rate()
     );
     forward.make_folder()?;
-    let x_0: Tensor<2> = audio.to_tensor(&forward.device);
+    let x_0: Tensor<4> = audio.to_tensor(&forward.device).unsqueeze_dims(&[0, 2]);
     let noise = streams::noise(x_0.dims(), &mut forward.rng(0), &forward.device);
     let x_t = |t: usize| {
         let x_t = forward.chain.q_sample(x_0.clone(), noise.clone(), &[t]);
