@@ -19,6 +19,7 @@ use crate::drawing::pictures;
 use crate::kinds::Dataset;
 use crate::network::Network;
 use crate::progress::TrainingProgress;
+use crate::run::atomic_file;
 use crate::run::checkpoint::{self, Checkpoint, Counters, Snapshot};
 use crate::run::curves;
 use crate::run::folder::RunFolder;

@@ -19,4 +19,4 @@ pub use recording::{PEAK, SoundOptions, read_recording};
 pub use resample::resample;
 pub use spectrogram::{Spectrogram, SpectrogramError};
 pub use survey::{SoundFacts, survey};
-pub use wav::{MAX_SAMPLE_RATE, Audio, AudioError, WavError, read_wav, to_16_bits};
+pub use wav::{Audio, AudioError, MAX_SAMPLE_RATE, WavError, read_wav, to_16_bits};

@@ -45,10 +45,7 @@ impl SoundOptions {
 /// # Panics
 ///
 /// If the rate is 0.
-pub fn read_recording(
-    path: &Path,
-    options: &SoundOptions,
-) -> Result<Vec<f32>, SoundFileError> {
+pub fn read_recording(path: &Path, options: &SoundOptions) -> Result<Vec<f32>, SoundFileError> {
     // Held until the sound is resampled and gone.
     let mut turn = Turn::default();
     let sound = read_in_turn(path, &mut turn)?;

@@ -26,7 +26,9 @@ const LEAST_OVERLAP: f32 = 0.05;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpectrogramError {
     /// There are too few frequencies or frames.
-    #[error("{frequencies} frequencies and {frames} frames are too few: expected 2 or more of each")]
+    #[error(
+        "{frequencies} frequencies and {frames} frames are too few: expected 2 or more of each"
+    )]
     TooSmall {
         /// The height of the spectrogram.
         frequencies: usize,
@@ -103,7 +105,9 @@ impl Spectrogram {
         }
         let window = hann(2 * (frequencies - 1));
         if !is_covered(&window, hop) {
-            let most = (1..window.len()).rev().find(|&hop| is_covered(&window, hop));
+            let most = (1..window.len())
+                .rev()
+                .find(|&hop| is_covered(&window, hop));
             return Err(SpectrogramError::Hop {
                 hop,
                 window: window.len(),
@@ -207,7 +211,11 @@ impl Spectrogram {
         let length = self.window.len() as f32;
         for (sample, overlap) in sound.iter_mut().zip(&self.overlap) {
             let level = *sample / (length * overlap);
-            *sample = if level.is_nan() { 0.0 } else { level.clamp(-1.0, 1.0) };
+            *sample = if level.is_nan() {
+                0.0
+            } else {
+                level.clamp(-1.0, 1.0)
+            };
         }
         sound
     }
@@ -397,7 +405,10 @@ mod tests {
         );
         refused([64, 1], 64);
         let text = refused([64, 96], 120);
-        assert!(text.contains("a hop of 120 samples leaves gaps between windows of 126"), "{text}");
+        assert!(
+            text.contains("a hop of 120 samples leaves gaps between windows of 126"),
+            "{text}"
+        );
         refused([64, 96], 0);
         // What is named as the largest hop is one, and a larger one is not.
         let most: usize = text.rsplit(' ').next().unwrap().parse().unwrap();

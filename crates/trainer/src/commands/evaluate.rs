@@ -9,6 +9,7 @@ use image::DynamicImage;
 use inception::Resize;
 use serde::Serialize;
 use tracing::{info, warn};
+use training::Data as _;
 
 use crate::cli::{EvaluateArgs, FeatureKind, InceptionResize};
 use crate::commands::opened::{Opened, at_least, open_for_kinds, refuse_idle_guidance};
@@ -16,7 +17,7 @@ use crate::config::RunConfig;
 use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::{grid, pictures};
 use crate::error::Usage;
-use crate::kinds;
+use crate::kinds::{Dataset, Kind};
 use crate::progress;
 use crate::report;
 use crate::run::atomic_file;
@@ -236,7 +237,8 @@ fn check_classes(
             known.count
         )));
     }
-    let tells_labels = args.likelihood_images > 0 && !known.has_null_label;
+    let tells_labels =
+        args.likelihood_images.unwrap_or(LIKELIHOOD_IMAGES) > 0 && !known.has_null_label;
     if tells_labels && test.labels().contains(&None) {
         bail!(Usage(
             "a held-out image has no class, and the network has no label for \"no class\" \

@@ -13,9 +13,7 @@ use serde_json::json;
 use tracing::info;
 
 use crate::cli::SamplersArgs;
-use crate::commands::opened::{
-    Opened, at_least, exists, key_of_sampling, open_for_all_samplers,
-};
+use crate::commands::opened::{Opened, at_least, exists, key_of_sampling, open_for_all_samplers};
 use crate::destination::check_file;
 use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::{grid, pictures};

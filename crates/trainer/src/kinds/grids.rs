@@ -126,7 +126,9 @@ pub(super) fn titled_grid(
         });
     captioned(
         &cells.grid(pictures, columns)?,
-        &Captions::title(title).rows(rows).below_rows(cells.below_rows()),
+        &Captions::title(title)
+            .rows(rows)
+            .below_rows(cells.below_rows()),
         min_width,
     )
 }

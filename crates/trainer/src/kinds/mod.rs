@@ -118,7 +118,10 @@ impl Kind {
             return Ok(());
         }
         let these: Vec<String> = these.iter().map(Self::to_string).collect();
-        Err(Usage(format!("{whose} {self}, and this is for {}", these.join(" and "))))
+        Err(Usage(format!(
+            "{whose} {self}, and this is for {}",
+            these.join(" and ")
+        )))
     }
 
     /// Checks the settings that mean something else, or nothing, for this kind of data.
@@ -196,7 +199,12 @@ impl Kind {
     /// # Errors
     ///
     /// What is no mask for this kind of data.
-    pub fn read_mask(self, source: &Source<'_>, mask: &OsStr, device: &Device) -> Result<Tensor<4>> {
+    pub fn read_mask(
+        self,
+        source: &Source<'_>,
+        mask: &OsStr,
+        device: &Device,
+    ) -> Result<Tensor<4>> {
         let [_, height, width] = source.network.example_shape();
         match self {
             Self::Images => {

@@ -239,9 +239,15 @@ pub(crate) mod tests {
 
     /// The same images as a data set.
     pub(crate) fn dataset(set: &ImageSet) -> Dataset {
-        let labels = set.labels.iter().map(|label| label.map(|label| label as u16));
-        let names = (0..set.num_classes).map(|class| class.to_string()).collect();
-        let images = ImageDataset::from_parts(set.pixels.clone(), set.shape, labels.collect(), names);
+        let labels = set
+            .labels
+            .iter()
+            .map(|label| label.map(|label| label as u16));
+        let names = (0..set.num_classes)
+            .map(|class| class.to_string())
+            .collect();
+        let images =
+            ImageDataset::from_parts(set.pixels.clone(), set.shape, labels.collect(), names);
         Dataset::Images(images.unwrap())
     }
 

@@ -42,7 +42,12 @@ fn write_sounds(dir: &Path) {
         };
         let channels = 1 + index % 2;
         let name = format!("{index:02}.wav");
-        write(&dir.join("tone").join(&name), rate, channels, both(&tone, channels));
+        write(
+            &dir.join("tone").join(&name),
+            rate,
+            channels,
+            both(&tone, channels),
+        );
         write(&dir.join("chirp").join(&name), rate, 1, both(&chirp, 1));
         write(&dir.join("click").join(&name), rate, 1, both(&click, 1));
     }
@@ -63,13 +68,28 @@ fn sounds_are_learned_sampled_edited_and_scored() {
     succeed(dir, &["train", "--config", "sounds.toml", "--out", "run"]);
     let config = fs::read_to_string(dir.join("run/config.toml")).unwrap();
     assert!(config.contains("spectrogram_factor = "), "{config}");
-    assert!(config.contains("class_names = [\"chirp\", \"click\", \"tone\"]"), "{config}");
+    assert!(
+        config.contains("class_names = [\"chirp\", \"click\", \"tone\"]"),
+        "{config}"
+    );
     assert!(dir.join("run/samples/step-00000012.png").is_file());
 
     // A sound each, one file of all, and pictures of them.
     let sample = [
-        "sample", "run", "--class", "tone,click", "--count", "4", "--each", "each", "--gif", "way.gif",
-        "--trajectory", "way.png", "--out", "four.png",
+        "sample",
+        "run",
+        "--class",
+        "tone,click",
+        "--count",
+        "4",
+        "--each",
+        "each",
+        "--gif",
+        "way.gif",
+        "--trajectory",
+        "way.png",
+        "--out",
+        "four.png",
     ];
     succeed(dir, &sample);
     let labels = fs::read_to_string(dir.join("each/labels.csv")).unwrap();
@@ -81,15 +101,24 @@ fn sounds_are_learned_sampled_edited_and_scored() {
         .map(|index| read_wav(&dir.join(format!("each/{index:06}.wav"))).unwrap())
         .collect();
     for sound in &each {
-        assert_eq!((sound.sample_rate(), sound.channels(), sound.frames()), (4000, 1, SAMPLES));
+        assert_eq!(
+            (sound.sample_rate(), sound.channels(), sound.frames()),
+            (4000, 1, SAMPLES)
+        );
         assert!(sound.samples().iter().any(|&sample| sample != 0.0));
     }
     let all = read_wav(&dir.join("four.wav")).unwrap();
     let pause = 1200;
     assert_eq!(all.frames(), 4 * (SAMPLES + pause));
-    assert_eq!(all.samples()[SAMPLES + pause..][..SAMPLES], *each[1].samples());
+    assert_eq!(
+        all.samples()[SAMPLES + pause..][..SAMPLES],
+        *each[1].samples()
+    );
     for picture in ["four.png", "way.png", "way.gif"] {
-        assert!(image::open(dir.join(picture)).unwrap().width() > 96, "{picture}");
+        assert!(
+            image::open(dir.join(picture)).unwrap().width() > 96,
+            "{picture}"
+        );
     }
 
     // The batch size changes nothing.
@@ -101,16 +130,28 @@ fn sounds_are_learned_sampled_edited_and_scored() {
         let file = |folder: &str| fs::read(dir.join(format!("{folder}/{index:06}.wav"))).unwrap();
         let [a, b] = ["each", "again"].map(file);
         let differs = a.iter().zip(&b).filter(|(a, b)| a != b).count();
-        assert!(differs * 100 < a.len(), "sound {index}: {differs} bytes of {}", a.len());
+        assert!(
+            differs * 100 < a.len(),
+            "sound {index}: {differs} bytes of {}",
+            a.len()
+        );
     }
 
     // Edits: over a recording, a part of it anew, from one to another.
     let from = "sounds/tone/03.wav";
-    let edit = ["edit", "run", "--from", from, "--class", "tone", "--count", "2"];
-    succeed(dir, &[&edit[..], &["--strength", "0.5", "--out", "over.png"]].concat());
+    let edit = [
+        "edit", "run", "--from", from, "--class", "tone", "--count", "2",
+    ];
+    succeed(
+        dir,
+        &[&edit[..], &["--strength", "0.5", "--out", "over.png"]].concat(),
+    );
     let over = read_wav(&dir.join("over.wav")).unwrap();
     assert_eq!(over.frames(), 3 * (SAMPLES + pause));
-    succeed(dir, &[&edit[..], &["--mask", "0.1:0.15", "--out", "part.png"]].concat());
+    succeed(
+        dir,
+        &[&edit[..], &["--mask", "0.1:0.15", "--out", "part.png"]].concat(),
+    );
     let part = read_wav(&dir.join("part.wav")).unwrap();
     let sound = |index: usize| &part.samples()[index * (SAMPLES + pause)..][..SAMPLES];
     // What is kept is the recording's, but for what windows across the edge mix in.
@@ -123,14 +164,46 @@ fn sounds_are_learned_sampled_edited_and_scored() {
         assert!(worst(720..SAMPLES) < 1e-3, "{}", worst(720..SAMPLES));
         assert!(worst(440..560) > 1e-2, "{}", worst(440..560));
     }
-    let between = ["edit", "run", "--between", from, "sounds/chirp/02.wav", "--frames", "3"];
-    succeed(dir, &[&between[..], &["--class", "tone", "--out", "between.png"]].concat());
-    assert_eq!(read_wav(&dir.join("between.wav")).unwrap().frames(), 3 * (SAMPLES + pause));
+    let between = [
+        "edit",
+        "run",
+        "--between",
+        from,
+        "sounds/chirp/02.wav",
+        "--frames",
+        "3",
+    ];
+    succeed(
+        dir,
+        &[&between[..], &["--class", "tone", "--out", "between.png"]].concat(),
+    );
+    assert_eq!(
+        read_wav(&dir.join("between.wav")).unwrap().frames(),
+        3 * (SAMPLES + pause)
+    );
 
-    let evaluate = ["evaluate", "run", "--count", "9", "--classifier-steps", "5", "--json"];
+    let evaluate = [
+        "evaluate",
+        "run",
+        "--count",
+        "9",
+        "--classifier-steps",
+        "5",
+        "--json",
+    ];
     let scores = succeed(dir, &evaluate).stdout;
-    for name in ["FID", "KID", "precision", "recall", "nearer than real", "class agreement"] {
-        assert!(scores.contains(&format!("\"name\":\"{name}\"")), "{name}: {scores}");
+    for name in [
+        "FID",
+        "KID",
+        "precision",
+        "recall",
+        "nearer than real",
+        "class agreement",
+    ] {
+        assert!(
+            scores.contains(&format!("\"name\":\"{name}\"")),
+            "{name}: {scores}"
+        );
     }
     assert!(!scores.contains("bits per dimension"), "{scores}");
     assert!(dir.join("run/nearest.png").is_file());
@@ -142,13 +215,41 @@ fn sounds_are_learned_sampled_edited_and_scored() {
 
     // What is for images alone, or makes no sense here.
     for (args, code, parts) in [
-        (&["samplers", "run"][..], 2, &["draws sounds, and this is for images"][..]),
-        (&["edit", "run", "--from", from, "--mask", "0.1"], 2, &["FROM:TO in seconds"]),
-        (&["edit", "run", "--from", from, "--mask", "0.2:0.9"], 2, &["0.248 seconds"]),
-        (&["edit", "run", "--from", from, "--mask", "NaN:0.2"], 2, &["FROM:TO"]),
-        (&["edit", "run", "--from", "sounds.toml"], 1, &["sounds.toml"]),
-        (&["evaluate", "run", "--likelihood-images", "3"], 2, &["--likelihood-images"]),
-        (&["evaluate", "run", "--features", "inception"], 2, &["Inception-v3 sees photographs"]),
+        (
+            &["samplers", "run"][..],
+            2,
+            &["draws sounds, and this is for images"][..],
+        ),
+        (
+            &["edit", "run", "--from", from, "--mask", "0.1"],
+            2,
+            &["FROM:TO in seconds"],
+        ),
+        (
+            &["edit", "run", "--from", from, "--mask", "0.2:0.9"],
+            2,
+            &["0.248 seconds"],
+        ),
+        (
+            &["edit", "run", "--from", from, "--mask", "NaN:0.2"],
+            2,
+            &["FROM:TO"],
+        ),
+        (
+            &["edit", "run", "--from", "sounds.toml"],
+            1,
+            &["sounds.toml"],
+        ),
+        (
+            &["evaluate", "run", "--likelihood-images", "3"],
+            2,
+            &["--likelihood-images"],
+        ),
+        (
+            &["evaluate", "run", "--features", "inception"],
+            2,
+            &["Inception-v3 sees photographs"],
+        ),
     ] {
         fail(dir, args, code, parts);
     }
@@ -183,28 +284,76 @@ fn settings_that_sounds_cannot_have_are_refused_by_key() {
     let dir = dir.path();
     for (set, parts) in [
         ("data.flip=true", &["data.flip", "backwards"][..]),
-        ("network.in_channels=2", &["network.in_channels", "set both to 8"]),
-        ("data.sound.patch_size=3", &["network.in_channels", "set both to 18"]),
-        ("data.sound.patch_size=9", &["data.sound.patch_size", "at most 8"]),
+        (
+            "network.in_channels=2",
+            &["network.in_channels", "set both to 8"],
+        ),
+        (
+            "data.sound.patch_size=3",
+            &["network.in_channels", "set both to 18"],
+        ),
+        (
+            "data.sound.patch_size=9",
+            &["data.sound.patch_size", "at most 8"],
+        ),
         ("data.sound.hop=100", &["data.sound.hop", "leaves gaps"]),
         ("data.sound.hop=0", &["data.sound.hop", "at least 1"]),
-        ("data.sound.sample_rate=0", &["data.sound.sample_rate", "at least 1"]),
-        ("data.sound.sample_rate=4294967295", &["data.sound.sample_rate", "at most"]),
+        (
+            "data.sound.sample_rate=0",
+            &["data.sound.sample_rate", "at least 1"],
+        ),
+        (
+            "data.sound.sample_rate=4294967295",
+            &["data.sound.sample_rate", "at most"],
+        ),
         ("data.sound.rate=1", &["data.sound", "rate"]),
-        ("data.augment.speed=0.9", &["data.augment.speed", "expected 0 to 0.5"]),
+        (
+            "data.augment.speed=0.9",
+            &["data.augment.speed", "expected 0 to 0.5"],
+        ),
         ("data.augment.speed=nan", &["data.augment.speed"]),
-        ("sampling.clipping={kind=\"clamp\",range=1.0}", &["sampling.clipping", "3 or more"]),
+        (
+            "sampling.clipping={kind=\"clamp\",range=1.0}",
+            &["sampling.clipping", "3 or more"],
+        ),
         ("network.kind=mlp", &["network"]),
     ] {
-        let args = ["train", "--config", "sounds.toml", "--out", "none", "--set", set];
+        let args = [
+            "train",
+            "--config",
+            "sounds.toml",
+            "--out",
+            "none",
+            "--set",
+            set,
+        ];
         fail(dir, &args, 2, parts);
     }
     assert!(!dir.join("none").exists());
     // Augmentation of sounds is nothing for images.
-    let args = ["train", "smoke", "--set", "data.augment.speed=0.1", "--out", "none"];
-    fail(dir, &args, 2, &["data.augment.speed", "the data are images"]);
+    let args = [
+        "train",
+        "smoke",
+        "--set",
+        "data.augment.speed=0.1",
+        "--out",
+        "none",
+    ];
+    fail(
+        dir,
+        &args,
+        2,
+        &["data.augment.speed", "the data are images"],
+    );
     // A folder of sounds under a configuration for images says what to do.
-    let args = ["train", "smoke", "--set", "data.path=sounds", "--out", "none"];
+    let args = [
+        "train",
+        "smoke",
+        "--set",
+        "data.path=sounds",
+        "--out",
+        "none",
+    ];
     fail(dir, &args, 1, &["[data.sound]", "speech"]);
 }
 
@@ -219,11 +368,25 @@ fn damaged_and_silent_sounds_are_named_or_passed_over() {
     fs::write(sounds.join("tone/text.mp3"), "no sound at all").unwrap();
     write(&sounds.join("tone/silent.wav"), 4000, 1, vec![0.0; 800]);
     write(&sounds.join("tone/short.wav"), 4000, 1, vec![0.5; 20]);
-    let args = ["train", "--config", "sounds.toml", "--out", "run", "--steps", "1"];
+    let args = [
+        "train",
+        "--config",
+        "sounds.toml",
+        "--out",
+        "run",
+        "--steps",
+        "1",
+    ];
     fail(dir, &args, 1, &["5 of the 47 sounds", "skip_bad"]);
     let skip = [&args[..], &["--set", "data.skip_bad=true"]].concat();
     let ended = succeed(dir, &skip);
-    for name in ["cut.wav", "empty.wav", "text.mp3", "silent.wav", "short.wav"] {
+    for name in [
+        "cut.wav",
+        "empty.wav",
+        "text.mp3",
+        "silent.wav",
+        "short.wav",
+    ] {
         assert!(ended.stderr.contains(name), "{name}: {}", ended.stderr);
     }
 }
@@ -234,23 +397,56 @@ fn recordings_are_counted_and_drawn() {
     let dir = dir.path();
     let out = succeed(dir, &["data", "show", "sounds", "--out", "sheet.png"]).stdout;
     for part in [
-        "training sounds", "seconds: 0.100 to 0.400", "4000 (", "8000 (", "11025 (", "channels: 1 (",
-        "2 (7 files)", "chirp", "click", "tone", "dB of full scale",
+        "training sounds",
+        "seconds: 0.100 to 0.400",
+        "4000 (",
+        "8000 (",
+        "11025 (",
+        "channels: 1 (",
+        "2 (7 files)",
+        "chirp",
+        "click",
+        "tone",
+        "dB of full scale",
     ] {
         assert!(out.contains(part), "{part}: {out}");
     }
     let sheet = image::open(dir.join("sheet.png")).unwrap();
     assert!(sheet.dimensions().0 > 300);
-    let json = succeed(dir, &["data", "show", "sounds", "--json", "--out", "sheet.png"]).stdout;
+    let json = succeed(
+        dir,
+        &["data", "show", "sounds", "--json", "--out", "sheet.png"],
+    )
+    .stdout;
     let json: serde_json::Value = serde_json::from_str(json.trim()).unwrap();
     assert_eq!(json["classes"][2]["name"], "tone");
 
     // The forward process on a file, and on the data of a configuration.
-    succeed(dir, &["noise", "sounds/tone/03.wav", "--out", "noise", "--columns", "4"]);
+    succeed(
+        dir,
+        &[
+            "noise",
+            "sounds/tone/03.wav",
+            "--out",
+            "noise",
+            "--columns",
+            "4",
+        ],
+    );
     for file in ["waveforms.png", "spectrograms.png", "x-t-0999.wav"] {
         assert!(dir.join("noise").join(file).is_file(), "{file}");
     }
-    let noise = ["noise", "--config", "sounds.toml", "--out", "all", "--columns", "4", "--count", "3"];
+    let noise = [
+        "noise",
+        "--config",
+        "sounds.toml",
+        "--out",
+        "all",
+        "--columns",
+        "4",
+        "--count",
+        "3",
+    ];
     succeed(dir, &noise);
     assert!(dir.join("all/step-by-step.png").is_file());
     let ended = run(dir, &["data", "show", "sounds.toml"]);

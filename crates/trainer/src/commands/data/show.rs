@@ -4,11 +4,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use datasets::sounds::has_sounds;
 use datasets::{
     Channels, CloudName, DatasetName, FolderOptions, ImageDataset, Points, Split, Splits,
     folder_image_sizes, has_images, load_array, load_folder, load_points,
 };
-use datasets::sounds::has_sounds;
 use serde_json::json;
 
 use super::{classes, sounds};

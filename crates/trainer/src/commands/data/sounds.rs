@@ -135,8 +135,7 @@ impl Spread {
     }
 
     fn described(&self, digits: usize) -> String {
-        let [least, few, half, most, greatest] =
-            self.0.map(|value| format!("{value:.digits$}"));
+        let [least, few, half, most, greatest] = self.0.map(|value| format!("{value:.digits$}"));
         format!("{least} to {greatest}, half of them below {half}, 90 % from {few} to {most}")
     }
 

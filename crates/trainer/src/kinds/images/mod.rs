@@ -7,7 +7,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Tensor};
 use datasets::{
-    Channels, FolderOptions, ImageDataset, Split, Splits, load_array, load_folder, read_image,
+    Channels, FolderOptions, ImageDataset, Split, Splits, has_sounds, load_array, load_folder,
+    read_image,
 };
 use image::DynamicImage;
 
@@ -66,7 +67,7 @@ pub(super) fn check(sections: &Sections<'_>) -> Result<(), Refused> {
 /// # Errors
 ///
 /// What is wrong with the files, and data at a path that are not those that were found before.
-pub fn load(source: &Source<'_>) -> Result<Splits<ImageDataset>> {
+pub(super) fn load(source: &Source<'_>) -> Result<Splits<ImageDataset>> {
     let Source {
         data,
         found,

@@ -5,9 +5,9 @@ use burn::tensor::Tensor;
 use image::{DynamicImage, RgbImage, imageops};
 
 use super::form::{FLOOR, SoundForm};
+use crate::drawing::grid;
 use crate::drawing::spectrogram::{AXIS, spectrogram, with_time_axis};
 use crate::drawing::waveform::waveforms;
-use crate::drawing::grid;
 use crate::kinds::grids::Cells;
 
 /// The height of a waveform in pixels.

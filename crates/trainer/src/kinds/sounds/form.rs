@@ -142,7 +142,11 @@ impl SoundForm {
         let values = form.spectrogram.encode(sound);
         let square = values.iter().map(|v| f64::from(v * v)).sum::<f64>() / values.len() as f64;
         // Silence has none.
-        let factor = if square > 0.0 { DEVIATION / square.sqrt() } else { 1.0 };
+        let factor = if square > 0.0 {
+            DEVIATION / square.sqrt()
+        } else {
+            1.0
+        };
         form.with_factor(factor as f32)
     }
 
@@ -150,7 +154,11 @@ impl SoundForm {
     pub fn shape(&self) -> [usize; 3] {
         let [channels, frequencies, frames] = self.spectrogram.shape();
         let patch = self.patch_size;
-        [channels * patch * patch, frequencies / patch, frames / patch]
+        [
+            channels * patch * patch,
+            frequencies / patch,
+            frames / patch,
+        ]
     }
 
     /// A sound as an example: each channel, row, column.
@@ -265,7 +273,11 @@ impl SoundForm {
             }
         }
         sums.into_iter()
-            .map(|(sum, count)| (255.0 * (1.0 - sum / count / FLOOR)).round().clamp(0.0, 255.0) as u8)
+            .map(|(sum, count)| {
+                (255.0 * (1.0 - sum / count / FLOOR))
+                    .round()
+                    .clamp(0.0, 255.0) as u8
+            })
             .collect()
     }
 
@@ -301,7 +313,9 @@ mod tests {
         // Channel 6 of pixel (3, 2): the imaginary part at frequency 2·3 + 1 and frame 2·2 + 0.
         assert_eq!(example[(6 * 8 + 3) * 6 + 2], spectrogram[(16 + 7) * 12 + 4]);
         let data = TensorData::new(example, [1, 8, 8, 6]);
-        let back = form.sounds(Tensor::from_data(data, &Device::flex())).unwrap();
+        let back = form
+            .sounds(Tensor::from_data(data, &Device::flex()))
+            .unwrap();
         for (a, b) in back[0].iter().zip(&sound) {
             // As a file of 16 bits has it.
             assert!((a - b).abs() < 3e-5, "{a} {b}");
@@ -315,10 +329,16 @@ mod tests {
         let silence = vec![0.0; form.spectrogram().samples()];
         assert!(form.scored(&silence).iter().all(|&byte| byte == 0));
         let step = 2.0 * std::f32::consts::PI * 16.5 / 126.0;
-        let sine: Vec<f32> = (0..silence.len()).map(|n| (step * n as f32).sin()).collect();
+        let sine: Vec<f32> = (0..silence.len())
+            .map(|n| (step * n as f32).sin())
+            .collect();
         let pixels = form.scored(&sine);
         // Frequencies 16 and 17 are pixel 8, and each is 1.4 dB down.
-        assert!((245..255).contains(&pixels[8 * 48 + 20]), "{}", pixels[8 * 48 + 20]);
+        assert!(
+            (245..255).contains(&pixels[8 * 48 + 20]),
+            "{}",
+            pixels[8 * 48 + 20]
+        );
         assert_eq!(pixels[20 * 48 + 20], 0);
     }
 }

@@ -19,12 +19,13 @@ use image::DynamicImage;
 
 pub(super) use self::cells::MOST_CELL_BYTES;
 use self::cells::SoundCells;
-pub use self::form::{SoundConfig, SoundForm};
+pub use self::form::SoundConfig;
+pub(super) use self::form::SoundForm;
 pub(super) use self::noise::noise_examples;
 pub use self::noise::show as noise;
 pub(super) use self::sample::{sample, write_edit};
 pub use self::sheet::show;
-pub use self::windows::SoundWindows;
+pub(super) use self::windows::SoundWindows;
 use super::grids::{Cells, titled_grid};
 use super::outputs::{Refused, Sections, Source};
 use crate::error::Usage;
@@ -42,7 +43,8 @@ pub(super) fn check(sections: &Sections<'_>) -> Result<(), Refused> {
     let NetworkConfig::UNet(network) = sections.network else {
         return refused(
             "network.kind",
-            "it is \"mlp\", which is for points, and the data are sounds: expected \"unet\"".to_owned(),
+            "it is \"mlp\", which is for points, and the data are sounds: expected \"unet\""
+                .to_owned(),
         );
     };
     let sound = sections.data.sound.clone().unwrap_or_default();
@@ -118,7 +120,9 @@ pub(super) fn load(source: &Source<'_>) -> Result<Splits<SoundWindows>> {
         (None, Some(path)) => load_sounds(path, &options)?,
         (None, None) => bail!("the configuration names no data"),
     };
-    source.found.check_fingerprint(splits.fingerprint.as_deref(), data)?;
+    source
+        .found
+        .check_fingerprint(splits.fingerprint.as_deref(), data)?;
     let form = match source.found.spectrogram_factor {
         Some(_) => form,
         None => {
@@ -144,7 +148,14 @@ pub(super) fn picture(
 ) -> Result<DynamicImage> {
     let cells = SoundCells::new(form(source)?);
     let pictures = cells.draw(samples)?;
-    titled_grid(&cells, &pictures, num_classes, &source.found.class_names, title, 0)
+    titled_grid(
+        &cells,
+        &pictures,
+        num_classes,
+        &source.found.class_names,
+        title,
+        0,
+    )
 }
 
 /// The middle of a sound file as an example: `[1, C, H, W]`.

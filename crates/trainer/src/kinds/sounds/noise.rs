@@ -50,7 +50,10 @@ pub(crate) fn noise_examples(
     let cells = SoundCells::new(test.form().clone());
     let test = Dataset::Sounds(test);
     let labels: Vec<Option<u16>> = (0..test.len())
-        .map(|index| test.label(index).and_then(|label| u16::try_from(label).ok()))
+        .map(|index| {
+            test.label(index)
+                .and_then(|label| u16::try_from(label).ok())
+        })
         .collect();
     let indices = one_of_each_class_first(&labels, count.unwrap_or(NOISED));
     let values = test.read(&indices).map_err(anyhow::Error::from_boxed)?;

@@ -139,7 +139,10 @@ pub(super) fn window(recording: &[f32], samples: usize, place: f64) -> Vec<f32> 
 fn played(recording: &[f32], speed: f64) -> Vec<f32> {
     let at = |place: i64| {
         let place = usize::try_from(place).ok();
-        place.and_then(|place| recording.get(place)).copied().unwrap_or(0.0)
+        place
+            .and_then(|place| recording.get(place))
+            .copied()
+            .unwrap_or(0.0)
     };
     let length = (recording.len() as f64 / speed).round() as usize;
     (0..length)
