@@ -193,6 +193,11 @@ impl<'a> Training<'a> {
         })
     }
 
+    /// Steps that were taken, over all sessions.
+    pub fn step(&self) -> u64 {
+        self.counters.step
+    }
+
     /// Number of parameters of the network.
     pub fn num_params(&self) -> usize {
         self.learner.network().num_params()

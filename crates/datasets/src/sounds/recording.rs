@@ -87,7 +87,7 @@ pub(super) fn recording(
 }
 
 /// The mean of all channels.
-fn mixed(sound: &Audio) -> Vec<f32> {
+pub fn mixed(sound: &Audio) -> Vec<f32> {
     let mut mean = sound.channel(0).to_vec();
     for channel in 1..sound.channels() {
         for (sum, sample) in mean.iter_mut().zip(sound.channel(channel)) {

@@ -16,6 +16,17 @@ pub struct EvaluateArgs {
     /// different numbers cannot be compared.
     #[arg(short = 'n', long, value_name = "N", default_value_t = 1000)]
     pub count: usize,
+    /// Score the files of this folder in place of samples of the network: as `sample --each` writes them, with
+    /// labels.csv. The scores are written into it.
+    #[arg(
+        long,
+        value_name = "DIR",
+        conflicts_with_all = [
+            "count", "unconditional", "class", "seed", "sampler", "steps", "spacing", "eta", "guidance", "set",
+            "likelihood_images",
+        ]
+    )]
+    pub samples: Option<PathBuf>,
     /// Ask for no classes: their balance is then the network's own.
     #[arg(long, conflicts_with = "class")]
     pub unconditional: bool,

@@ -17,12 +17,11 @@ use crate::config::RunConfig;
 use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::{grid, pictures};
 use crate::error::Usage;
-use crate::kinds::{Dataset, Kind};
+use crate::kinds::{Dataset, Kind, read_labels};
 use crate::progress;
 use crate::report;
 use crate::run::atomic_file;
-use crate::sampling::Request;
-use crate::sampling::{Classes, parse_classes};
+use crate::sampling::{Classes, Model, Request, parse_classes};
 use crate::scoring::cache::FeatureCache;
 use crate::scoring::classifier::default_steps;
 use crate::scoring::features::{FeatureNetwork, find_inception};
@@ -53,6 +52,7 @@ struct Report<'a> {
 /// Draws, scores, prints and writes.
 pub fn run(args: &EvaluateArgs) -> Result<()> {
     check(args)?;
+    let files = args.samples.as_deref().map(read_labels).transpose()?;
     let opened = open_for_kinds(&args.model, &[Kind::Images, Kind::Sounds])?;
     opened.check_memory("--count", args.count, args.model.batch_size)?;
     let Opened {
@@ -65,7 +65,11 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     if args.unconditional {
         refuse_idle_guidance(&args.model.sampler, &[None])?;
     }
-    let likelihood_images = likelihood_images(args, checkpoint.config().data.kind())?;
+    let likelihood_images = match args.samples {
+        // It is of the network.
+        Some(_) => 0,
+        None => likelihood_images(args, checkpoint.config().data.kind())?,
+    };
     let (dataset, training, test) = splits(checkpoint.config(), args)?;
     let flip = checkpoint.config().data.flip;
     let names = &checkpoint.config().found.class_names;
@@ -82,53 +86,53 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     // What classifies knows all classes; what is compared with are the images of those that are asked for.
     let training = training.of_classes(asked.as_deref());
     let test = test.of_classes(asked.as_deref());
-    check_splits(args, training.len(), test.len())?;
+    let count = files.as_ref().map_or(args.count, Vec::len);
+    if let Some(folder) = args
+        .samples
+        .as_ref()
+        .filter(|_| count <= args.neighbours.max(1))
+    {
+        bail!(Usage(format!(
+            "--samples {}: it holds {count} samples, and --neighbours {} needs {} or more",
+            folder.display(),
+            args.neighbours,
+            args.neighbours.saturating_add(1).max(2)
+        )));
+    }
+    check_splits(args, count, training.len(), test.len())?;
     check_classes(args, model.classes, &training, &test)?;
     let reference = Reference::new(&cache, network, &training, &test, flip)?;
     let accuracy = reference.accuracy()?;
 
-    let classes = if args.unconditional {
-        vec![None; args.count]
-    } else {
-        reference.classes_in_proportion(args.count, model.num_classes())
+    let known = model.classes.is_some();
+    let (generated, sampler) = match (&files, &args.samples) {
+        (Some(files), Some(folder)) => (
+            ImageSet::of_files(&dataset, files)?,
+            format!("the files of {}", folder.display()),
+        ),
+        _ => {
+            let classes = if args.unconditional {
+                vec![None; args.count]
+            } else {
+                reference.classes_in_proportion(args.count, model.num_classes())
+            };
+            info!(
+                "{} at step {}: {} {} by {} in {} steps on {device_name}",
+                checkpoint.folder().display(),
+                checkpoint.counters().step,
+                args.count,
+                checkpoint.config().data.kind(),
+                sampling.sampler,
+                sampling.num_inference_steps,
+            );
+            let samples = sample(&model, args, &sampling, &classes)?;
+            let settings = describe(&sampling, known && !args.unconditional)?;
+            (
+                ImageSet::generated(&dataset, samples, &classes)?,
+                format!("{settings}, {}", classes_asked(args, known)),
+            )
+        }
     };
-    let steps = sampling.num_inference_steps;
-    info!(
-        "{} at step {}: {} {} by {} in {steps} steps on {}",
-        checkpoint.folder().display(),
-        checkpoint.counters().step,
-        args.count,
-        checkpoint.config().data.kind(),
-        sampling.sampler,
-        device_name
-    );
-    let request = Request {
-        classes: classes.clone(),
-        sampling: sampling.clone(),
-        seed: args.model.seed,
-        batch_size: args.model.batch_size,
-        initial_noise: None,
-        edit: None,
-    };
-    let bar = progress::bar(
-        args.count
-            .div_ceil(args.model.batch_size)
-            .saturating_mul(steps),
-        "denoising",
-    );
-    let images = model.sample(&request, |_, _| {
-        bar.inc(1);
-        Ok(())
-    })?;
-    bar.finish_and_clear();
-
-    let classes_known = model.classes.is_some();
-    let sampler = format!(
-        "{}, {}",
-        describe(&sampling, classes_known && !args.unconditional)?,
-        classes_asked(args, classes_known)
-    );
-    let generated = ImageSet::generated(&dataset, images, &classes)?;
     let Scored {
         mut scores,
         neighbours,
@@ -156,11 +160,14 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         feature_network_accuracy: accuracy,
         scores: &scores,
     };
-    report::figures(format!(
-        "{} at step {}, sampled by {sampler}",
-        checkpoint.folder().display(),
-        checkpoint.counters().step
-    ));
+    report::figures(match args.samples {
+        Some(_) => sampler.clone(),
+        None => format!(
+            "{} at step {}, sampled by {sampler}",
+            checkpoint.folder().display(),
+            checkpoint.counters().step
+        ),
+    });
     let right = accuracy.map_or(String::new(), |accuracy| {
         format!(
             ", which sees {:.2} % of the test images right",
@@ -171,10 +178,12 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     report::figures(table(&scores).trim_end());
     report::json(&scored)?;
 
-    let path = args.model.run.join("scores.json");
+    // What is said of files lies beside them.
+    let folder = args.samples.as_ref().unwrap_or(&args.model.run);
+    let path = folder.join("scores.json");
     atomic_file::write(&path, &serde_json::to_vec_pretty(&scored)?)
         .with_context(|| format!("cannot write {}", path.display()))?;
-    let pairs = args.model.run.join("nearest.png");
+    let pairs = folder.join("nearest.png");
     pictures::save_png(&nearest_pairs(&generated, &training, &neighbours)?, &pairs)?;
     for path in [path, pairs] {
         report::wrote(&path);
@@ -182,10 +191,36 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     Ok(())
 }
 
+/// Samples of these classes from the network: `[N, C, H, W]`.
+fn sample(
+    model: &Model,
+    args: &EvaluateArgs,
+    sampling: &SamplingOptions,
+    classes: &[Option<usize>],
+) -> Result<Tensor<4>> {
+    let request = Request {
+        classes: classes.to_vec(),
+        sampling: sampling.clone(),
+        seed: args.model.seed,
+        batch_size: args.model.batch_size,
+        initial_noise: None,
+        edit: None,
+    };
+    let batches = classes.len().div_ceil(args.model.batch_size);
+    let steps = sampling.num_inference_steps;
+    let bar = progress::bar(batches.saturating_mul(steps), "denoising");
+    let samples = model.sample(&request, |_, _| {
+        bar.inc(1);
+        Ok(())
+    })?;
+    bar.finish_and_clear();
+    Ok(samples)
+}
+
 /// Whether there is enough to compare with, before anything is sampled. Where only the test split is too
 /// small, a warning says which figures of real images are left out or are of fewer images.
-fn check_splits(args: &EvaluateArgs, training: usize, test: usize) -> Result<()> {
-    let (count, neighbours) = (args.count, args.neighbours);
+fn check_splits(args: &EvaluateArgs, count: usize, training: usize, test: usize) -> Result<()> {
+    let neighbours = args.neighbours;
     let of_classes = match &args.class {
         Some(classes) => format!(" of class {classes}"),
         None => String::new(),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use datasets::Splits;
+use serde_json::json;
 use tracing::{info, warn};
 use training::{AdamW, Data as _, Ema, flatten};
 
@@ -75,7 +76,13 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
     );
 
     let stop = stop_on_signal()?;
-    match training.run(&device.name, &stop)? {
+    let ending = training.run(&device.name, &stop)?;
+    report::json(&json!({
+        "run": out,
+        "step": training.step(),
+        "finished": ending == Ending::Finished,
+    }))?;
+    match ending {
         Ending::Finished => {
             report::tell(format!(
                 "sample from it with: {}",

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use burn::tensor::Tensor;
-use datasets::{CloudName, DatasetName, ImageDataset, Normalisation, Points, Splits};
+use datasets::{
+    Channels, CloudName, DatasetName, ImageDataset, Normalisation, Points, Splits, read_image,
+};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use training::InvalidValue;
@@ -224,6 +226,25 @@ impl Dataset {
             Self::Images(images) => Ok(images.read(indices)?),
             Self::Points(_) => Ok(Vec::new()),
             Self::Sounds(sounds) => sounds.scored(indices),
+        }
+    }
+
+    /// The picture by which the file of a sample is scored, as it is; nothing where there are no scores of such
+    /// data.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read.
+    pub fn scored_file(&self, path: &Path) -> anyhow::Result<Vec<u8>> {
+        match self {
+            Self::Images(images) => {
+                let channels = Channels::of(images.channels());
+                let channels = channels.context("image files have 1, 3 or 4 channels")?;
+                let size = [images.height(), images.width()];
+                Ok(read_image(path, channels, Some(size))?.pixels().to_vec())
+            }
+            Self::Points(_) => Ok(Vec::new()),
+            Self::Sounds(sounds) => sounds.form().scored_file(path),
         }
     }
 

@@ -1,9 +1,6 @@
 //! Samples of images and of sounds as pictures: a grid of all, a strip of the way from noise, an animation.
 
-use std::fmt::Write;
-use std::path::Path;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use burn::tensor::Tensor;
 use image::DynamicImage;
 
@@ -13,7 +10,6 @@ use crate::drawing::frames::{FRAME_TIME, MAX_FRAMES, evenly_spread};
 use crate::drawing::{grid, pictures};
 use crate::progress;
 use crate::report;
-use crate::run::atomic_file;
 use crate::sampling::{Model, Request};
 
 /// Samples and frames of a trajectory strip.
@@ -139,37 +135,6 @@ pub fn class_name(class: usize, names: &[String]) -> String {
         .get(class)
         .cloned()
         .unwrap_or_else(|| class.to_string())
-}
-
-/// Writes `labels.csv` into `folder`: the file of each sample, by `file_name` of its place, and its class by
-/// number and by name.
-pub(super) fn write_labels(
-    classes: &[Option<usize>],
-    names: &[String],
-    folder: &Path,
-    file_name: impl Fn(usize) -> String,
-) -> Result<()> {
-    let mut labels = "file,class,name\n".to_owned();
-    for (index, class) in classes.iter().enumerate() {
-        let name = class.and_then(|class| names.get(class));
-        let name = name
-            .map(|name| quoted_where_needed(name))
-            .unwrap_or_default();
-        let class = class.map(|class| class.to_string()).unwrap_or_default();
-        writeln!(labels, "{},{class},{name}", file_name(index)).context("cannot write a label")?;
-    }
-    let path = folder.join("labels.csv");
-    atomic_file::write(&path, labels.as_bytes())
-        .with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// A name as a field of a CSV file.
-fn quoted_where_needed(name: &str) -> String {
-    if name.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", name.replace('"', "\"\""))
-    } else {
-        name.to_owned()
-    }
 }
 
 /// The first samples of a request at some steps of their denoising, gathered from all batches.

@@ -3,8 +3,9 @@
 //! levels.
 
 use std::ops::Range;
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor, TensorData};
 use datasets::Split;
 use sha2::{Digest, Sha256};
@@ -75,6 +76,31 @@ impl ImageSet {
             shape: shape(dataset)?,
             labels: classes.to_vec(),
             num_classes: dataset.num_classes(),
+        })
+    }
+
+    /// The files of samples of a network that learned from `dataset`, as they are, and the class of each.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read, and a class that the data do not have.
+    pub fn of_files(dataset: &Dataset, files: &[(PathBuf, Option<usize>)]) -> Result<Self> {
+        let num_classes = dataset.num_classes();
+        let mut pixels = Vec::new();
+        for (path, class) in files {
+            if let Some(class) = class.filter(|&class| class >= num_classes) {
+                bail!(
+                    "{}: its class is {class}, and the data have {num_classes} classes, numbered from 0",
+                    path.display()
+                );
+            }
+            pixels.extend(dataset.scored_file(path)?);
+        }
+        Ok(Self {
+            pixels,
+            shape: shape(dataset)?,
+            labels: files.iter().map(|&(_, class)| class).collect(),
+            num_classes,
         })
     }
 

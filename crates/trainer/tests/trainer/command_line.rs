@@ -298,6 +298,7 @@ fn that_print() -> Vec<Vec<String>> {
     let split = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
     vec![
         split("devices"),
+        split("train smoke --steps 1 --overwrite -o again"),
         split("bench -c smoke --seconds 0 --batch-sizes 1"),
         split(&format!(
             "sample {} -n 2 --steps 1 --each each --gif a.gif",

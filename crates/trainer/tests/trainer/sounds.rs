@@ -208,6 +208,34 @@ fn sounds_are_learned_sampled_edited_and_scored() {
     assert!(!scores.contains("bits per dimension"), "{scores}");
     assert!(dir.join("run/nearest.png").is_file());
 
+    // Files are scored as samples are.
+    let files = [
+        "evaluate",
+        "run",
+        "--samples",
+        "each",
+        "--classifier-steps",
+        "5",
+        "--neighbours",
+        "2",
+        "--json",
+    ];
+    let scores = succeed(dir, &files).stdout;
+    assert!(scores.contains("the files of each"), "{scores}");
+    assert!(dir.join("each/scores.json").is_file());
+    fail(
+        dir,
+        &["evaluate", "run", "--samples", "sounds"],
+        1,
+        &["labels.csv"],
+    );
+    fail(
+        dir,
+        &["evaluate", "run", "--samples", "each", "--neighbours", "4"],
+        2,
+        &["4 samples"],
+    );
+
     let export = ["export", "run", "exported"];
     succeed(dir, &export);
     let sound = fs::read_to_string(dir.join("exported/sound.json")).unwrap();

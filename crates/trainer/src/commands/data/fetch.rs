@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use datasets::{DatasetName, verify_download};
+use serde_json::json;
 
 use crate::cli::DataFetchArgs;
 use crate::download::download;
@@ -43,6 +44,7 @@ fn fetch(name: DatasetName, mirrors: &[&str], folder: &Path) -> Result<()> {
             match verify(&target) {
                 Ok(()) => {
                     report::tell(format!("{} is there already, and whole", target.display()));
+                    report::json(&json!({ "already_there": target }))?;
                     continue;
                 }
                 Err(error) => tracing::warn!("{error:#}: fetching it again"),

@@ -7,7 +7,8 @@ use burn::tensor::Tensor;
 use image::DynamicImage;
 
 use crate::drawing::pictures;
-use crate::kinds::grids::{self, Cells, write_labels};
+use crate::kinds::grids::{self, Cells};
+use crate::kinds::labels::write_labels;
 use crate::kinds::outputs::Outputs;
 use crate::report;
 use crate::sampling::{Model, Request};

@@ -8,9 +8,13 @@
 //! al. 2021, section 3.1, so that a network has p·p times fewer pixels to work on, and a run sees as many more
 //! examples in the same time.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use burn::tensor::Tensor;
-use datasets::sounds::{MAX_SAMPLE_RATE, Spectrogram, SpectrogramError, to_16_bits};
+use datasets::sounds::{
+    MAX_SAMPLE_RATE, Spectrogram, SpectrogramError, mixed, read_sound, resample, to_16_bits,
+};
 use serde::{Deserialize, Serialize};
 use training::InvalidValue;
 
@@ -257,6 +261,17 @@ impl SoundForm {
         Ok(sounds.iter().flat_map(|sound| self.scored(sound)).collect())
     }
 
+    /// The picture that the middle of a file of sound is scored by, as loud as it is.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read.
+    pub fn scored_file(&self, path: &Path) -> Result<Vec<u8>> {
+        let audio = read_sound(path)?;
+        let sound = resample(&mixed(&audio), audio.sample_rate(), self.sample_rate);
+        Ok(self.scored(&window(&sound, self.spectrogram.samples(), 0.5)))
+    }
+
     /// The picture that a sound is scored by: its levels in decibels, the mean of each square of so many
     /// frequencies and frames that there are few of them; black is [`FLOOR`], white full scale.
     pub(super) fn scored(&self, sound: &[f32]) -> Vec<u8> {
@@ -286,6 +301,19 @@ impl SoundForm {
         let [_, frequencies, _] = self.spectrogram.shape();
         frequencies.div_ceil(MOST_SCORED_FREQUENCIES)
     }
+}
+
+/// `samples` samples of a recording. Its place among those that it can have, from the first to the last, is a
+/// share of 1.
+pub(super) fn window(recording: &[f32], samples: usize, place: f64) -> Vec<f32> {
+    let room = recording.len().abs_diff(samples);
+    let offset = (place * room as f64).round() as usize;
+    if recording.len() >= samples {
+        return recording[offset..][..samples].to_vec();
+    }
+    let mut window = vec![0.0; samples];
+    window[offset..][..recording.len()].copy_from_slice(recording);
+    window
 }
 
 #[cfg(test)]

@@ -162,7 +162,7 @@ pub(super) fn picture(
 pub(super) fn read(source: &Source<'_>, path: &Path, device: &Device) -> Result<Tensor<4>> {
     let form = form(source)?;
     let recording = read_recording(path, &SoundOptions::of_rate(form.sample_rate()))?;
-    let window = windows::window(&recording, form.spectrogram().samples(), 0.5);
+    let window = form::window(&recording, form.spectrogram().samples(), 0.5);
     let values = form.encode(&window);
     let [channels, height, width] = form.shape();
     let data = TensorData::new(values, [1, channels, height, width]);

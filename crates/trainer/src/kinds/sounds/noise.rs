@@ -8,9 +8,8 @@ use tracing::info;
 use training::{Data as _, streams, to_tensor};
 
 use super::cells::SoundCells;
-use super::form::SoundForm;
+use super::form::{SoundForm, window};
 use super::load;
-use super::windows::window;
 use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::grid;
 use crate::drawing::waveform::waveforms;

@@ -7,8 +7,7 @@ use datasets::SoundDataset;
 use image::DynamicImage;
 
 use super::cells::SoundCells;
-use super::form::SoundForm;
-use super::windows::window;
+use super::form::{SoundForm, window};
 use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::pictures;
 use crate::kinds::grids::Cells;

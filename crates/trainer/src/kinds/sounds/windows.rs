@@ -7,7 +7,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use training::{Purpose, Streams};
 
-use super::form::{DEVIATION, SoundForm};
+use super::form::{DEVIATION, SoundForm, window};
 
 /// The most recordings that the deviation of spectrograms is measured on.
 const MEASURED: usize = 1000;
@@ -119,19 +119,6 @@ impl SoundWindows {
         }
         Ok(pixels)
     }
-}
-
-/// `samples` samples of a recording. Its place among those that it can have, from the first to the last, is a
-/// share of 1.
-pub(super) fn window(recording: &[f32], samples: usize, place: f64) -> Vec<f32> {
-    let room = recording.len().abs_diff(samples);
-    let offset = (place * room as f64).round() as usize;
-    if recording.len() >= samples {
-        return recording[offset..][..samples].to_vec();
-    }
-    let mut window = vec![0.0; samples];
-    window[offset..][..recording.len()].copy_from_slice(recording);
-    window
 }
 
 /// A recording played at `speed` times its own, by a cubic through the four samples around each place (Catmull
