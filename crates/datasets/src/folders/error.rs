@@ -37,6 +37,18 @@ pub enum FolderError<E: Error + 'static> {
         /// Symbolic links, which are not followed.
         links: usize,
     },
+    /// All files of one split are bad, and nothing is left of it.
+    #[error(
+        "of the {kind}s below {}, all that {which} are bad: repair some of them, or add others", path.display()
+    )]
+    NothingLeft {
+        /// The folder.
+        path: PathBuf,
+        /// What was looked for.
+        kind: FileKind,
+        /// Which split they are.
+        which: &'static str,
+    },
     /// There is one file, and it cannot be held out and learned from.
     #[error("only one {kind} below {}: at least two are needed, one of them to be held out", path.display())]
     OneFile {

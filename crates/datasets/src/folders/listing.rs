@@ -111,11 +111,14 @@ impl Listing {
     ) -> Result<ReadListing, FolderError<E>> {
         let files = self.train.len() + self.test.len() + errors.len();
         refuse_or_tell(dir, self.kind, files, errors, skip_bad)?;
-        if self.train.is_empty() || self.test.is_empty() {
-            return Err(FolderError::OneFile {
-                path: dir.to_owned(),
-                kind: self.kind,
-            });
+        for (split, which) in [
+            (&self.train, "are learned from"),
+            (&self.test, "are held out"),
+        ] {
+            if split.is_empty() {
+                let (path, kind) = (dir.to_owned(), self.kind);
+                return Err(FolderError::NothingLeft { path, kind, which });
+            }
         }
         let class_names = self.class_names();
         if class_names.len() > MAX_CLASSES {

@@ -259,7 +259,7 @@ mod tests {
                 "too short: it has 79 samples at 8000 Hz",
             ),
             ("a/silent.wav", tone(8000, 800, &[0.0]), "is silent"),
-            ("a/faint.wav", tone(8000, 800, &[0.00005]), "is silent"),
+            ("a/hushed.wav", tone(8000, 800, &[0.00005]), "is silent"),
             // Both channels cancel each other.
             (
                 "a/none.wav",
@@ -286,6 +286,19 @@ mod tests {
                 assert_eq!(splits.train.len() + splits.test.len(), 12, "{name}");
             }
         }
+        // By its name this one is held out, and no other is.
+        let dir = mixed();
+        fs::write(dir.path().join("a/faint.wav"), b"no sound at all").unwrap();
+        let options = SoundOptions {
+            skip_bad: true,
+            ..OPTIONS
+        };
+        let message = chain(&load(&dir, &options).unwrap_err());
+        assert!(
+            message.contains("all that are held out are bad"),
+            "{message}"
+        );
+
         let all_bad = folder(&bad.map(|(name, bytes, _)| (name, bytes)));
         let options = SoundOptions {
             skip_bad: true,

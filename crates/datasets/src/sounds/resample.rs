@@ -148,7 +148,8 @@ mod tests {
             let error = distance(inner, (margin..).map(|index| sine(0.3, to, index)));
             println!("{from} to {to}: {error:.2e}");
             assert!(error < 1e-4, "{from} to {to}: {error}");
-            if from > to {
+            // Higher than the new rate can have, and yet not higher than the old one can.
+            if f64::from(from) > 1.06 * f64::from(to) {
                 let found = resample(&tone(1.05), from, to);
                 let inner = &found[margin..found.len() - margin];
                 let left = inner.iter().fold(0.0, |most: f32, x| most.max(x.abs()));

@@ -44,7 +44,7 @@ pub fn run(args: &EditArgs) -> Result<()> {
         .unwrap_or_else(|| args.model.run.join("edited.png"));
     exists(&args.model.run)?;
     check_file("--out", &out)?;
-    let opened = open_for_kinds(&args.model, &[Kind::Images, Kind::Sounds])?;
+    let opened = open_for_kinds(&args.model, Kind::of_files())?;
     if args.between.is_empty() {
         opened.check_memory("--count", args.count, args.model.batch_size)?;
     } else {

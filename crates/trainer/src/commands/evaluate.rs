@@ -53,7 +53,7 @@ struct Report<'a> {
 pub fn run(args: &EvaluateArgs) -> Result<()> {
     check(args)?;
     let files = args.samples.as_deref().map(read_labels).transpose()?;
-    let opened = open_for_kinds(&args.model, &[Kind::Images, Kind::Sounds])?;
+    let opened = open_for_kinds(&args.model, Kind::of_files())?;
     opened.check_memory("--count", args.count, args.model.batch_size)?;
     let Opened {
         checkpoint,
@@ -351,7 +351,7 @@ const LIKELIHOOD_IMAGES: usize = 50;
 
 /// The number of test images whose bits per dimension are measured. Refuses what is for images alone.
 fn likelihood_images(args: &EvaluateArgs, kind: Kind) -> Result<usize> {
-    if kind == Kind::Images {
+    if kind.is_of_bytes() {
         return Ok(args.likelihood_images.unwrap_or(LIKELIHOOD_IMAGES));
     }
     for (option, given, why) in [

@@ -31,8 +31,11 @@ pub fn run(args: &ImportArgs) -> Result<()> {
     let pipeline = PipelineFolder::open(&args.folder)?;
     let config = run_config(&pipeline, args)?;
     let kind = config.data.kind();
-    kind.must_be_one_of(&[Kind::Images], format_args!("{} are", config.data.name()))
-        .context("name other data with --config or --set")?;
+    kind.must_be_one_of(
+        Kind::of_pixels(),
+        format_args!("{} are", config.data.name()),
+    )
+    .context("name other data with --config or --set")?;
     let NetworkConfig::UNet(unet) = &config.network else {
         bail!(Usage(
             "network.kind: expected \"unet\", as the folder holds".to_owned()

@@ -38,7 +38,7 @@ pub fn run(args: &SamplersArgs) -> Result<()> {
     if args.calls.is_empty() {
         check_file("--out", &out(args))?;
     }
-    let opened = open_for_all_samplers(&args.model, &[Kind::Images])?;
+    let opened = open_for_all_samplers(&args.model, Kind::of_pixels())?;
     opened.check_memory("--count", args.count, args.model.batch_size)?;
     let Opened {
         model, sampling, ..

@@ -98,6 +98,21 @@ impl Kind {
         }
     }
 
+    /// The kinds whose examples are files of their own, which can be edited and scored.
+    pub fn of_files() -> &'static [Self] {
+        &[Self::Images, Self::Sounds]
+    }
+
+    /// The kinds that a grid of pixels shows wholly, and whose networks diffusers' pipelines draw from.
+    pub fn of_pixels() -> &'static [Self] {
+        &[Self::Images]
+    }
+
+    /// Whether the values of an example are those of bytes, so that it has a number of bits per dimension.
+    pub fn is_of_bytes(self) -> bool {
+        self == Self::Images
+    }
+
     /// Refuses data that a command is not for. `whose` says whose they are, as in "the run draws", and `these`
     /// which it is for.
     /// Bytes of memory that a sample of this shape, and its place in the picture of all, take at the least.

@@ -31,7 +31,8 @@ fn every_configuration_can_be_used() {
             "fashion-mnist",
             "mnist",
             "points",
-            "smoke"
+            "smoke",
+            "speech"
         ]
     );
     for (name, config) in &configs {
@@ -40,7 +41,8 @@ fn every_configuration_can_be_used() {
             match name.as_str() {
                 "cifar10-small" => data == "cifar10",
                 "points" => data == "two-moons",
-                "smoke" => data == "mnist",
+                "smoke",
+            "speech" => data == "mnist",
                 _ => data == *name || data == format!("data/{name}"),
             },
             "{name} trains on {data}"

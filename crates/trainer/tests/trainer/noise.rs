@@ -63,11 +63,11 @@ fn black_and_white(strip: &DynamicImage, column: u32) -> [f64; 2] {
     let (mut black, mut white, mut all) = (0, 0, 0);
     for row in 0..10 {
         let cell = strip.crop_imm(x, TEXT + GAP + row * (CELL + GAP), CELL, CELL);
-        // Each pixel of an image is enlarged to two by two.
+        // Each pixel of an image is enlarged to four by four.
         for (_, _, pixel) in cell
             .to_luma8()
             .enumerate_pixels()
-            .filter(|(x, y, _)| x % 2 == 0 && y % 2 == 0)
+            .filter(|(x, y, _)| x % 4 == 0 && y % 4 == 0)
         {
             all += 1;
             black += usize::from(pixel.0[0] == 0);
@@ -234,6 +234,7 @@ fn a_sound_drowns() {
         [
             "noising.gif",
             "schedule.png",
+            "spectrograms.png",
             "table.csv",
             "waveforms.png",
             "x-t-0332.wav",
@@ -402,7 +403,7 @@ fn input_that_cannot_be_noised_is_refused_and_nothing_is_written() {
         (
             &["bad.wav", "--count", "8"],
             2,
-            &["--count is for images and points"],
+            &["--count is for images, points and data sets of sounds"],
         ),
         (&["good.png", "--size", "0"], 2, &["--size must be"]),
         (&["good.png", "--size", "2048"], 2, &["too much to draw"]),

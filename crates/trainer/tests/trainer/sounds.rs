@@ -446,7 +446,7 @@ fn recordings_are_counted_and_drawn() {
         &["data", "show", "sounds", "--json", "--out", "sheet.png"],
     )
     .stdout;
-    let json: serde_json::Value = serde_json::from_str(json.trim()).unwrap();
+    let json: serde_json::Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
     assert_eq!(json["classes"][2]["name"], "tone");
 
     // The forward process on a file, and on the data of a configuration.

@@ -504,8 +504,8 @@ fn what_a_run_has_learned_with_is_fixed() {
     fail(
         folder.path(),
         &["train", "--resume", "nowhere"],
-        1,
-        &["nowhere", "no checkpoint"],
+        2,
+        &["nowhere does not exist"],
     );
 }
 
@@ -520,31 +520,24 @@ fn a_budget_in_minutes_ends_in_time() {
 }
 
 #[test]
-fn the_default_configuration_is_found_from_below_the_repository() {
+fn the_default_configuration_is_in_the_program() {
     let folder = tempfile::tempdir().unwrap();
-    let nowhere = run(folder.path(), &["train"]);
-    assert_eq!(nowhere.code, Some(2), "{nowhere:#?}");
-    assert!(
-        nowhere.stderr.contains("configs/mnist.toml"),
-        "{nowhere:#?}"
-    );
-
     let below = crate::support::repository().join("crates/trainer/src");
-    let out = folder.path().join("run").display().to_string();
-    let ended = command(&below, &["train", "--steps", "1", "--out", &out])
-        .args([
+    for (from, out) in [(folder.path(), "run"), (&below, "below")] {
+        let out = folder.path().join(out).display().to_string();
+        let changes = [
             "--set",
             "held_out.examples=10",
             "--set",
             "sampling.count=1",
             "--set",
             "sampling.num_inference_steps=1",
-        ])
-        .output()
-        .unwrap();
-    assert!(
-        ended.status.success(),
-        "{}",
-        String::from_utf8_lossy(&ended.stderr)
-    );
+        ];
+        succeed(
+            from,
+            &[&["train", "--steps", "1", "--out", &out], &changes[..]].concat(),
+        );
+        let config = fs::read_to_string(Path::new(&out).join("config.toml")).unwrap();
+        assert!(config.contains("dataset = \"mnist\""), "{config}");
+    }
 }
