@@ -259,7 +259,7 @@ mod tests {
                 "too short: it has 79 samples at 8000 Hz",
             ),
             ("a/silent.wav", tone(8000, 800, &[0.0]), "is silent"),
-            ("a/hushed.wav", tone(8000, 800, &[0.00005]), "is silent"),
+            ("a/quiet.wav", tone(8000, 800, &[0.00005]), "is silent"),
             // Both channels cancel each other.
             (
                 "a/none.wav",

@@ -41,8 +41,8 @@ fn every_configuration_can_be_used() {
             match name.as_str() {
                 "cifar10-small" => data == "cifar10",
                 "points" => data == "two-moons",
-                "smoke",
-            "speech" => data == "mnist",
+                "smoke" => data == "mnist",
+                "speech" => data == "fsdd",
                 _ => data == *name || data == format!("data/{name}"),
             },
             "{name} trains on {data}"

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::support::{checkpoint, command, config, fail, grid_of, run, succeed, tensors, train};
+use crate::support::{checkpoint, command, config, fail, grid_of, succeed, tensors, train};
 
 #[test]
 fn a_run_leaves_everything_behind_that_it_promises() {
