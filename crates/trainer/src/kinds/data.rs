@@ -11,7 +11,8 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use training::InvalidValue;
 
-use super::sounds::{SoundConfig, SoundWindows};
+use super::sounds::form::SoundConfig;
+use super::sounds::windows::SoundWindows;
 use crate::drawing::pictures::to_byte;
 
 /// `[data]`: a published data set, or what lies at a path.

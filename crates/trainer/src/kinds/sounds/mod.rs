@@ -1,11 +1,11 @@
 //! Sounds, learned as spectrograms by a network for images.
 
 mod cells;
-mod form;
+pub(super) mod form;
 mod noise;
 mod sample;
 mod sheet;
-mod windows;
+pub(super) mod windows;
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -19,13 +19,12 @@ use image::DynamicImage;
 
 pub(super) use self::cells::MOST_CELL_BYTES;
 use self::cells::SoundCells;
-pub use self::form::SoundConfig;
-pub(super) use self::form::SoundForm;
+use self::form::SoundForm;
 pub(super) use self::noise::noise_examples;
 pub use self::noise::show as noise;
 pub(super) use self::sample::{sample, write_edit};
 pub use self::sheet::show;
-pub(super) use self::windows::SoundWindows;
+use self::windows::SoundWindows;
 use super::grids::{Cells, titled_grid};
 use super::outputs::{Refused, Sections, Source};
 use crate::error::Usage;
