@@ -80,6 +80,9 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// Reads a file; an error is its text.
+type Read = dyn Fn(&Path) -> Result<(), String>;
+
 /// A reader: what it is called, its corpus, where its input lies in a folder of its own, the most memory
 /// that it may take beside the input, and how it is called.
 struct Reader {
@@ -87,7 +90,7 @@ struct Reader {
     corpus: Vec<Vec<u8>>,
     place: &'static str,
     limit: usize,
-    read: Box<dyn Fn(&Path) -> Result<(), String>>,
+    read: Box<Read>,
 }
 
 /// An error and its causes in one line.

@@ -77,7 +77,7 @@ pub enum FolderError<E: Error + 'static> {
         /// What it holds.
         kind: FileKind,
         /// What is wrong, and where.
-        source: MetadataError,
+        source: Box<MetadataError>,
     },
     /// Classes are named in a file for one split, and for the other they are not.
     #[error(

@@ -215,7 +215,7 @@ fn label_by_file<'a, E: Error>(
     let metadata_error = |source| FolderError::Metadata {
         path: root.to_owned(),
         kind,
-        source,
+        source: Box::new(source),
     };
     let Some(mut labels) = Labels::read(root, kind).map_err(metadata_error)? else {
         return Ok(false);

@@ -1,7 +1,7 @@
 //! A folder of sounds as a data set: [`crate::folders`] says which files, classes and splits it has.
 //!
 //! - Sounds are files named `.wav`, `.flac`, `.mp3`, `.ogg` or `.oga`, in any case ([`super::decode`]).
-//! - Each becomes a recording: the mean of its channels, resampled to one rate ([`super::resample`]), and scaled
+//! - Each becomes a recording: the mean of its channels, resampled to one rate ([`super::resample()`]), and scaled
 //!   so that its largest magnitude is [`PEAK`](super::PEAK). A file that is silent or too short is bad, as is one
 //!   that cannot be read.
 //!

@@ -409,7 +409,8 @@ fn options_that_are_no_numbers_are_refused_with_any_sampler() {
         };
         assert_eq!(good.check(&schedule, PredictionType::Epsilon), Ok(()));
         for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-            let changes: [(&str, fn(&mut SamplingOptions, f64)); 10] = [
+            type Change = fn(&mut SamplingOptions, f64);
+            let changes: [(&str, Change); 10] = [
                 ("eta", |o, x| o.eta = x),
                 ("guidance_scale", |o, x| o.guidance_scale = x),
                 ("guidance_rescale", |o, x| o.guidance_rescale = x),

@@ -331,13 +331,7 @@ mod tests {
         let run = tempfile::tempdir().unwrap();
         let place = |step: usize| run.path().join(format!("step-{step}"));
         fs::create_dir(place(1)).unwrap();
-        let newest = || {
-            Ok((1..4)
-                .map(place)
-                .filter(|place| place.exists())
-                .last()
-                .unwrap())
-        };
+        let newest = || Ok((1..4).map(place).rfind(|place| place.exists()).unwrap());
         let read = |folder: &PathBuf| {
             if *folder == place(1) {
                 // The training beside it.

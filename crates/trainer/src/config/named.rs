@@ -20,7 +20,7 @@ pub struct NamedConfig {
 }
 
 impl NamedConfig {
-    /// The configuration `named`: a file, or the name of one of [`EMBEDDED`]; [`DEFAULT`] without a name.
+    /// The configuration `named`: a file, or the name of one of [`EMBEDDED`]; that of `mnist` without a name.
     ///
     /// # Errors
     ///

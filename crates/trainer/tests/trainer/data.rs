@@ -373,7 +373,7 @@ fn labels_are_learned_from_a_file_and_numbers_that_are_too_large_are_refused() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             lines += &format!(
                 "{class}/{name},{}\n",
-                if name < "12".to_owned() {
+                if name.as_str() < "12" {
                     "first"
                 } else {
                     "last"

@@ -211,8 +211,11 @@ fn own_images(folder: &Path, classes: [&str; 2]) {
     }
 }
 
+/// Tensors by name, byte by byte.
+type Tensors = Vec<(String, Vec<u8>)>;
+
 /// The embeddings of the classes in a checkpoint, row by row, and the bytes of all other tensors.
-fn embeddings(checkpoint: &Path) -> (Vec<Vec<f32>>, Vec<(String, Vec<u8>)>) {
+fn embeddings(checkpoint: &Path) -> (Vec<Vec<f32>>, Tensors) {
     let bytes = fs::read(checkpoint.join("ema.safetensors")).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let mut others = Vec::new();

@@ -1,5 +1,6 @@
 //! Sounds, from a folder of them, through the whole program.
 
+use std::f32::consts::TAU;
 use std::fs;
 use std::path::Path;
 
@@ -33,8 +34,8 @@ fn write_sounds(dir: &Path) {
         let frames = rate as usize / 10 * (1 + index % 4);
         let time = |n: usize| n as f32 / rate as f32;
         let pitch = 300.0 + 40.0 * index as f32;
-        let tone = |n: usize| 0.5 * (6.283 * pitch * time(n)).sin();
-        let chirp = |n: usize| 0.3 * (6.283 * (pitch + 900.0 * time(n)) * time(n)).sin();
+        let tone = |n: usize| 0.5 * (TAU * pitch * time(n)).sin();
+        let chirp = |n: usize| 0.3 * (TAU * (pitch + 900.0 * time(n)) * time(n)).sin();
         let click = |n: usize| f32::from(u8::from(n % 200 < 3)) * 0.8;
         let both = |sound: &dyn Fn(usize) -> f32, channels: usize| -> Vec<f32> {
             let one: Vec<f32> = (0..frames).map(sound).collect();

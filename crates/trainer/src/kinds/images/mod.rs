@@ -107,7 +107,7 @@ pub(super) fn load(source: &Source<'_>) -> Result<Splits<ImageDataset>> {
                 "it was read as a folder of images"
             }
         };
-        load_folder(path, &options).with_context(|| advice())?
+        load_folder(path, &options).with_context(advice)?
     };
     found.check_fingerprint(splits.fingerprint.as_deref(), data)?;
     Ok(splits)
