@@ -184,19 +184,19 @@ def check_export(checks, run, name):
         shutil.rmtree(folder)
 
 
-def check_readme(checks, run):
-    """The Python of the README, in a folder where its commands were run, beside ours."""
+def check_documentation(checks, run):
+    """The Python of docs/formats.md, in a folder where the commands of the README were run, beside ours."""
     Path("runs").mkdir()
-    checks.run("export", run, "runs/smoke-diffusers")
-    [lines] = re.findall(r"^```python\n(.*?)^```", (REPOSITORY / "README.md").read_text(), re.M | re.S)
+    checks.run("export", run, "runs/mine-diffusers")
+    [lines] = re.findall(r"^```python\n(.*?)^```", (REPOSITORY / "docs/formats.md").read_text(), re.M | re.S)
     count, steps, guidance = 16, 50, 2
     ours, noise = checks.sample(
         run, "--class", 7, "--guidance", guidance, steps=steps, count=count
     )
     names = {}
     with mock.patch("torch.randn", return_value=noise):
-        exec(compile(lines, "README.md", "exec"), names)
-    checks.same("the lines of the README", ours, names["x"])
+        exec(compile(lines, "docs/formats.md", "exec"), names)
+    checks.same("the lines of docs/formats.md", ours, names["x"])
 
 
 def as_in_early_folders(folder):
@@ -261,7 +261,7 @@ def main():
         ]
         checks.run(*train, "--out", "run")
         check_export(checks, "run", "exported")
-        check_readme(checks, "run")
+        check_documentation(checks, "run")
         variants = [
             "noise.schedule={kind='sigmoid'}",
             "noise.rescale_zero_terminal_snr=true",

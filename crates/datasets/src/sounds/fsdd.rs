@@ -1,5 +1,5 @@
 //! The Free Spoken Digit Dataset: 3,000 recordings of the digits 0 to 9 in English by six speakers, 50 of each
-//! digit by each, at 8 kHz (Jackson and others, release 1.0.10 of 2020; CC BY-SA 4.0).
+//! digit by each, at 8 kHz (Zohar Jackson and others, 2016 and after, release 1.0.10; CC BY-SA 4.0).
 //!
 //! The files are called `{digit}_{speaker}_{index}.wav`. Held out are the indices 0 to 9 of each digit and
 //! speaker, 600 recordings; the authors' own test split, the indices 0 to 4, is half of them. All speakers are on

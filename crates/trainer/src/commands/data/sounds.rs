@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Result;
-use datasets::sounds::{SoundFacts, survey};
+use datasets::sounds::{SoundFacts, has_sounds, survey};
 use datasets::{DatasetName, SoundDataset, SoundOptions, Splits, load_sounds};
 use serde_json::json;
 
 use super::classes;
 use crate::cli::DataShowArgs;
 use crate::drawing::captions::Captions;
-use crate::kinds::{DataConfig, class_name, one_of_each_class_first, show_sounds};
+use crate::kinds::{DataConfig, SoundConfig, class_name, one_of_each_class_first, show_sounds};
 use crate::report;
 
 /// Sounds of a contact sheet when no number is given, and the most columns of it.
@@ -24,8 +24,13 @@ pub(super) fn show(args: &DataShowArgs, name: Option<DatasetName>, out: &Path) -
         Some(name) => datasets::find(name, args.data_dir.as_deref())?,
         None => args.what.clone().into(),
     };
-    let facts = survey(&dir)?;
-    let sample_rate = most_common_rate(&facts);
+    // A published data set may lie there as the archive that it came in, whose files are of one rate.
+    let facts = if name.is_none() || has_sounds(&dir) {
+        survey(&dir)?
+    } else {
+        Vec::new()
+    };
+    let sample_rate = most_common_rate(&facts).unwrap_or(SoundConfig::default().sample_rate);
     let options = SoundOptions {
         skip_bad: args.skip_bad,
         cache_bytes: DataConfig::default().cache_mib << 20,
@@ -41,19 +46,25 @@ pub(super) fn show(args: &DataShowArgs, name: Option<DatasetName>, out: &Path) -
         train.len(),
         test.len()
     ));
-    let seconds = Spread::of(facts.iter().map(|facts| facts.seconds));
+    let of_split = |split: &SoundDataset| -> Vec<f64> {
+        (0..split.len()).map(|index| split.seconds(index)).collect()
+    };
+    let seconds = [of_split(&train), of_split(&test)].concat();
+    let seconds = Spread::of(seconds.into_iter());
     let peak = Spread::of(facts.iter().map(|facts| decibels(facts.peak)));
     let rms = Spread::of(facts.iter().map(|facts| decibels(facts.rms)));
     report::figures(format!("seconds: {}", seconds.described(3)));
-    report::figures(format!(
-        "loudest sample: {} dB of full scale",
-        peak.described(1)
-    ));
-    report::figures(format!("root mean square: {} dB", rms.described(1)));
     let rates = counted(facts.iter().map(|facts| facts.sample_rate));
     let channels = counted(facts.iter().map(|facts| facts.channels));
-    report::figures(format!("samples a second: {}", listed(&rates)));
-    report::figures(format!("channels: {}", listed(&channels)));
+    if !facts.is_empty() {
+        report::figures(format!(
+            "loudest sample: {} dB of full scale",
+            peak.described(1)
+        ));
+        report::figures(format!("root mean square: {} dB", rms.described(1)));
+        report::figures(format!("samples a second: {}", listed(&rates)));
+        report::figures(format!("channels: {}", listed(&channels)));
+    }
     let counts = classes::count(train.class_names(), train.labels(), test.labels());
     classes::print(&counts);
     report::json(&json!({
@@ -93,11 +104,11 @@ pub(super) fn show(args: &DataShowArgs, name: Option<DatasetName>, out: &Path) -
     show_sounds(&train, &indices, columns, &captions, out)
 }
 
-/// The rate that most files have.
-fn most_common_rate(facts: &[SoundFacts]) -> u32 {
+/// The rate that most files have, where there are any.
+fn most_common_rate(facts: &[SoundFacts]) -> Option<u32> {
     let rates = counted(facts.iter().map(|facts| facts.sample_rate));
     let most = rates.into_iter().max_by_key(|&(_, count)| count);
-    most.map_or(1, |(rate, _)| rate)
+    most.map(|(rate, _)| rate)
 }
 
 fn counted<T: Ord>(values: impl Iterator<Item = T>) -> BTreeMap<T, usize> {
