@@ -50,7 +50,46 @@ pub struct Record {
 const CSV_HEADER: &str = "step,epoch,seconds,loss,learning_rate,grad_norm,images_per_second,\
                           held_out_loss,held_out_loss_by_timestep,fid,nearer_than_real\n";
 
+/// Significant digits of the numbers of a line: more than they are good for, and few enough that every reader of
+/// JSON gets the number that was written. So a run that is resumed writes its lines anew as they were.
+const DIGITS: usize = 12;
+
+fn rounded(value: f64) -> f64 {
+    format!("{value:.*e}", DIGITS - 1).parse().unwrap_or(value)
+}
+
 impl Record {
+    /// The same with numbers of [`DIGITS`] digits.
+    fn rounded(self) -> Self {
+        let Self {
+            step,
+            epoch,
+            seconds,
+            loss,
+            learning_rate,
+            grad_norm,
+            images_per_second,
+            held_out_loss,
+            held_out_loss_by_timestep,
+            fid,
+            nearer_than_real,
+        } = self;
+        Self {
+            step,
+            epoch: rounded(epoch),
+            seconds: rounded(seconds),
+            loss: loss.map(rounded),
+            learning_rate: learning_rate.map(rounded),
+            grad_norm: grad_norm.map(rounded),
+            images_per_second: images_per_second.map(rounded),
+            held_out_loss: held_out_loss.map(rounded),
+            held_out_loss_by_timestep: held_out_loss_by_timestep
+                .map(|losses| losses.into_iter().map(rounded).collect()),
+            fid: fid.map(rounded),
+            nearer_than_real: nearer_than_real.map(rounded),
+        }
+    }
+
     fn to_jsonl(&self) -> io::Result<String> {
         Ok(serde_json::to_string(self)? + "\n")
     }
@@ -110,6 +149,7 @@ impl Metrics {
 
     /// Writes one more line.
     pub fn append(&mut self, record: Record) -> io::Result<()> {
+        let record = record.rounded();
         self.jsonl.write_all(record.to_jsonl()?.as_bytes())?;
         self.csv.write_all(record.to_csv().as_bytes())?;
         self.records.push(record);
@@ -217,6 +257,27 @@ mod tests {
             step,
             loss: Some(0.5),
             ..Record::default()
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_read_is_the_line_that_was_written() {
+        for index in 1..5000 {
+            let value = f64::from(index).sqrt() * 10_f64.powi(index % 13 - 9);
+            let record = Record {
+                step: 3,
+                epoch: value / 3.0,
+                loss: Some(value),
+                held_out_loss_by_timestep: Some(vec![value / 7.0, value * 1.1]),
+                ..Record::default()
+            };
+            let record = record.rounded();
+            assert!((record.loss.unwrap() / value - 1.0).abs() < 1e-11);
+            let line = record.to_jsonl().unwrap();
+            let (read, damaged) = parse(line.as_bytes());
+            assert!(damaged.is_empty());
+            assert_eq!(read, [record]);
+            assert_eq!(read[0].to_jsonl().unwrap(), line);
         }
     }
 
