@@ -15,7 +15,7 @@ pub use decode::{SoundFileError, SoundFormat, read_sound};
 pub use folder::{has_sounds, load_sounds};
 pub use fsdd::FsddError;
 pub(crate) use fsdd::verify_archive;
-pub use recording::{PEAK, SoundOptions, mixed, read_recording};
+pub use recording::{PEAK, SoundOptions, read_mono, read_recording};
 pub use resample::resample;
 pub use spectrogram::{Spectrogram, SpectrogramError};
 pub use survey::{SoundFacts, survey};

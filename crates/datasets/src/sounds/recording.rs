@@ -52,6 +52,32 @@ pub fn read_recording(path: &Path, options: &SoundOptions) -> Result<Vec<f32>, S
     recording(path, &sound, options)
 }
 
+/// Reads a file as one channel of `sample_rate` samples a second, as loud as it is.
+///
+/// # Errors
+///
+/// A file that is no sound, or too long at that rate.
+///
+/// # Panics
+///
+/// If the rate is 0.
+pub fn read_mono(path: &Path, sample_rate: u32) -> Result<Vec<f32>, SoundFileError> {
+    // Held until the sound is resampled and gone.
+    let mut turn = Turn::default();
+    let sound = read_in_turn(path, &mut turn)?;
+    mono(path, &sound, sample_rate)
+}
+
+/// The mean of all channels, resampled.
+fn mono(path: &Path, sound: &Audio, sample_rate: u32) -> Result<Vec<f32>, SoundFileError> {
+    let from = sound.sample_rate();
+    if resampled_len(sound.frames(), from, sample_rate) > MAX_SAMPLES as u64 {
+        let path = path.to_owned();
+        return Err(SoundFileError::TooLong { path });
+    }
+    Ok(resample(&mixed(sound), from, sample_rate))
+}
+
 /// The mean of all channels, resampled, and scaled so that the largest magnitude is [`PEAK`].
 pub(super) fn recording(
     path: &Path,
@@ -68,11 +94,7 @@ pub(super) fn recording(
             least: options.min_samples,
         });
     }
-    if len > MAX_SAMPLES as u64 {
-        let path = path.to_owned();
-        return Err(SoundFileError::TooLong { path });
-    }
-    let mut samples = resample(&mixed(sound), from, to);
+    let mut samples = mono(path, sound, to)?;
     let peak = samples
         .iter()
         .fold(0.0, |peak: f32, sample| peak.max(sample.abs()));
@@ -87,7 +109,7 @@ pub(super) fn recording(
 }
 
 /// The mean of all channels.
-pub fn mixed(sound: &Audio) -> Vec<f32> {
+fn mixed(sound: &Audio) -> Vec<f32> {
     let mut mean = sound.channel(0).to_vec();
     for channel in 1..sound.channels() {
         for (sum, sample) in mean.iter_mut().zip(sound.channel(channel)) {

@@ -237,6 +237,26 @@ fn sounds_are_learned_sampled_edited_and_scored() {
         &["4 samples"],
     );
 
+    // A file that claims a sample a second would be of gigabytes at the run's rate.
+    write(&dir.join("slow/a.wav"), 1, 1, vec![0.5; 80_000]);
+    let labels = "file,class,name\na.wav,0,\na.wav,1,\na.wav,2,\n";
+    fs::write(dir.join("slow/labels.csv"), labels).unwrap();
+    fail(
+        dir,
+        &[
+            "evaluate",
+            "run",
+            "--samples",
+            "slow",
+            "--neighbours",
+            "2",
+            "--classifier-steps",
+            "5",
+        ],
+        1,
+        &["a.wav", "limit"],
+    );
+
     let export = ["export", "run", "exported"];
     succeed(dir, &export);
     let sound = fs::read_to_string(dir.join("exported/sound.json")).unwrap();

@@ -12,9 +12,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use burn::tensor::Tensor;
-use datasets::sounds::{
-    MAX_SAMPLE_RATE, Spectrogram, SpectrogramError, mixed, read_sound, resample, to_16_bits,
-};
+use datasets::sounds::{MAX_SAMPLE_RATE, Spectrogram, SpectrogramError, read_mono, to_16_bits};
 use serde::{Deserialize, Serialize};
 use training::InvalidValue;
 
@@ -267,8 +265,7 @@ impl SoundForm {
     ///
     /// A file that cannot be read.
     pub fn scored_file(&self, path: &Path) -> Result<Vec<u8>> {
-        let audio = read_sound(path)?;
-        let sound = resample(&mixed(&audio), audio.sample_rate(), self.sample_rate);
+        let sound = read_mono(path, self.sample_rate)?;
         Ok(self.scored(&window(&sound, self.spectrogram.samples(), 0.5)))
     }
 
