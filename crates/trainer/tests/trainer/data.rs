@@ -4,11 +4,13 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crate::support::{checkpoint, config, fail, grid_of, repository, run, succeed, tensors};
+use datasets::DatasetName;
+use flate2::{Compression, write::GzEncoder};
 use image::{ColorType, Rgba, RgbaImage};
 
 /// A folder `images` of 24 images of two kinds, in mixed sizes and formats.
@@ -569,11 +571,16 @@ fn data_is_shown() {
 /// What a server does with a request for a file: its whole content, and the place to begin.
 type Answer = fn(&mut TcpStream, &[u8], usize);
 
-/// A server of the files of MNIST; keeps the requests, as `NAME START`. Answers the n-th request for a
-/// file by the n-th answer, or the last.
+/// A server of the files of MNIST; see [`serve_folder`].
 fn serve(answers: &'static [Answer]) -> (String, Arc<Mutex<Vec<String>>>) {
+    serve_folder(repository().join("data/mnist"), answers)
+}
+
+/// A server of the files of a folder; keeps the requests, as `NAME START`. Answers the n-th request for a
+/// file by the n-th answer, or the last.
+fn serve_folder(folder: PathBuf, answers: &'static [Answer]) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}/mnist/", listener.local_addr().unwrap());
+    let address = format!("http://{}/files/", listener.local_addr().unwrap());
     let requests = Arc::new(Mutex::new(Vec::<String>::new()));
     let seen = Arc::clone(&requests);
     thread::spawn(move || {
@@ -604,7 +611,7 @@ fn serve(answers: &'static [Answer]) -> (String, Arc<Mutex<Vec<String>>>) {
                     .count()
                     - 1
             };
-            let bytes = fs::read(repository().join("data/mnist").join(name)).unwrap();
+            let bytes = fs::read(folder.join(name)).unwrap();
             answers[earlier.min(answers.len() - 1)](&mut stream, &bytes, start);
         }
     });
@@ -662,8 +669,13 @@ fn wrong_bytes(stream: &mut TcpStream, bytes: &[u8], _start: usize) {
 
 /// Fetches MNIST into `folder/data` from these servers.
 fn fetch(folder: &Path, mirrors: &[&str]) -> crate::support::Ended {
+    fetch_named("mnist", folder, mirrors)
+}
+
+/// Fetches a data set into `folder/data` from these servers.
+fn fetch_named(name: &str, folder: &Path, mirrors: &[&str]) -> crate::support::Ended {
     let mirrors = mirrors.iter().flat_map(|mirror| ["--mirror", mirror]);
-    let args: Vec<&str> = ["data", "fetch", "mnist", "--data-dir", "data"]
+    let args: Vec<&str> = ["data", "fetch", name, "--data-dir", "data"]
         .into_iter()
         .chain(mirrors)
         .collect();
@@ -783,6 +795,70 @@ fn the_next_address_is_taken_where_one_fails() {
     let ended = fetch(folder.path(), &[&missing, &wrong, &right]);
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     is_whole(folder.path());
+}
+
+/// A `.tar.gz` with a recording for each name, as the Free Spoken Digit Dataset comes.
+fn recordings(archive: &Path, names: &[String], mut recording: impl FnMut(&str) -> Vec<u8>) {
+    let packed = GzEncoder::new(fs::File::create(archive).unwrap(), Compression::fast());
+    let mut tar = tar::Builder::new(packed);
+    for name in names {
+        let bytes = recording(name);
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        let path = format!("free-spoken-digit-dataset/recordings/{name}");
+        tar.append_data(&mut header, path, &bytes[..]).unwrap();
+    }
+    tar.into_inner().unwrap().finish().unwrap();
+}
+
+#[test]
+fn recordings_come_in_their_archive_and_are_checked() {
+    const SPEAKERS: [&str; 6] = ["george", "jackson", "lucas", "nicolas", "theo", "yweweler"];
+    let names: Vec<String> = (0..10)
+        .flat_map(|digit| SPEAKERS.map(|speaker| format!("{digit}_{speaker}")))
+        .flat_map(|group| (0..50).map(move |index| format!("{group}_{index}.wav")))
+        .collect();
+    let published = tempfile::tempdir().unwrap();
+    let archive = published
+        .path()
+        .join(DatasetName::Fsdd.downloads().remove(0));
+    let refused = |names: &[String], parts: &[&str]| {
+        let folder = tempfile::tempdir().unwrap();
+        recordings(&archive, names, |name| name.as_bytes().to_vec());
+        let (server, requests) =
+            serve_folder(published.path().to_owned(), &[cut_in_half, whole_or_rest]);
+        let ended = fetch_named("fsdd", folder.path(), &[&server]);
+        assert_eq!(ended.code, Some(1), "{ended:#?}");
+        for part in parts {
+            assert!(ended.stderr.contains(part), "no {part:?}: {}", ended.stderr);
+        }
+        // The half that broke off was gone on with.
+        let requests = requests.lock().unwrap();
+        assert!(requests.iter().any(|request| !request.ends_with(" 0")));
+        let left = fs::read_dir(folder.path().join("data/fsdd"))
+            .unwrap()
+            .count();
+        assert_eq!(left, 0, "nothing wrong stays");
+    };
+    refused(&names, &["0_george_0.wav to 0_george_49.wav", "SHA-256"]);
+    refused(&names[1..], &["1 of the 3,000", "0_george_0.wav"]);
+
+    // The published ones, where `FSDD_DIR` says they lie: they are not part of the repository.
+    let Some(there) = std::env::var_os("FSDD_DIR") else {
+        return;
+    };
+    let there = Path::new(&there);
+    recordings(&archive, &names, |name| fs::read(there.join(name)).unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let (server, _) = serve_folder(published.path().to_owned(), &[cut_in_half, whole_or_rest]);
+    let ended = fetch_named("fsdd", folder.path(), &[&server]);
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    let shown = succeed(
+        folder.path(),
+        &["data", "show", "fsdd", "--data-dir", "data"],
+    );
+    assert!(shown.stdout.contains("2400 training sounds"), "{shown:#?}");
 }
 
 #[test]
