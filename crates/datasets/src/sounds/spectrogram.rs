@@ -1,80 +1,24 @@
 //! Sounds as examples of two channels that a network for images learns: the compressed complex spectrogram.
 //!
 //! ```text
-//! X[k, m] = Σ_n w[n] x[m·hop + n − N/2] e^(−2πi k n / N)      w: Hann's window over N samples
 //! v[k, m] = factor · |X[k, m]|^½ e^(i arg X[k, m])             the channels are its real and imaginary part
 //! ```
 //!
-//! The root lifts what is quiet, as a logarithm would, but keeps the phase and has an exact inverse, c |c|: what
-//! noise a sampler leaves is squared away, so that −20 dB become −40 dB. Back in time, frames are added by the
-//! least-squares rule x = Σ_m w x_m / Σ_m w² (Griffin and Lim 1984, equation 6), which gives a sound back exactly
-//! and of any other spectrogram makes the sound whose own is nearest to it.
+//! X being the short-time Fourier transform. The root lifts what is quiet, as a logarithm would, but keeps the phase
+//! and has an exact inverse, c |c|: what noise a sampler leaves is squared away, so that −20 dB become −40 dB.
 //!
 //! Source of the compression: Richter et al. 2023, "Speech Enhancement and Dereverberation with Diffusion-based
 //! Generative Models", section IV-B, with α = ½.
 
-use std::fmt;
-use std::sync::Arc;
-
 use realfft::num_complex::Complex;
-use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
 
-/// The least sum of squared windows at a sample: below it, what is inverted drowns in rounding.
-const LEAST_OVERLAP: f32 = 0.05;
-
-/// A shape that no spectrogram can have.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SpectrogramError {
-    /// There are too few frequencies or frames.
-    #[error(
-        "{frequencies} frequencies and {frames} frames are too few: expected 2 or more of each"
-    )]
-    TooSmall {
-        /// The height of the spectrogram.
-        frequencies: usize,
-        /// Its width.
-        frames: usize,
-    },
-    /// Frames lie so far apart that samples between them are lost.
-    #[error(
-        "a hop of {hop} samples leaves gaps between windows of {window} samples, those of {frequencies} \
-         frequencies: expected 1 to {most}"
-    )]
-    Hop {
-        /// The samples from frame to frame.
-        hop: usize,
-        /// The samples of a window.
-        window: usize,
-        /// The height of the spectrogram.
-        frequencies: usize,
-        /// The largest hop that leaves none.
-        most: usize,
-    },
-}
+use super::stft::{SpectrogramError, Stft, within_full_scale};
 
 /// How sounds of one length become spectrograms `[2, frequencies, frames]`, and back.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Spectrogram {
-    frequencies: usize,
-    frames: usize,
-    hop: usize,
+    stft: Stft,
     factor: f32,
-    window: Vec<f32>,
-    /// Σ_m w² at each sample.
-    overlap: Vec<f32>,
-    forward: Arc<dyn RealToComplex<f32>>,
-    inverse: Arc<dyn ComplexToReal<f32>>,
-}
-
-impl fmt::Debug for Spectrogram {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Spectrogram")
-            .field("frequencies", &self.frequencies)
-            .field("frames", &self.frames)
-            .field("hop", &self.hop)
-            .field("factor", &self.factor)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Spectrogram {
@@ -96,44 +40,9 @@ impl Spectrogram {
     /// assert!(back.iter().zip(&tone).all(|(a, b)| (a - b).abs() < 1e-5));
     /// # Ok::<(), datasets::sounds::SpectrogramError>(())
     /// ```
-    pub fn new([frequencies, frames]: [usize; 2], hop: usize) -> Result<Self, SpectrogramError> {
-        if frequencies < 2 || frames < 2 {
-            return Err(SpectrogramError::TooSmall {
-                frequencies,
-                frames,
-            });
-        }
-        let window = hann(2 * (frequencies - 1));
-        if !is_covered(&window, hop) {
-            let most = (1..window.len())
-                .rev()
-                .find(|&hop| is_covered(&window, hop));
-            return Err(SpectrogramError::Hop {
-                hop,
-                window: window.len(),
-                frequencies,
-                most: most.unwrap_or(1),
-            });
-        }
-        let mut planner = RealFftPlanner::new();
-        let mut spectrogram = Self {
-            frequencies,
-            frames,
-            hop,
-            factor: 1.0,
-            forward: planner.plan_fft_forward(window.len()),
-            inverse: planner.plan_fft_inverse(window.len()),
-            overlap: Vec::new(),
-            window,
-        };
-        let mut overlap = vec![0.0; spectrogram.samples()];
-        for frame in 0..frames {
-            for (n, place) in spectrogram.places(frame) {
-                overlap[place] += spectrogram.window[n].powi(2);
-            }
-        }
-        spectrogram.overlap = overlap;
-        Ok(spectrogram)
+    pub fn new(size: [usize; 2], hop: usize) -> Result<Self, SpectrogramError> {
+        let stft = Stft::new(size, hop)?;
+        Ok(Self { stft, factor: 1.0 })
     }
 
     /// The same with all values multiplied by `factor`, so that their deviation is what a network expects.
@@ -144,17 +53,18 @@ impl Spectrogram {
 
     /// The samples of a sound: from the middle of the first frame to that of the last.
     pub fn samples(&self) -> usize {
-        (self.frames - 1) * self.hop
+        self.stft.samples()
     }
 
     /// Channels, frequencies and frames: the shape of an example.
     pub fn shape(&self) -> [usize; 3] {
-        [2, self.frequencies, self.frames]
+        let [frequencies, frames] = self.stft.size();
+        [2, frequencies, frames]
     }
 
     /// Samples from frame to frame.
     pub fn hop(&self) -> usize {
-        self.hop
+        self.stft.hop()
     }
 
     /// The spectrogram of a sound of [`samples`](Self::samples) samples: each channel, frequency from low to
@@ -164,14 +74,15 @@ impl Spectrogram {
     ///
     /// On a sound of another length.
     pub fn encode(&self, sound: &[f32]) -> Vec<f32> {
-        let plane = self.frequencies * self.frames;
+        let [frequencies, frames] = self.stft.size();
+        let plane = frequencies * frames;
         let mut values = vec![0.0; 2 * plane];
-        self.transform(sound, |frequency, frame, c| {
+        self.stft.transform(sound, |frequency, frame, c| {
             let magnitude = c.norm();
             if magnitude > 0.0 {
                 let scale = self.factor / magnitude.sqrt();
-                values[frequency * self.frames + frame] = c.re * scale;
-                values[plane + frequency * self.frames + frame] = c.im * scale;
+                values[frequency * frames + frame] = c.re * scale;
+                values[plane + frequency * frames + frame] = c.im * scale;
             }
         });
         values
@@ -184,40 +95,14 @@ impl Spectrogram {
     ///
     /// On values of another shape.
     pub fn decode(&self, values: &[f32]) -> Vec<f32> {
-        let plane = self.frequencies * self.frames;
+        let [frequencies, frames] = self.stft.size();
+        let plane = frequencies * frames;
         assert_eq!(values.len(), 2 * plane, "values of another spectrogram");
-        let mut sound = vec![0.0; self.samples()];
-        let mut spectrum = self.inverse.make_input_vec();
-        let mut samples = self.inverse.make_output_vec();
-        let mut scratch = self.inverse.make_scratch_vec();
-        for frame in 0..self.frames {
-            for (frequency, c) in spectrum.iter_mut().enumerate() {
-                let place = frequency * self.frames + frame;
-                let v = Complex::new(values[place], values[plane + place]).unscale(self.factor);
-                *c = v * v.norm();
-                // Of a real sound, the first and the last frequency have no phase.
-                if frequency == 0 || frequency + 1 == self.frequencies {
-                    c.im = 0.0;
-                }
-            }
-            let done = self
-                .inverse
-                .process_with_scratch(&mut spectrum, &mut samples, &mut scratch);
-            debug_assert!(done.is_ok(), "the buffers are the transform's own");
-            for (n, place) in self.places(frame) {
-                sound[place] += self.window[n] * samples[n];
-            }
-        }
-        let length = self.window.len() as f32;
-        for (sample, overlap) in sound.iter_mut().zip(&self.overlap) {
-            let level = *sample / (length * overlap);
-            *sample = if level.is_nan() {
-                0.0
-            } else {
-                level.clamp(-1.0, 1.0)
-            };
-        }
-        sound
+        within_full_scale(self.stft.inverse(|frequency, frame| {
+            let place = frequency * frames + frame;
+            let v = Complex::new(values[place], values[plane + place]).unscale(self.factor);
+            v * v.norm()
+        }))
     }
 
     /// How loud a sound is at each frequency, from low to high, and frame: in decibels, those of a sine that
@@ -227,60 +112,15 @@ impl Spectrogram {
     ///
     /// On a sound of another length.
     pub fn levels(&self, sound: &[f32], floor: f32) -> Vec<f32> {
-        let full_scale = self.window.iter().sum::<f32>() / 2.0;
-        let mut levels = vec![floor; self.frequencies * self.frames];
-        self.transform(sound, |frequency, frame, c| {
+        let full_scale = self.stft.full_scale();
+        let [frequencies, frames] = self.stft.size();
+        let mut levels = vec![floor; frequencies * frames];
+        self.stft.transform(sound, |frequency, frame, c| {
             let level = 20.0 * (c.norm() / full_scale).log10();
-            levels[frequency * self.frames + frame] = level.max(floor);
+            levels[frequency * frames + frame] = level.max(floor);
         });
         levels
     }
-
-    /// Hands every X[k, m] of a sound to `each`, as frequency, frame and value.
-    fn transform(&self, sound: &[f32], mut each: impl FnMut(usize, usize, Complex<f32>)) {
-        assert_eq!(sound.len(), self.samples(), "a sound of another length");
-        let mut samples = self.forward.make_input_vec();
-        let mut spectrum = self.forward.make_output_vec();
-        let mut scratch = self.forward.make_scratch_vec();
-        for frame in 0..self.frames {
-            samples.fill(0.0);
-            for (n, place) in self.places(frame) {
-                samples[n] = self.window[n] * sound[place];
-            }
-            let done = self
-                .forward
-                .process_with_scratch(&mut samples, &mut spectrum, &mut scratch);
-            debug_assert!(done.is_ok(), "the buffers are the transform's own");
-            for (frequency, &c) in spectrum.iter().enumerate() {
-                each(frequency, frame, c);
-            }
-        }
-    }
-
-    /// The places in the window of a frame, and in the sound, that lie within the sound.
-    fn places(&self, frame: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let (half, samples) = (self.window.len() / 2, self.samples());
-        let middle = frame * self.hop;
-        let first = half.saturating_sub(middle);
-        (first..self.window.len())
-            .map(move |n| (n, middle + n - half))
-            .take_while(move |&(_, place)| place < samples)
-    }
-}
-
-/// Hann's window over `length` samples, as of a period.
-fn hann(length: usize) -> Vec<f32> {
-    let angle = |n: usize| std::f64::consts::PI * n as f64 / length as f64;
-    (0..length).map(|n| angle(n).sin().powi(2) as f32).collect()
-}
-
-/// Whether at every sample windows `hop` apart have a sum of squares that can be divided by.
-fn is_covered(window: &[f32], hop: usize) -> bool {
-    hop > 0
-        && (0..hop).all(|start| {
-            let squares = window.iter().skip(start).step_by(hop).map(|w| w * w);
-            squares.sum::<f32>() >= LEAST_OVERLAP
-        })
 }
 
 #[cfg(test)]

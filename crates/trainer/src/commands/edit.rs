@@ -18,7 +18,7 @@ use crate::destination::check_file;
 use crate::drawing::captions::Captions;
 use crate::drawing::grid;
 use crate::error::Usage;
-use crate::kinds::{Kind, Source};
+use crate::kinds::{Kind, Original, Source};
 use crate::progress;
 use crate::sampling::{Edit, Model, Request, parse_classes};
 
@@ -78,6 +78,10 @@ pub fn run(args: &EditArgs) -> Result<()> {
         kind: config.data.kind(),
         source: &config.source(None),
     };
+    let original = args.from.as_deref().map(|path| Original {
+        path,
+        mask: args.mask.as_deref(),
+    });
     let (cells, columns, captions) = match (&args.from, &args.between[..]) {
         (Some(from), _) => {
             let cells = draw_over(edited, args, sampling, from, class)?;
@@ -112,7 +116,7 @@ pub fn run(args: &EditArgs) -> Result<()> {
     };
     edited
         .kind
-        .write_edit(edited.source, cells, columns, &captions, &out)
+        .write_edit(edited.source, cells, columns, &captions, &out, original)
 }
 
 /// The network that edits, and how files become its examples.

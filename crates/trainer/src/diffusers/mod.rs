@@ -27,6 +27,7 @@ use serde_json::{Value, json};
 use unet::{UNet, UNetConfig};
 
 use crate::config::RunConfig;
+use crate::kinds::Representation;
 use crate::run::atomic_file;
 
 use self::error::{UNET_CONFIG, io_error};
@@ -208,18 +209,35 @@ fn sound(config: &RunConfig) -> Option<Value> {
     let sound = config.data.sound.clone().unwrap_or_default();
     let patch = sound.patch_size;
     let [_, height, width] = config.network.example_shape();
-    Some(json!({
+    let mut described = json!({
+        "representation": sound.representation,
         "sample_rate": sound.sample_rate,
-        "n_fft": 2 * (height * patch - 1),
         "hop_length": sound.hop,
         "window": "hann, periodic",
-        "frequencies": height * patch,
         "frames": width * patch,
         "patch_size": patch,
-        "factor": factor,
-        "values": "factor * |X|^0.5 * exp(i * arg X); channel = (part * patch_size + frequency % patch_size) * \
-                   patch_size + frame % patch_size, part 0 being real and 1 imaginary",
-    }))
+    });
+    let particulars = match sound.representation {
+        Representation::ComplexSpectrogram => json!({
+            "n_fft": 2 * (height * patch - 1),
+            "frequencies": height * patch,
+            "factor": factor,
+            "values": "factor * |X|^0.5 * exp(i * arg X); channel = (part * patch_size + frequency % patch_size) * \
+                       patch_size + frame % patch_size, part 0 being real and 1 imaginary",
+        }),
+        Representation::MelSpectrogram => json!({
+            "n_fft": 2 * sound.hop,
+            "bands": height * patch,
+            "values": "max((20 * log10(F |X| / full scale) + 30) / 40, -1), F being triangles from 60 Hz to half the \
+                       sample rate, evenly spaced on the mel scale 2595 * log10(1 + f / 700), and full scale half \
+                       the sum of the window; channel = (band % patch_size) * patch_size + frame % patch_size",
+        }),
+    };
+    if let (Some(described), Value::Object(particulars)) = (described.as_object_mut(), particulars)
+    {
+        described.extend(particulars);
+    }
+    Some(described)
 }
 
 fn pretty(value: &Value) -> Vec<u8> {

@@ -30,9 +30,9 @@ pub use self::grids::class_name;
 pub use self::images::{is_array, noise as noise_images};
 pub use self::labels::read_labels;
 pub use self::order::one_of_each_class_first;
-pub use self::outputs::{Fitted, Outputs, Refused, Sections, Source};
+pub use self::outputs::{Fitted, Original, Outputs, Refused, Sections, Source};
 pub use self::points::{is_csv, noise as noise_points};
-pub use self::sounds::form::SoundConfig;
+pub use self::sounds::form::{Representation, SoundConfig};
 pub use self::sounds::{noise as noise_sound, show as show_sounds};
 use crate::drawing::captions::Captions;
 use crate::drawing::grid;
@@ -236,7 +236,7 @@ impl Kind {
     }
 
     /// Writes the examples `[N, C, H, W]` of an edit side by side, in rows of `columns`, with `captions`, into the
-    /// picture `out`; of sounds also a WAV file of all.
+    /// picture `out`; of sounds also a WAV file of all. Where they were made of one `original`, the first is that.
     pub fn write_edit(
         self,
         source: &Source<'_>,
@@ -244,10 +244,11 @@ impl Kind {
         columns: usize,
         captions: &Captions,
         out: &Path,
+        original: Option<Original<'_>>,
     ) -> Result<()> {
         match self {
             Self::Images => images::write_edit(examples, columns, captions, out),
-            Self::Sounds => sounds::write_edit(source, examples, columns, captions, out),
+            Self::Sounds => sounds::write_edit(source, examples, columns, captions, out, original),
             Self::Points => bail!(Usage("points are not edited".to_owned())),
         }
     }

@@ -1,5 +1,6 @@
 //! What is asked of a room of data: where from, beside which settings, where to.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use denoising::X0Clipping;
@@ -51,6 +52,15 @@ pub struct Fitted<'a> {
     pub conditioning: &'a ConditioningConfig,
     /// What the data are called in messages.
     pub name: String,
+}
+
+/// The file that an edit began with.
+#[derive(Debug, Clone, Copy)]
+pub struct Original<'a> {
+    /// Where it lies.
+    pub path: &'a Path,
+    /// What of it is made anew; `None` is all of it.
+    pub mask: Option<&'a OsStr>,
 }
 
 /// What was wrong with a value: its key, with dots, and what was expected.

@@ -1,7 +1,8 @@
 //! The form in which a network sees sounds: spectrograms, whose patches are put into channels.
 //!
 //! ```text
-//! spectrogram [2, p·H, p·W]  ──▶  example [2·p·p, H, W]
+//! log-mel spectrogram [1, p·H, p·W]  ──▶  example [p·p, H, W]
+//! complex spectrogram [2, p·H, p·W]  ──▶  example [2·p·p, H, W]
 //! ```
 //!
 //! The values of a patch of p frequencies and p frames become channels of one pixel, as of images in Dosovitskiy et
@@ -12,15 +13,33 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use burn::tensor::Tensor;
-use datasets::sounds::{MAX_SAMPLE_RATE, Spectrogram, SpectrogramError, read_mono, to_16_bits};
+use datasets::sounds::{
+    MAX_SAMPLE_RATE, MelSpectrogram, Spectrogram, SpectrogramError, read_mono, to_16_bits,
+};
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use serde::{Deserialize, Serialize};
 use training::InvalidValue;
+
+/// What of a sound is learned.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Representation {
+    /// The compressed complex spectrogram, which has an exact inverse.
+    #[default]
+    ComplexSpectrogram,
+    /// The log-mel spectrogram, which has no phase: a network learns it from far fewer examples.
+    MelSpectrogram,
+}
 
 /// `[data.sound]`: how recordings become examples. `network.sample_size` says of how many frequencies and frames,
 /// counted in patches.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SoundConfig {
+    /// What of a sound is learned.
+    pub representation: Representation,
     /// Samples a second that recordings are brought to.
     pub sample_rate: u32,
     /// Samples from frame to frame.
@@ -32,6 +51,7 @@ pub struct SoundConfig {
 impl Default for SoundConfig {
     fn default() -> Self {
         Self {
+            representation: Representation::default(),
             sample_rate: 8000,
             hop: 64,
             patch_size: 1,
@@ -53,6 +73,13 @@ impl SoundConfig {
             return Err(InvalidValue::new("sample_rate", message));
         }
         InvalidValue::at_least("hop", self.hop as u64, 1)?;
+        if self.representation == Representation::MelSpectrogram && self.hop % 2 == 1 {
+            let message = format!(
+                "{} makes no sense here: of mel spectrograms it must be even",
+                self.hop
+            );
+            return Err(InvalidValue::new("hop", message));
+        }
         InvalidValue::at_least("patch_size", self.patch_size as u64, 1)?;
         if self.patch_size > MOST_PATCH_SIZE {
             let message = format!(
@@ -64,9 +91,17 @@ impl SoundConfig {
         Ok(())
     }
 
+    /// The values of a frequency and a frame.
+    fn parts(&self) -> usize {
+        match self.representation {
+            Representation::ComplexSpectrogram => 2,
+            Representation::MelSpectrogram => 1,
+        }
+    }
+
     /// The channels of an example.
     pub(super) fn channels(&self) -> usize {
-        2 * self.patch_size * self.patch_size
+        self.parts() * self.patch_size * self.patch_size
     }
 }
 
@@ -90,9 +125,12 @@ const MOST_SCORED_FREQUENCIES: usize = 32;
 /// How sounds become examples, and examples sounds.
 #[derive(Debug, Clone)]
 pub struct SoundForm {
+    /// What sounds are shown and scored by and, unless there is `mel`, learned as.
     spectrogram: Spectrogram,
+    mel: Option<MelSpectrogram>,
     sample_rate: u32,
     patch_size: usize,
+    hop: usize,
     factor: f32,
 }
 
@@ -108,11 +146,22 @@ impl SoundForm {
         factor: f32,
     ) -> Result<Self, SpectrogramError> {
         let size = size.map(|side| side.saturating_mul(config.patch_size));
-        let spectrogram = Spectrogram::new(size, config.hop)?;
+        let (spectrogram, mel) = match config.representation {
+            Representation::ComplexSpectrogram => (Spectrogram::new(size, config.hop)?, None),
+            Representation::MelSpectrogram => {
+                let mel = MelSpectrogram::new(size, config.hop, config.sample_rate)?;
+                // Shown twice as fine in time, of as many samples.
+                let hop = config.hop / 2;
+                let frames = 2 * (size[1] - 1) + 1;
+                (Spectrogram::new([hop.max(2), frames], hop)?, Some(mel))
+            }
+        };
         Ok(Self {
             spectrogram: spectrogram.with_factor(factor),
+            mel,
             sample_rate: config.sample_rate,
             patch_size: config.patch_size,
+            hop: config.hop,
             factor,
         })
     }
@@ -124,7 +173,7 @@ impl SoundForm {
         let config = SoundConfig {
             sample_rate,
             hop,
-            patch_size: 1,
+            ..SoundConfig::default()
         };
         Self::new(&config, [hop, frames.max(2)], 1.0)
     }
@@ -152,9 +201,22 @@ impl SoundForm {
         form.with_factor(factor as f32)
     }
 
+    /// Channels, frequencies and frames of what is put into patches.
+    fn learned_shape(&self) -> [usize; 3] {
+        match &self.mel {
+            Some(mel) => mel.shape(),
+            None => self.spectrogram.shape(),
+        }
+    }
+
+    /// Whether values are to be brought to [`DEVIATION`]: those of the log-mel spectrogram have a range of their own.
+    pub(super) fn has_factor(&self) -> bool {
+        self.mel.is_none()
+    }
+
     /// Channels, height and width of an example.
     pub fn shape(&self) -> [usize; 3] {
-        let [channels, frequencies, frames] = self.spectrogram.shape();
+        let [channels, frequencies, frames] = self.learned_shape();
         let patch = self.patch_size;
         [
             channels * patch * patch,
@@ -165,7 +227,10 @@ impl SoundForm {
 
     /// A sound as an example: each channel, row, column.
     pub(super) fn encode(&self, sound: &[f32]) -> Vec<f32> {
-        let spectrogram = self.spectrogram.encode(sound);
+        let spectrogram = match &self.mel {
+            Some(mel) => mel.encode(sound),
+            None => self.spectrogram.encode(sound),
+        };
         let mut example = vec![0.0; spectrogram.len()];
         for (place, value) in self.places().zip(spectrogram) {
             example[place] = value;
@@ -176,12 +241,15 @@ impl SoundForm {
     /// The sound of an example.
     fn decode(&self, example: &[f32]) -> Vec<f32> {
         let values: Vec<f32> = self.places().map(|place| example[place]).collect();
-        self.spectrogram.decode(&values)
+        match &self.mel {
+            Some(mel) => mel.decode(&values),
+            None => self.spectrogram.decode(&values),
+        }
     }
 
     /// For each value of a spectrogram, in order, its place in the example.
     fn places(&self) -> impl Iterator<Item = usize> + use<> {
-        let [channels, frequencies, frames] = self.spectrogram.shape();
+        let [channels, frequencies, frames] = self.learned_shape();
         let patch = self.patch_size;
         let (height, width) = (frequencies / patch, frames / patch);
         (0..channels).flat_map(move |channel| {
@@ -197,7 +265,7 @@ impl SoundForm {
 
     /// The seconds from a column of an example to the next.
     pub(super) fn seconds_a_column(&self) -> f64 {
-        (self.spectrogram.hop() * self.patch_size) as f64 / f64::from(self.sample_rate)
+        (self.hop * self.patch_size) as f64 / f64::from(self.sample_rate)
     }
 
     /// What spectrograms are multiplied by.
@@ -230,8 +298,9 @@ impl SoundForm {
             .try_into_vec_as()
             .context("cannot read the sounds back from the device")?;
         let example_len = self.shape().iter().product();
-        let sounds = values.chunks_exact(example_len);
+        let sounds: Vec<&[f32]> = values.chunks_exact(example_len).collect();
         Ok(sounds
+            .into_par_iter()
             .map(|values| {
                 let mut sound = self.decode(values);
                 for sample in &mut sound {

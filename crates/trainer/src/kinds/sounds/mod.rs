@@ -19,7 +19,7 @@ use image::DynamicImage;
 
 pub(super) use self::cells::MOST_CELL_BYTES;
 use self::cells::SoundCells;
-use self::form::SoundForm;
+use self::form::{Representation, SoundForm};
 pub(super) use self::noise::noise_examples;
 pub use self::noise::show as noise;
 pub(super) use self::sample::{sample, write_edit};
@@ -55,10 +55,15 @@ pub(super) fn check(sections: &Sections<'_>) -> Result<(), Refused> {
         return refused(
             "network.in_channels",
             format!(
-                "it is {} and network.out_channels {}, but spectrograms in patches of {p} × {p} have {channels} \
-                 channels, of each value the real and the imaginary part: set both to {channels}",
+                "it is {} and network.out_channels {}, but {what} in patches of {p} × {p} have {channels} \
+                 channels: set both to {channels}",
                 network.in_channels,
                 network.out_channels,
+                what = match sound.representation {
+                    Representation::ComplexSpectrogram =>
+                        "complex spectrograms, of real and imaginary parts,",
+                    Representation::MelSpectrogram => "mel spectrograms",
+                },
                 p = sound.patch_size
             ),
         );
@@ -68,6 +73,7 @@ pub(super) fn check(sections: &Sections<'_>) -> Result<(), Refused> {
         let key = match error {
             SpectrogramError::TooSmall { .. } => "network.sample_size",
             SpectrogramError::Hop { .. } => "data.sound.hop",
+            SpectrogramError::Bands { .. } => "network.sample_size",
         };
         return refused(key, error.to_string());
     }
@@ -78,13 +84,18 @@ pub(super) fn check(sections: &Sections<'_>) -> Result<(), Refused> {
         );
     }
     match sections.clipping {
-        X0Clipping::Clamp { range } if range < LEAST_CLAMP => refused(
-            "sampling.clipping",
-            format!(
-                "the data are sounds, whose spectrograms are not confined to [-1, 1] as images are: expected \
+        X0Clipping::Clamp { range }
+            if range < LEAST_CLAMP
+                && sound.representation == Representation::ComplexSpectrogram =>
+        {
+            refused(
+                "sampling.clipping",
+                format!(
+                    "the data are sounds, whose spectrograms are not confined to [-1, 1] as images are: expected \
                  kind = \"none\", or a range of {LEAST_CLAMP} or more, not {range}"
-            ),
-        ),
+                ),
+            )
+        }
         _ => Ok(()),
     }
 }
@@ -123,12 +134,12 @@ pub(super) fn load(source: &Source<'_>) -> Result<Splits<SoundWindows>> {
         .found
         .check_fingerprint(splits.fingerprint.as_deref(), data)?;
     let form = match source.found.spectrogram_factor {
-        Some(_) => form,
-        None => {
+        None if form.has_factor() => {
             let factor = SoundWindows::measure_factor(&splits.train, &form)
                 .context("cannot measure the spectrograms of the recordings")?;
             form.with_factor(factor)
         }
+        _ => form,
     };
     let windows = |recordings| SoundWindows::new(recordings, form.clone(), data.augment.speed);
     Ok(Splits {
@@ -157,12 +168,16 @@ pub(super) fn picture(
     )
 }
 
+/// The middle of a sound file.
+fn middle(form: &SoundForm, path: &Path) -> Result<Vec<f32>> {
+    let recording = read_recording(path, &SoundOptions::of_rate(form.sample_rate()))?;
+    Ok(form::window(&recording, form.spectrogram().samples(), 0.5))
+}
+
 /// The middle of a sound file as an example: `[1, C, H, W]`.
 pub(super) fn read(source: &Source<'_>, path: &Path, device: &Device) -> Result<Tensor<4>> {
     let form = form(source)?;
-    let recording = read_recording(path, &SoundOptions::of_rate(form.sample_rate()))?;
-    let window = form::window(&recording, form.spectrogram().samples(), 0.5);
-    let values = form.encode(&window);
+    let values = form.encode(&middle(&form, path)?);
     let [channels, height, width] = form.shape();
     let data = TensorData::new(values, [1, channels, height, width]);
     Ok(Tensor::from_data(data, device))
@@ -171,19 +186,7 @@ pub(super) fn read(source: &Source<'_>, path: &Path, device: &Device) -> Result<
 /// What is kept of a sound where the seconds from `A` to `B` of `A:B` are drawn anew: `[1, 1, H, W]`.
 pub(super) fn mask(source: &Source<'_>, mask: &OsStr, device: &Device) -> Result<Tensor<4>> {
     let form = form(source)?;
-    let seconds = form.seconds();
-    let parsed = mask.to_str().and_then(|text| {
-        let (from, to) = text.split_once(':')?;
-        let (from, to): (f64, f64) = (from.trim().parse().ok()?, to.trim().parse().ok()?);
-        (0.0 <= from && from < to && to <= seconds).then_some((from, to))
-    });
-    let Some((from, to)) = parsed else {
-        bail!(Usage(format!(
-            "--mask {}: the run draws sounds of {seconds:.3} seconds: expected the part of it that is drawn anew \
-             as FROM:TO in seconds, as in 0.2:0.4",
-            mask.display()
-        )));
-    };
+    let (from, to) = seconds_of(&form, mask)?;
     let [_, height, width] = form.shape();
     let step = form.seconds_a_column();
     let keep = |column: usize| {
@@ -200,4 +203,22 @@ pub(super) fn mask(source: &Source<'_>, mask: &OsStr, device: &Device) -> Result
     );
     let data = TensorData::new(row.repeat(height), [1, 1, height, width]);
     Ok(Tensor::from_data(data, device))
+}
+
+/// The seconds from A to B of `A:B`.
+fn seconds_of(form: &SoundForm, mask: &OsStr) -> Result<(f64, f64)> {
+    let seconds = form.seconds();
+    let parsed = mask.to_str().and_then(|text| {
+        let (from, to) = text.split_once(':')?;
+        let (from, to): (f64, f64) = (from.trim().parse().ok()?, to.trim().parse().ok()?);
+        (0.0 <= from && from < to && to <= seconds).then_some((from, to))
+    });
+    let refused = || {
+        Usage(format!(
+            "--mask {}: the run draws sounds of {seconds:.3} seconds: expected the part of it that is drawn anew \
+             as FROM:TO in seconds, as in 0.2:0.4",
+            mask.display()
+        ))
+    };
+    Ok(parsed.ok_or_else(refused)?)
 }

@@ -8,13 +8,13 @@ use burn::tensor::Tensor;
 use datasets::Audio;
 
 use super::cells::SoundCells;
-use super::form;
+use super::{form, middle, seconds_of};
 use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::pictures;
 use crate::error::Usage;
 use crate::kinds::grids::{self, Cells};
 use crate::kinds::labels::write_labels;
-use crate::kinds::outputs::{Outputs, Source};
+use crate::kinds::outputs::{Original, Outputs, Source};
 use crate::report;
 use crate::run::atomic_file;
 use crate::sampling::{Model, Request};
@@ -41,21 +41,48 @@ pub(crate) fn sample(model: &Model, request: &Request, outputs: &Outputs<'_>) ->
     Ok(sampled)
 }
 
-/// Writes the sounds of an edit, `[N, C, H, W]`: a picture in rows of `columns`, and one file of all.
+/// Writes the sounds of an edit, `[N, C, H, W]`: a picture in rows of `columns`, and one file of all. What is kept of
+/// the `original` is its own samples, not those of its spectrogram.
 pub(crate) fn write_edit(
     source: &Source<'_>,
     examples: Tensor<4>,
     columns: usize,
     captions: &Captions,
     out: &Path,
+    original: Option<Original<'_>>,
 ) -> Result<()> {
     let form = form(source)?;
     let cells = SoundCells::new(form.clone());
     let all = beside(out)?;
-    let grid = cells.grid(&cells.draw(examples.clone())?, columns)?;
+    let mut sounds = form.sounds(examples)?;
+    if let Some(original) = original {
+        let kept = middle(&form, original.path)?;
+        if let Some(mask) = original.mask {
+            let (from, to) = seconds_of(&form, mask)?;
+            // Over a column they go over into each other.
+            let fade = form.seconds_a_column();
+            // The second shows what is kept, with silence for the rest.
+            if let Some(second) = sounds.get_mut(1) {
+                second.fill(0.0);
+            }
+            for sound in &mut sounds {
+                for (index, (sample, kept)) in sound.iter_mut().zip(&kept).enumerate() {
+                    let time = index as f64 / f64::from(form.sample_rate());
+                    let away = (from - time).max(time - to).max(0.0);
+                    let share = (away / fade).min(1.0) as f32;
+                    *sample += share * (kept - *sample);
+                }
+            }
+        }
+        if let Some(first) = sounds.first_mut() {
+            *first = kept;
+        }
+    }
+    let pictures: Result<Vec<_>> = sounds.iter().map(|sound| cells.cell(sound)).collect();
+    let grid = cells.grid(&pictures?, columns)?;
     pictures::save(&captioned(&grid, captions, 0)?, out)?;
     report::wrote(out);
-    write_all(&form.sounds(examples)?, form.sample_rate(), &all)
+    write_all(&sounds, form.sample_rate(), &all)
 }
 
 /// The file of all sounds beside a picture.
