@@ -393,9 +393,9 @@ mod tests {
     #[test]
     fn patches_become_channels_and_back() {
         let config = SoundConfig {
-            sample_rate: 8000,
             hop: 8,
             patch_size: 2,
+            ..SoundConfig::default()
         };
         let form = SoundForm::new(&config, [8, 6], 2.0).unwrap();
         assert_eq!(form.shape(), [8, 8, 6]);
@@ -414,6 +414,37 @@ mod tests {
             // As a file of 16 bits has it.
             assert!((a - b).abs() < 3e-5, "{a} {b}");
         }
+    }
+
+    #[test]
+    fn mel_spectrograms_are_of_the_same_sounds() {
+        let config = SoundConfig {
+            representation: Representation::MelSpectrogram,
+            hop: 128,
+            patch_size: 2,
+            ..SoundConfig::default()
+        };
+        let form = SoundForm::new(&config, [16, 24], 1.0).unwrap();
+        assert_eq!(form.shape(), [config.channels(), 16, 24]);
+        assert_eq!(form.spectrogram().samples(), 47 * 128);
+        assert_eq!(form.scored_shape(), [1, 32, 48]);
+        assert_eq!(form.seconds_a_column(), 0.032);
+        let sound: Vec<f32> = (0..47 * 128)
+            .map(|n| (0.2 * n as f32).sin() * 0.5)
+            .collect();
+        let example = form.encode(&sound);
+        let data = TensorData::new(example.clone(), [1, 4, 16, 24]);
+        let sounds = form
+            .sounds(Tensor::from_data(data, &Device::flex()))
+            .unwrap();
+        let again = form.encode(&sounds[0]);
+        let mean = example
+            .iter()
+            .zip(&again)
+            .map(|(a, b)| (a - b).abs())
+            .sum::<f32>()
+            / example.len() as f32;
+        assert!(mean < 0.1, "{mean}");
     }
 
     #[test]
