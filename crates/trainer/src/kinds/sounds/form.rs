@@ -127,7 +127,7 @@ const MOST_SCORED_FREQUENCIES: usize = 32;
 pub struct SoundForm {
     /// What sounds are shown and scored by and, unless there is `mel`, learned as.
     spectrogram: Spectrogram,
-    mel: Option<MelSpectrogram>,
+    mel: Option<Box<MelSpectrogram>>,
     sample_rate: u32,
     patch_size: usize,
     hop: usize,
@@ -153,7 +153,10 @@ impl SoundForm {
                 // Shown twice as fine in time, of as many samples.
                 let hop = config.hop / 2;
                 let frames = 2 * (size[1] - 1) + 1;
-                (Spectrogram::new([hop.max(2), frames], hop)?, Some(mel))
+                (
+                    Spectrogram::new([hop.max(2), frames], hop)?,
+                    Some(Box::new(mel)),
+                )
             }
         };
         Ok(Self {
