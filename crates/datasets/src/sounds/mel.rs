@@ -10,7 +10,7 @@
 //!
 //! There is no phase, so there is no exact way back: magnitudes are those that have these bands (non-negative least
 //! squares by the multiplicative updates of Lee and Seung 1999), and phases those that fit them
-//! ([Griffin and Lim](super::griffin_lim)). It has eight times fewer values than the complex spectrogram of the same
+//! (Griffin and Lim). It has eight times fewer values than the complex spectrogram of the same
 //! sound, and all of them say something of what is heard.
 
 use super::griffin_lim::griffin_lim;
