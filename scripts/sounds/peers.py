@@ -3,6 +3,9 @@
     python peers.py unet1d --data DIR --out DIR    lucidrains' Unet1D with GaussianDiffusion1D on samples; no classes
     python peers.py unet2d --data DIR --out DIR    diffusers' UNet2DModel on our spectrograms, class-conditional
 
+What UNet2DModel has by default is what configs/speech.toml says: the log-mel spectrogram, the size of the network, the
+prediction, the learning rate and the sampler.
+
 Before the clock starts each runs a few steps eager, channels-last and compiled, in float32 and in bfloat16, and
 goes on with the fastest. Weights and figures are kept in the folder: run again, it goes on where it was.
 """
@@ -18,9 +21,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from denoising_diffusion_pytorch import GaussianDiffusion1D, Unet1D
-from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, UNet2DModel
 
 import judge
+import mel
 import spectrogram
 
 TIMESTEPS = 1000
@@ -84,8 +88,43 @@ class OnSamples:
         return signal[:, edge:-edge], [None] * count
 
 
+class Complex:
+    """The compressed complex spectrogram: two channels."""
+
+    shape = [2, spectrogram.BINS, spectrogram.FRAMES]
+    length = spectrogram.LENGTH
+
+    def __init__(self, training):
+        self.scale = spectrogram.factor(training)
+
+    def encode(self, signal):
+        return spectrogram.spectrogram(signal, self.scale)
+
+    def decode(self, x):
+        return spectrogram.inverse(x, self.scale)
+
+
+class Mel:
+    """The log-mel spectrogram: one channel."""
+
+    shape = [1, mel.BANDS, mel.FRAMES]
+    length = mel.LENGTH
+
+    def __init__(self, _):
+        pass
+
+    def encode(self, signal):
+        return mel.encode(signal)
+
+    def decode(self, x):
+        return mel.decode(x)
+
+
+REPRESENTATIONS = {"mel": Mel, "complex": Complex}
+
+
 class OnSpectrograms:
-    """UNet2DModel on spectrograms: v-prediction, linear betas, labels dropped for guidance."""
+    """UNet2DModel on spectrograms: linear betas, labels dropped for guidance."""
 
     layouts = LAYOUTS
 
@@ -93,16 +132,16 @@ class OnSpectrograms:
         self.training, _ = spectrogram.recordings(arguments.data)
         self.arguments = arguments
         self.guidance = arguments.guidance
-        self.scale = spectrogram.factor(self.training)
+        self.form = REPRESENTATIONS[arguments.representation](self.training)
         self.alphas_cumprod = torch.cumprod(1 - torch.linspace(1e-4, 0.02, TIMESTEPS), 0)
 
     def network(self):
         channels = self.arguments.channels
         attention = [level in self.arguments.attention_levels for level in range(len(channels))]
         return UNet2DModel(
-            sample_size=(spectrogram.BINS, spectrogram.FRAMES),
-            in_channels=2,
-            out_channels=2,
+            sample_size=tuple(self.form.shape[1:]),
+            in_channels=self.form.shape[0],
+            out_channels=self.form.shape[0],
             block_out_channels=channels,
             layers_per_block=self.arguments.layers,
             down_block_types=["AttnDownBlock2D" if a else "DownBlock2D" for a in attention],
@@ -115,7 +154,7 @@ class OnSpectrograms:
 
     def examples(self, chosen, generator):
         split = [self.training[i] for i in chosen]
-        x_0 = spectrogram.spectrogram(spectrogram.windows(split, generator=generator), self.scale)
+        x_0 = self.form.encode(spectrogram.windows(split, self.form.length, generator))
         labels = torch.tensor([recording.digit for recording in split])
         dropped = torch.from_numpy(generator.random(len(split)) < LABEL_DROPOUT)
         return [x_0, labels.masked_fill(dropped, NO_CLASS)]
@@ -126,40 +165,50 @@ class OnSpectrograms:
             alpha = self.alphas_cumprod[t].reshape(-1, 1, 1, 1)
             noise = torch.randn_like(x_0)
             x_t = alpha.sqrt() * x_0 + (1 - alpha).sqrt() * noise
-            v = alpha.sqrt() * noise - (1 - alpha).sqrt() * x_0
+            if self.arguments.prediction == "epsilon":
+                target = noise
+            else:
+                target = alpha.sqrt() * noise - (1 - alpha).sqrt() * x_0
             predicted = forward(x_t, t, class_labels=labels, return_dict=False)[0]
-            return torch.nn.functional.mse_loss(predicted.float(), v)
+            return torch.nn.functional.mse_loss(predicted.float(), target)
 
         return loss
 
-    def draw(self, forward, count, batch, guidance):
+    def scheduler(self):
+        chain = {
+            "num_train_timesteps": TIMESTEPS,
+            "beta_start": 1e-4,
+            "beta_end": 0.02,
+            "beta_schedule": "linear",
+            "prediction_type": self.arguments.prediction,
+        }
+        if self.arguments.sampler == "dpmpp-2m-sde":
+            return DPMSolverMultistepScheduler(
+                algorithm_type="sde-dpmsolver++", timestep_spacing="trailing", **chain
+            )
         kind = {"ddpm": DDPMScheduler, "ddim": DDIMScheduler}[self.arguments.sampler]
-        scheduler = kind(
-            num_train_timesteps=TIMESTEPS,
-            beta_start=1e-4,
-            beta_end=0.02,
-            beta_schedule="linear",
-            prediction_type="v_prediction",
-            clip_sample=False,
-        )
-        scheduler.set_timesteps(self.arguments.inference_steps)
+        return kind(clip_sample=False, **chain)
+
+    def draw(self, forward, count, batch, guidance):
+        scheduler = self.scheduler()
         digits = [i % CLASSES for i in range(count)]
         signals = []
         for start in range(0, count, batch):
             labels = torch.arange(start, start + batch) % CLASSES
-            x = torch.randn(batch, 2, spectrogram.BINS, spectrogram.FRAMES)
+            scheduler.set_timesteps(self.arguments.inference_steps)
+            x = torch.randn(batch, *self.form.shape)
             for t in scheduler.timesteps:
 
                 def predict(labels):
                     times = t.expand(batch)
                     return forward(x, times, class_labels=labels, return_dict=False)[0].float()
 
-                v = predict(labels)
+                output = predict(labels)
                 if guidance != 1:
                     free = predict(torch.full_like(labels, NO_CLASS))
-                    v = free + guidance * (v - free)
-                x = scheduler.step(v, t, x).prev_sample
-            signals.append(spectrogram.inverse(x, self.scale))
+                    output = free + guidance * (output - free)
+                x = scheduler.step(output, t, x).prev_sample
+            signals.append(self.form.decode(x))
         return torch.cat(signals)[:count], digits
 
 
@@ -318,7 +367,6 @@ def main():
     shared.add_argument("--steps", type=int, help="of training, in place of minutes")
     shared.add_argument("--count", type=int, default=600, help="sounds drawn [default: 600]")
     shared.add_argument("--batch", type=int, default=32)
-    shared.add_argument("--inference-steps", type=int, default=100)
     shared.add_argument("--layout", choices=LAYOUTS, help="[default: the fastest]")
     shared.add_argument("--precision", choices=PRECISIONS, help="[default: the fastest]")
     shared.add_argument("--threads", type=int, help="[default: all cores]")
@@ -330,16 +378,20 @@ def main():
 
     peer = peers.add_parser("unet1d", parents=[shared])
     peer.add_argument("--dim", type=int, default=16)
-    # 3.7 M parameters and 4.5 GFLOP a call, where the other peer has 3.4 M and 2.7 GFLOP.
+    # 3.7 M parameters and 4.5 GFLOP a call.
     peer.add_argument("--dim-mults", type=numbers, default=[1, 2, 4, 8, 16])
     peer.add_argument("--lr", type=float, default=5e-4)
+    peer.add_argument("--inference-steps", type=int, default=100)
 
     peer = peers.add_parser("unet2d", parents=[shared])
-    peer.add_argument("--channels", type=numbers, default=[24, 48, 96, 128])
-    peer.add_argument("--attention-levels", type=numbers, default=[3], help="from 0, the full resolution")
+    peer.add_argument("--channels", type=numbers, default=[32, 64, 64])
+    peer.add_argument("--attention-levels", type=numbers, default=[2], help="from 0, the full resolution")
     peer.add_argument("--layers", type=int, default=1)
-    peer.add_argument("--lr", type=float, default=1e-3)
-    peer.add_argument("--sampler", choices=["ddpm", "ddim"], default="ddpm")
+    peer.add_argument("--lr", type=float, default=2e-3)
+    peer.add_argument("--representation", choices=list(REPRESENTATIONS), default="mel")
+    peer.add_argument("--prediction", choices=["epsilon", "v_prediction"], default="epsilon")
+    peer.add_argument("--sampler", choices=["ddpm", "ddim", "dpmpp-2m-sde"], default="dpmpp-2m-sde")
+    peer.add_argument("--inference-steps", type=int, default=20)
     peer.add_argument(
         "--guidance",
         type=lambda text: [float(scale) for scale in text.split(",")],
