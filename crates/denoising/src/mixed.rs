@@ -192,7 +192,9 @@ impl<const D: usize, S: Sampler<D>> MixedSampler<D, S> {
             self.numbers.step(index, numbers, &mut model, &mut noise)
         });
         let logits = logits.unwrap_or_else(|| {
-            let timestep = state.as_ref().map_or(step.from.timestep, |state| state.timestep);
+            let timestep = state
+                .as_ref()
+                .map_or(step.from.timestep, |state| state.timestep);
             ask(&self.chain, x_t, timestep, num_numbers, model).1
         });
 
@@ -203,9 +205,9 @@ impl<const D: usize, S: Sampler<D>> MixedSampler<D, S> {
         };
         let likely = categories.most_likely(logits.clone());
         let mut uniforms = || MixedChain::uniforms(self.chain.split(noise()).1);
-        let drawn = self
-            .unmasking
-            .step_back(categories, step, codes, logits, to_draw, &mut uniforms);
+        let drawn =
+            self.unmasking
+                .step_back(categories, step, codes, logits, to_draw, &mut uniforms);
 
         let (x, predicted_x_0) = state.map(|state| (state.x, state.predicted_x_0)).unzip();
         let x = self.chain.join(x, drawn);
@@ -232,12 +234,7 @@ impl<const D: usize, S: Sampler<D>> MixedSampler<D, S> {
     }
 
     /// What is known at ᾱ = `to` in its place.
-    fn restore(
-        &self,
-        x: Tensor<D>,
-        to: f64,
-        noise: &mut dyn FnMut() -> Tensor<D>,
-    ) -> Tensor<D> {
+    fn restore(&self, x: Tensor<D>, to: f64, noise: &mut dyn FnMut() -> Tensor<D>) -> Tensor<D> {
         let Some(known) = &self.known else {
             return x;
         };

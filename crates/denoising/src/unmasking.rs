@@ -96,8 +96,7 @@ impl Unmasking {
                 if x[cell] as usize != counts[column] {
                     continue;
                 }
-                let drawn =
-                    posteriors[column].draw(counts[column], logits, f64::from(draws[cell]));
+                let drawn = posteriors[column].draw(counts[column], logits, f64::from(draws[cell]));
                 let rank = match self {
                     Self::Order(order) => order.iter().position(|&c| c == column).map(|c| c as f32),
                     Self::Confidence => Some(-log_probability(logits, drawn)),

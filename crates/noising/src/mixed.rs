@@ -200,7 +200,10 @@ mod tests {
     }
 
     fn tensor<const D: usize>(values: Vec<f64>, shape: [usize; D]) -> Tensor<D> {
-        Tensor::from_data(TensorData::new(values, shape), (&Device::flex(), DType::F64))
+        Tensor::from_data(
+            TensorData::new(values, shape),
+            (&Device::flex(), DType::F64),
+        )
     }
 
     fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
@@ -210,7 +213,10 @@ mod tests {
     fn rows() -> (Vec<f64>, Vec<f64>) {
         let rng = &mut ChaCha8Rng::seed_from_u64(8);
         let x = (0..4).flat_map(|row| [0.5, -1.0, row as f64, 1.0, 5.0 - row as f64]);
-        (x.collect(), rng.sample_iter(StandardNormal).take(20).collect())
+        (
+            x.collect(),
+            rng.sample_iter(StandardNormal).take(20).collect(),
+        )
     }
 
     /// Each kind of cell is on its own chain, at every rank.
@@ -222,16 +228,17 @@ mod tests {
             let chain = chain(transition);
             let x = |values: &[f64]| tensor(values.to_vec(), [4, 5, 1, 1]);
             let x_t = chain.q_sample(x(&x_0), x(&noise), &timesteps);
-            let part = |at, len| {
-                [&x_0, &noise].map(|x| tensor(x.clone(), [4, 5]).narrow(1, at, len))
-            };
+            let part =
+                |at, len| [&x_0, &noise].map(|x| tensor(x.clone(), [4, 5]).narrow(1, at, len));
             let [numbers, normals] = part(0, 2);
             let expected = chain.numbers().q_sample(numbers, normals, &timesteps);
             let (found, codes) = chain.split(x_t.clone());
             assert_eq!(values(found.unwrap()), values(expected));
             let [categories, normals] = part(2, 3);
             let uniforms = MixedChain::uniforms(normals);
-            let expected = chain.categories().q_sample(categories, uniforms, &timesteps);
+            let expected = chain
+                .categories()
+                .q_sample(categories, uniforms, &timesteps);
             assert_eq!(values(codes), values(expected));
             let flat = tensor(x_0.clone(), [4, 5]);
             let flat = chain.q_sample(flat, tensor(noise.clone(), [4, 5]), &timesteps);
@@ -268,7 +275,12 @@ mod tests {
     #[test]
     fn normal_numbers_become_uniform_ones() {
         // Φ of some numbers, from tables.
-        for (z, p) in [(0.0, 0.5), (1.0, 0.841_344_746), (-1.959_963_985, 0.025), (3.0, 0.998_650_102)] {
+        for (z, p) in [
+            (0.0, 0.5),
+            (1.0, 0.841_344_746),
+            (-1.959_963_985, 0.025),
+            (3.0, 0.998_650_102),
+        ] {
             let found = values(MixedChain::uniforms(tensor(vec![z], [1, 1])))[0];
             assert!((found - p).abs() < 1e-7, "{z}: {found}");
         }

@@ -3,9 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use noising::{
-    BetaSchedule, CategoricalChain, CategoricalPosterior, NoiseSchedule, Transition,
-};
+use noising::{BetaSchedule, CategoricalChain, CategoricalPosterior, NoiseSchedule, Transition};
 use safetensors::SafeTensors;
 
 struct Golden<'a> {
@@ -15,9 +13,14 @@ struct Golden<'a> {
 
 impl Golden<'_> {
     fn read(&self, part: &str) -> Vec<f64> {
-        let tensor = self.tensors.tensor(&format!("{}/{part}", self.case)).unwrap();
+        let tensor = self
+            .tensors
+            .tensor(&format!("{}/{part}", self.case))
+            .unwrap();
         let numbers = tensor.data().chunks(8);
-        numbers.map(|bytes| f64::from_le_bytes(bytes.try_into().unwrap())).collect()
+        numbers
+            .map(|bytes| f64::from_le_bytes(bytes.try_into().unwrap()))
+            .collect()
     }
 }
 
@@ -30,7 +33,10 @@ fn schedule(name: &str) -> NoiseSchedule {
 
 #[track_caller]
 fn assert_close(found: f64, expected: f64, what: &str) {
-    assert!((found - expected).abs() < 1e-11, "{what}: {found}, not {expected}");
+    assert!(
+        (found - expected).abs() < 1e-11,
+        "{what}: {found}, not {expected}"
+    );
 }
 
 #[test]

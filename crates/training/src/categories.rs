@@ -123,7 +123,10 @@ mod tests {
             let found: Vec<f64> = found.try_into_vec_as().unwrap();
             for row in 0..2 {
                 let expected = nats[row] * factors[row];
-                assert!((found[row] - expected).abs() < 1e-5 * expected, "{loss:?}: {found:?}");
+                assert!(
+                    (found[row] - expected).abs() < 1e-5 * expected,
+                    "{loss:?}: {found:?}"
+                );
             }
         }
     }

@@ -207,9 +207,11 @@ impl Objective {
             noise,
             timesteps,
         } = batch;
+        let categories = self.chain.categories();
         let x_t = self.chain.q_sample(x_0.clone(), noise.clone(), &timesteps);
+        let codes_t = (categories.num_columns() > 0).then(|| self.chain.split(x_t.clone()).1);
         let timesteps_of_network: Vec<f64> = timesteps.iter().map(|&t| t as f64).collect();
-        let predicted = network.forward(x_t.clone(), &timesteps_of_network, &condition);
+        let predicted = network.forward(x_t, &timesteps_of_network, &condition);
         let of_numbers = |predicted: Tensor<4>, x_0: Tensor<4>, noise: Tensor<4>| {
             let target = self
                 .chain()
@@ -221,14 +223,12 @@ impl Objective {
                 .squeeze_dim(1);
             weigh(errors)
         };
-        let categories = self.chain.categories();
-        if categories.num_columns() == 0 {
+        let Some(codes_t) = codes_t else {
             return of_numbers(predicted, x_0, noise);
-        }
+        };
 
         let (x_0, codes) = self.chain.split(x_0);
         let (noise, _) = self.chain.split(noise);
-        let (_, codes_t) = self.chain.split(x_t);
         let batch = codes.dims()[0];
         let num_numbers = x_0.as_ref().map_or(0, |numbers| numbers.dims()[1]);
         let num_logits = categories.num_logits();
@@ -314,7 +314,11 @@ mod tests {
             batch(noise.zeros_like(), noise, vec![10, 900])
         };
         assert_eq!(values(objective.errors(&network, example())), [0.5, 4.0]);
-        let weight = |t| config.loss_weight.weight(chain.schedule(), config.prediction_type, t);
+        let weight = |t| {
+            config
+                .loss_weight
+                .weight(chain.schedule(), config.prediction_type, t)
+        };
         let expected = (0.5 * weight(10) + 4.0 * weight(900)) / 2.0;
         let loss = values(objective.loss(&network, example()))[0];
         assert!((loss - expected).abs() < 1e-6);
@@ -331,7 +335,8 @@ mod tests {
             ..ObjectiveConfig::default()
         };
         let chain = NoiseConfig::default().chain().unwrap();
-        let objective = |counts| Objective::with_categories(chain.clone(), &config, counts).unwrap();
+        let objective =
+            |counts| Objective::with_categories(chain.clone(), &config, counts).unwrap();
         // The normal numbers of the categories are so low that nothing is kept.
         let rows = |noise: Vec<f32>, channels| {
             let noise = tensor(noise, [2, channels, 1, 1]);
@@ -345,7 +350,11 @@ mod tests {
             assert!((found - squared - nats).abs() < 1e-6, "{errors:?}");
         }
         let loss = values(objective(vec![2, 3]).loss(&network, rows(noise, 3)))[0];
-        let weight = |t| config.loss_weight.weight(chain.schedule(), config.prediction_type, t);
+        let weight = |t| {
+            config
+                .loss_weight
+                .weight(chain.schedule(), config.prediction_type, t)
+        };
         let expected = (weight(999) + 4.0 * weight(800)) / 2.0 + nats;
         assert!((loss - expected).abs() < 1e-5, "{loss} {expected}");
 
@@ -378,7 +387,10 @@ mod tests {
     fn files_without_categories_stay_as_they_are() {
         let config = ObjectiveConfig::default();
         let text = toml::to_string(&config).unwrap();
-        assert!(!text.contains("categor") && !text.contains("transition"), "{text}");
+        assert!(
+            !text.contains("categor") && !text.contains("transition"),
+            "{text}"
+        );
         assert_eq!(toml::from_str::<ObjectiveConfig>(&text).unwrap(), config);
         let text = "transition = 'uniform'\ncategory_loss = 'cross-entropy'\ncategory_weight = 0.3";
         let config: ObjectiveConfig = toml::from_str(text).unwrap();

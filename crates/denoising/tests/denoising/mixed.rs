@@ -6,8 +6,8 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use denoising::{
-    Ddpm, DdpmVariance, Denoising, Inpainting, MixedSampler, Sampler, SamplerError, SamplerKind, SamplerOptions,
-    TimestepSpacing, Unmasking, X0Clipping,
+    Ddpm, DdpmVariance, Denoising, Inpainting, MixedSampler, Sampler, SamplerError, SamplerKind,
+    SamplerOptions, TimestepSpacing, Unmasking, X0Clipping,
 };
 use noising::{MixedChain, NoiseSchedule, PredictionType, Transition};
 
@@ -28,7 +28,13 @@ fn rows_of<const N: usize>(rows: usize, values: Vec<f64>) -> Rows {
 }
 
 /// p(x_t | x_0) of a category, up to a factor that is the same for all x_0.
-fn likelihood(transition: Transition, alpha_cumprod: f64, count: usize, x_t: usize, x_0: usize) -> f64 {
+fn likelihood(
+    transition: Transition,
+    alpha_cumprod: f64,
+    count: usize,
+    x_t: usize,
+    x_0: usize,
+) -> f64 {
     let same = f64::from(u8::from(x_t == x_0));
     match transition {
         Transition::Absorbing if x_t == count => 1.0,
@@ -80,7 +86,9 @@ fn noise(generator: &mut TorchNormal) -> Rows {
 }
 
 fn timesteps(schedule: &NoiseSchedule, steps: usize) -> Vec<f64> {
-    TimestepSpacing::Trailing.timesteps(schedule, steps).unwrap()
+    TimestepSpacing::Trailing
+        .timesteps(schedule, steps)
+        .unwrap()
 }
 
 fn mixed_chain(schedule: &NoiseSchedule, transition: Transition) -> MixedChain {
@@ -104,8 +112,14 @@ fn plain_sampler<const D: usize>(
     timesteps: &[f64],
 ) -> Box<dyn Sampler<D>> {
     let (options, clipping) = (SamplerOptions::default(), X0Clipping::None);
-    kind.sampler(schedule, timesteps, PredictionType::Sample, clipping, &options)
-        .unwrap()
+    kind.sampler(
+        schedule,
+        timesteps,
+        PredictionType::Sample,
+        clipping,
+        &options,
+    )
+    .unwrap()
 }
 
 fn draw(
@@ -147,7 +161,10 @@ fn distance(rows: &[f64], expected: &[[f64; 2]; 3]) -> [f64; 3] {
 
 fn assert_close(rows: &[f64], expected: &[[f64; 2]; 3], bounds: [f64; 3], what: &str) {
     let found = distance(rows, expected);
-    let within = found.iter().zip(bounds).all(|(found, bound)| *found < bound);
+    let within = found
+        .iter()
+        .zip(bounds)
+        .all(|(found, bound)| *found < bound);
     assert!(within, "{what}: {found:.4?}, not within {bounds:?}");
 }
 
@@ -227,7 +244,11 @@ fn known_categories_are_kept_and_the_rest_goes_by_them() {
         (Transition::Uniform, 50, 10, [0.05, 0.1, 0.1]),
     ] {
         let sampler = of_kind(SamplerKind::Ddpm, &schedule, transition, steps)
-            .keeping(one_row([9.0, 1.0, 9.0]), one_row([0.0, 1.0, 0.0]), resamplings)
+            .keeping(
+                one_row([9.0, 1.0, 9.0]),
+                one_row([0.0, 1.0, 0.0]),
+                resamplings,
+            )
             .unwrap();
         let rows = draw(sampler, &schedule, transition, 4);
         assert!(rows.chunks(3).all(|row| row[1] == 1.0), "{transition:?}");
@@ -314,7 +335,10 @@ fn an_order_lifts_so_many_masks_a_step() {
         x_t.narrow(1, 0, 1).zeros_like().repeat_dim(1, num_logits)
     };
     // The fifth column is known.
-    let mask = flat(1, (0..COLUMNS).map(|c| f64::from(u8::from(c == 4))).collect());
+    let mask = flat(
+        1,
+        (0..COLUMNS).map(|c| f64::from(u8::from(c == 4))).collect(),
+    );
     let orders = [
         Unmasking::ByChance,
         Unmasking::Random,
@@ -367,7 +391,11 @@ fn an_order_lifts_so_many_masks_a_step() {
             before = x;
         }
         for row in before.chunks(COLUMNS) {
-            assert!(row.iter().zip(&counts).all(|(code, count)| *code < *count as f64));
+            assert!(
+                row.iter()
+                    .zip(&counts)
+                    .all(|(code, count)| *code < *count as f64)
+            );
         }
     }
 }
@@ -399,7 +427,10 @@ fn every_call_of_a_step_sees_the_categories_of_x_t() {
             let state = sampler.step(index, x_t, &mut model, &mut || row(vec![0.3, -4.0]));
             assert_eq!(calls.len(), if index == 3 { 1 } else { 2 }, "{kind}");
             assert!(calls.iter().all(|call| call.0 == code), "{kind}: {calls:?}");
-            assert_eq!((calls[0].1, state.timestep), (timesteps[index], timesteps[index]));
+            assert_eq!(
+                (calls[0].1, state.timestep),
+                (timesteps[index], timesteps[index])
+            );
             let drawn = if code == 2.0 { 1.0 } else { code };
             assert_eq!(values(state.x)[1], drawn);
             assert_eq!(values(state.predicted_x_0)[1], 1.0);
@@ -434,7 +465,11 @@ fn rows_of_numbers_alone_are_sampled_as_ever() {
     let kept = mixed().keeping(known.clone(), mask.clone(), 3).unwrap();
     let inpainting = Inpainting::new(euler(), &schedule, &timesteps, known, mask, 3).unwrap();
     let [kept, expected] = [end(Box::new(kept)), end(Box::new(inpainting))];
-    assert!(kept.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12));
+    assert!(
+        kept.iter()
+            .zip(expected)
+            .all(|(a, b)| (a - b).abs() < 1e-12)
+    );
 }
 
 #[test]
@@ -442,7 +477,10 @@ fn settings_that_make_no_sense_are_refused() {
     let schedule = linear();
     let sampler = |transition| of_kind(SamplerKind::Ddim, &schedule, transition, 3);
     let error = |unmasking, transition| sampler(transition).unmasking(unmasking).unwrap_err();
-    assert_eq!(error(Unmasking::Random, Transition::Uniform), SamplerError::NoMasks);
+    assert_eq!(
+        error(Unmasking::Random, Transition::Uniform),
+        SamplerError::NoMasks
+    );
     for order in [vec![0], vec![0, 0], vec![1, 2], vec![0, 1, 1]] {
         let error = error(Unmasking::Order(order), Transition::Absorbing);
         assert_eq!(error, SamplerError::Order { columns: 2 });
@@ -460,5 +498,8 @@ fn settings_that_make_no_sense_are_refused() {
     );
     let chain = mixed_chain(&schedule, Transition::Uniform);
     let unsorted = MixedSampler::<4, _>::new(numbers.unwrap(), chain, &timesteps);
-    assert!(matches!(unsorted.unwrap_err(), SamplerError::NotFalling { .. }));
+    assert!(matches!(
+        unsorted.unwrap_err(),
+        SamplerError::NotFalling { .. }
+    ));
 }

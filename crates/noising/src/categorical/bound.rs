@@ -133,7 +133,11 @@ impl CategoricalChain {
     fn at_codes(&self, values: Tensor<2>, codes: Tensor<2>) -> Tensor<2> {
         let [batch, columns] = codes.dims();
         assert_eq!(columns, self.num_columns(), "the columns of the chain");
-        assert_eq!(values.dims(), [batch, self.num_logits()], "a value a category");
+        assert_eq!(
+            values.dims(),
+            [batch, self.num_logits()],
+            "a value a category"
+        );
         let mut offset = 0;
         let offsets = self.num_categories().iter().map(|count| {
             offset += count;
@@ -161,7 +165,10 @@ impl CategoricalChain {
             .map(|factors| (factors, Terms::of(factors)))
             .collect();
         let rows = timesteps.len();
-        assert!(rows == 1 || rows == batch, "a timestep for each row, or one for all");
+        assert!(
+            rows == 1 || rows == batch,
+            "a timestep for each row, or one for all"
+        );
         let shape = [batch, columns];
         let cell = |value: &dyn Fn(&(UniformFactors, Terms)) -> f64| {
             matrix(cells.iter().map(value).collect(), [rows, columns], &x_0).expand(shape)
@@ -183,9 +190,8 @@ impl CategoricalChain {
         // ln p(x_s) at k; at j, as if it were not k; and at k, as if it were not k.
         let at_k = log_p_k.clone() + signal.clone() + cell(&|(factors, _)| factors.ratio.ln());
         let at_k = log_add(at_k, floor.clone()) + cell(&|(factors, _)| factors.stayed.ln());
-        let as_another = |log_p: Tensor<2>| {
-            log_add(log_p + signal.clone(), floor.clone()) + of_others.clone()
-        };
+        let as_another =
+            |log_p: Tensor<2>| log_add(log_p + signal.clone(), floor.clone()) + of_others.clone();
         let (k_as_another, at_j) = (as_another(log_p_k), as_another(log_p_j));
 
         // q (ln q − ln p) at k, at j, and over the rest: all states but these. There the differences are
@@ -290,8 +296,15 @@ mod tests {
             unreachable!("one column")
         };
         let states = chain.transition().num_states(*count);
-        let mut row = || normalised(&(0..*count).map(|_| rng.random_range(-2.0..2.0)).collect::<Vec<_>>());
-        let table = (0..chain.schedule().num_train_timesteps()).map(|_| (0..states).map(|_| row()).collect());
+        let mut row = || {
+            normalised(
+                &(0..*count)
+                    .map(|_| rng.random_range(-2.0..2.0))
+                    .collect::<Vec<_>>(),
+            )
+        };
+        let table = (0..chain.schedule().num_train_timesteps())
+            .map(|_| (0..states).map(|_| row()).collect());
         table.collect()
     }
 
@@ -304,7 +317,8 @@ mod tests {
             joint.iter().map(|p| (p / total).ln()).collect()
         };
         let states = chain.transition().num_states(data.len());
-        let table = (0..chain.schedule().num_train_timesteps()).map(|t| (0..states).map(|x_t| row(t, x_t)).collect());
+        let table = (0..chain.schedule().num_train_timesteps())
+            .map(|t| (0..states).map(|x_t| row(t, x_t)).collect());
         table.collect()
     }
 
@@ -382,7 +396,10 @@ mod tests {
             let states = (0..q.len()).filter(|&x_t| q[x_t] > 0.0);
             let states: Vec<usize> = states.collect();
             let rows = states.len();
-            let log_p: Vec<f64> = states.iter().flat_map(|&x_t| network[x_t].clone()).collect();
+            let log_p: Vec<f64> = states
+                .iter()
+                .flat_map(|&x_t| network[x_t].clone())
+                .collect();
             let x_t = tensor(states.iter().map(|&x| x as f64).collect(), [rows, 1]);
             let log_p = tensor(log_p, [rows, chain.num_logits()]);
             let terms = chain.bound(tensor(vec![x_0 as f64; rows], [rows, 1]), x_t, log_p, &[t]);
@@ -456,7 +473,8 @@ mod tests {
             let (mut x_0, mut x_t, mut expected) = (Vec::new(), Vec::new(), Vec::new());
             for &t in &timesteps {
                 for (column, &count) in counts.iter().enumerate() {
-                    let logits: Vec<f64> = (0..count).map(|_| rng.random_range(-4.0..4.0)).collect();
+                    let logits: Vec<f64> =
+                        (0..count).map(|_| rng.random_range(-4.0..4.0)).collect();
                     let original = rng.random_range(0..count);
                     let states = transition.num_states(count);
                     let drawn = rng.random_range(0..states);
@@ -478,7 +496,10 @@ mod tests {
                 &timesteps,
             );
             for (found, expected) in values(found).into_iter().zip(expected) {
-                assert!((found - expected).abs() < 1e-9, "{transition:?}: {found}, not {expected}");
+                assert!(
+                    (found - expected).abs() < 1e-9,
+                    "{transition:?}: {found}, not {expected}"
+                );
             }
         }
     }
@@ -513,8 +534,13 @@ mod tests {
                     };
                     let x_t = Tensor::<2>::from_floats(x_t, &device);
                     for timesteps in [[0, 0], [1, 500], [999, 999]] {
-                        let bound = chain.bound(x_0.clone(), x_t.clone(), log_p.clone(), &timesteps);
-                        assert!(values(bound.clone()).iter().all(|x| x.is_finite() && *x > -1e-3));
+                        let bound =
+                            chain.bound(x_0.clone(), x_t.clone(), log_p.clone(), &timesteps);
+                        assert!(
+                            values(bound.clone())
+                                .iter()
+                                .all(|x| x.is_finite() && *x > -1e-3)
+                        );
                         let gradients = bound.sum().backward();
                         let gradient = values(logits.grad(&gradients).unwrap());
                         assert!(gradient.iter().all(|x| x.is_finite()), "{transition:?}");
@@ -545,7 +571,14 @@ mod tests {
                 let parts = [(0, 3), (3, 2)]
                     .map(|(at, len)| log_softmax(logits.clone().narrow(1, at, len), 1));
                 let log_p = Tensor::cat(parts.to_vec(), 1);
-                chain.bound(on(vec![0.0, 1.0, 1.0, 1.0]), on(x_t.clone()), log_p, &[1, 2]).sum()
+                chain
+                    .bound(
+                        on(vec![0.0, 1.0, 1.0, 1.0]),
+                        on(x_t.clone()),
+                        log_p,
+                        &[1, 2],
+                    )
+                    .sum()
             };
             let data = TensorData::new(logits.clone(), [2, 5]);
             let leaf = Tensor::<2>::from_data(data, (&device, DType::F64)).require_grad();
@@ -580,14 +613,20 @@ mod tests {
         for t in [50, 400, 900] {
             let discrete = fine.bound_weight(16 * (t + 1) - 1) * 16.0;
             let continuous = coarse.continuous_bound_weight(t as f64);
-            assert!((discrete / continuous - 1.0).abs() < 0.02, "{t}: {discrete} {continuous}");
+            assert!(
+                (discrete / continuous - 1.0).abs() < 0.02,
+                "{t}: {discrete} {continuous}"
+            );
         }
         for schedule in [
             fine.schedule().clone(),
-            NoiseSchedule::new(&BetaSchedule::default(), 50).unwrap().rescale_zero_terminal_snr(),
+            NoiseSchedule::new(&BetaSchedule::default(), 50)
+                .unwrap()
+                .rescale_zero_terminal_snr(),
         ] {
             let last = schedule.num_train_timesteps() - 1;
-            let chain = CategoricalChain::new(schedule.clone(), Transition::Absorbing, vec![3]).unwrap();
+            let chain =
+                CategoricalChain::new(schedule.clone(), Transition::Absorbing, vec![3]).unwrap();
             const PARTS: usize = 20;
             let part = |i: usize| {
                 let t = (i as f64 + 0.5) / PARTS as f64;

@@ -160,12 +160,21 @@ impl CategoricalChain {
         let like = &x;
         let row = |values: Vec<f64>| {
             let shape = [1, values.len()];
-            Tensor::<2>::from_data(TensorData::new(values, shape), (&like.device(), like.dtype()))
+            Tensor::<2>::from_data(
+                TensorData::new(values, shape),
+                (&like.device(), like.dtype()),
+            )
         };
         let per_row = |values: Vec<f64>| row(values).swap_dims(0, 1).expand([batch, columns]);
-        let counts = row(self.num_categories.iter().map(|&count| count as f64).collect());
+        let counts = row(self
+            .num_categories
+            .iter()
+            .map(|&count| count as f64)
+            .collect());
         // Where nothing is lost not even u = 0 is, and where all is lost u = 1 is too.
-        let bounds = lose.iter().map(|&lose| if lose > 0.0 { lose } else { -1.0 });
+        let bounds = lose
+            .iter()
+            .map(|&lose| if lose > 0.0 { lose } else { -1.0 });
         let lost = uniforms.clone().lower_equal(per_row(bounds.collect()));
         let replacement = match self.transition {
             Transition::Absorbing => counts.expand([batch, columns]),
@@ -173,7 +182,9 @@ impl CategoricalChain {
                 // A row that loses nothing divides by 0, and what that gives is not taken.
                 let share = uniforms * per_row(lose.iter().map(|lose| 1.0 / lose).collect());
                 let last = counts.clone().sub_scalar(1.0).expand([batch, columns]);
-                (share * counts.expand([batch, columns])).floor().min_pair(last)
+                (share * counts.expand([batch, columns]))
+                    .floor()
+                    .min_pair(last)
             }
         };
         x.mask_where(lost, replacement)
@@ -300,7 +311,10 @@ pub(super) mod tests {
             assert!(walked(&betas, transition, 0.0, 7) < BOUND);
             for error in [0.06, -0.06] {
                 let deviation = walked(&betas, transition, error, 7);
-                assert!(deviation > BOUND, "{transition:?} {error}: only {deviation}");
+                assert!(
+                    deviation > BOUND,
+                    "{transition:?} {error}: only {deviation}"
+                );
             }
         }
     }
@@ -351,7 +365,11 @@ pub(super) mod tests {
             CategoricalChain::new(schedule, Transition::Uniform, counts)
         };
         let error = new(vec![2, 0]).unwrap_err();
-        assert!(error.to_string().contains("column 1, counted from 0, has 0"));
+        assert!(
+            error
+                .to_string()
+                .contains("column 1, counted from 0, has 0")
+        );
         assert!(new(vec![(1 << 24) + 1]).is_err());
         assert!(new(Vec::new()).is_ok());
     }

@@ -13,8 +13,8 @@
 //! the absorbing chain the two are one. In closed form, for x_t = k:
 //!
 //! ```text
-//! uniform    p(x_s = i) = q(x_t = k | x_s = i) (ᾱ_s w_i + (1 − ᾱ_s) / K Σ_j w_j),   w_j = p_j / q(x_t = k | j)
-//! absorbing  a mask becomes j with probability (ᾱ_s − ᾱ_t) / (1 − ᾱ_t) p_j, and stays else; a category stays
+//! uniform    p(x_s = i) = q(x_t = k | x_s = i) (ᾱ_s w_i + (1 − ᾱ_s) / K Σ_j w_j),  w_j = p_j / q(x_t = k | j)
+//! absorbing  a mask becomes j with probability (ᾱ_s − ᾱ_t) / (1 − ᾱ_t) p_j and else stays; a category stays
 //! ```
 
 use super::transition::Transition;
@@ -144,7 +144,10 @@ impl CategoricalPosterior {
     ///
     /// As [`log_q`](Self::log_q) and [`log_p`](Self::log_p).
     pub fn kl(&self, x_t: usize, x_0: usize, logits: &[f64]) -> f64 {
-        let terms = self.log_q(x_t, x_0).into_iter().zip(self.log_p(x_t, logits));
+        let terms = self
+            .log_q(x_t, x_0)
+            .into_iter()
+            .zip(self.log_p(x_t, logits));
         terms
             .filter(|(log_q, _)| *log_q > f64::NEG_INFINITY)
             .map(|(log_q, log_p)| log_q.exp() * (log_q - log_p))
@@ -192,7 +195,10 @@ impl CategoricalPosterior {
     fn check(&self, x_t: usize, count: usize) {
         let states = self.transition.num_states(self.num_categories);
         assert!(x_t < states, "state {x_t} of a column of {states} states");
-        assert_eq!(count, self.num_categories, "a probability for each category");
+        assert_eq!(
+            count, self.num_categories,
+            "a probability for each category"
+        );
     }
 }
 
@@ -349,8 +355,7 @@ mod tests {
         for count in [1, 2, 10_000] {
             for &transition in Transition::ALL {
                 for (after, before) in [(0.0, 1e-9), (0.0, 1.0), (0.3, 1.0), (1.0 - 1e-12, 1.0)] {
-                    let posterior =
-                        CategoricalPosterior::between(transition, count, after, before);
+                    let posterior = CategoricalPosterior::between(transition, count, after, before);
                     let mut logits = vec![f64::NEG_INFINITY; count];
                     logits[count - 1] = -800.0;
                     let last = transition.num_states(count) - 1;
@@ -360,7 +365,10 @@ mod tests {
                         let sum: f64 = log_p.iter().map(|x| x.exp()).sum();
                         assert!((sum - 1.0).abs() < 1e-9, "{sum}");
                         let kl = posterior.kl(x_t, count - 1, &logits);
-                        assert!(kl.abs() < 1e-9, "{transition:?} {count} {after} {before}: {kl}");
+                        assert!(
+                            kl.abs() < 1e-9,
+                            "{transition:?} {count} {after} {before}: {kl}"
+                        );
                         if before == 1.0 && (transition == Transition::Uniform || x_t == count) {
                             let logits: Vec<f32> = logits.iter().map(|&x| x as f32).collect();
                             for u in [0.0, 0.5, 1.0] {

@@ -27,7 +27,11 @@ impl CategoricalChain {
     ) -> Tensor<2> {
         let shape = x_t.dims();
         assert_eq!(shape[1], self.num_columns(), "the columns of the chain");
-        assert_eq!(logits.dims(), [shape[0], self.num_logits()], "a logit a category");
+        assert_eq!(
+            logits.dims(),
+            [shape[0], self.num_logits()],
+            "a logit a category"
+        );
         assert_eq!(uniforms.dims(), shape, "a number for each cell");
         let like = (x_t.device(), x_t.dtype());
         let posteriors = self.num_categories().iter().map(|&count| {
@@ -95,7 +99,6 @@ mod tests {
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
-    use super::*;
     use crate::Transition;
     use crate::categorical::chain::tests::{chain, tensor, uniform, values};
 
@@ -104,7 +107,9 @@ mod tests {
     #[test]
     fn the_most_likely_category_of_each_column() {
         let chain = chain(vec![0.5], Transition::Absorbing, &[3, 1, 2]);
-        let logits = vec![0.1, 0.3, -2.0, -5.0, 7.0, 7.5, 4.0, 0.0, 1.0, 0.0, 2.0, -1.0];
+        let logits = vec![
+            0.1, 0.3, -2.0, -5.0, 7.0, 7.5, 4.0, 0.0, 1.0, 0.0, 2.0, -1.0,
+        ];
         let codes = chain.most_likely(tensor(logits, [2, 6]));
         assert_eq!(values(codes), [1.0, 0.0, 1.0, 0.0, 0.0, 0.0]);
     }

@@ -6,9 +6,7 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::silu;
 use burn::tensor::{Device, Int, Tensor};
-use denoising::{
-    Denoising, MixedSampler, Sampler, SamplingOptions, TimestepSpacing, X0Clipping,
-};
+use denoising::{Denoising, MixedSampler, Sampler, SamplingOptions, TimestepSpacing, X0Clipping};
 use noising::{NoiseConfig, PredictionType, Transition};
 use training::*;
 
@@ -68,7 +66,10 @@ impl Network for Perceptron {
     fn forward(&self, x_t: Tensor<4>, timesteps: &[f64], _: &Condition) -> Tensor<4> {
         let [batch, ..] = x_t.dims();
         let device = x_t.device();
-        let t: Vec<f32> = timesteps.iter().map(|&t| (t as f32 / 1000.0).sqrt()).collect();
+        let t: Vec<f32> = timesteps
+            .iter()
+            .map(|&t| (t as f32 / 1000.0).sqrt())
+            .collect();
         let mut inputs = vec![
             Tensor::<1>::from_floats(&t[..], &device).reshape([batch, 1]),
             x_t.clone().narrow(1, 0, 1).reshape([batch, 1]),
@@ -102,12 +103,20 @@ fn learn_and_draw(config: &ObjectiveConfig, count: usize) -> (Vec<f32>, [f64; 2]
         let config = HeldOutConfig::default();
         let (network, objective) = (learner.averaged(), &learner.objective);
         let table = &Table::new();
-        held_out_loss(&network, objective, table, &config, &options, streams, &device)
-            .unwrap()
-            .mean
+        held_out_loss(
+            &network, objective, table, &config, &options, streams, &device,
+        )
+        .unwrap()
+        .mean
     };
-    let mut batches =
-        Batches::new(Table::new(), options.clone(), &objective, streams, start, &device);
+    let mut batches = Batches::new(
+        Table::new(),
+        options.clone(),
+        &objective,
+        streams,
+        start,
+        &device,
+    );
     let mut learner = Learner::with_defaults(Perceptron { layers }, objective);
     let before = held_out(&learner);
     for _ in 0..2500 {
@@ -133,10 +142,11 @@ fn learn_and_draw(config: &ObjectiveConfig, count: usize) -> (Vec<f32>, [f64; 2]
     let rng = &mut streams.at(Purpose::Sampling, 0);
     let mut noise = || streams::noise([count, 3, 1, 1], rng, &device);
     let start = chain.pure_noise(noise());
-    let predict = |x_t: Tensor<4>, t: f64| {
-        network.forward(x_t, &vec![t; count], &Condition::none())
-    };
-    let last = Denoising::new(sampler, start, predict, noise).last().unwrap();
+    let predict =
+        |x_t: Tensor<4>, t: f64| network.forward(x_t, &vec![t; count], &Condition::none());
+    let last = Denoising::new(sampler, start, predict, noise)
+        .last()
+        .unwrap();
     (last.x.try_into_vec_as().unwrap(), [before, after])
 }
 
@@ -156,7 +166,10 @@ fn a_small_network_learns_numbers_and_categories_together() {
         };
         let what = format!("{transition:?}, {category_loss:?}");
         let (rows, [before, after]) = learn_and_draw(&config, DRAWN);
-        assert!(after < 0.7 * before, "{what}: held-out loss {before} and {after}");
+        assert!(
+            after < 0.7 * before,
+            "{what}: held-out loss {before} and {after}"
+        );
         for a in 0..3 {
             for b in 0..2 {
                 let here = |row: &&[f32]| row[1] == a as f32 && row[2] == b as f32;
@@ -170,9 +183,15 @@ fn a_small_network_learns_numbers_and_categories_together() {
                 let count = numbers.len() as f32;
                 let mean = numbers.iter().sum::<f32>() / count;
                 let variance = numbers.iter().map(|y| (y - mean).powi(2)).sum::<f32>() / count;
-                assert!((mean - MEANS[a][b]).abs() < 0.15, "{what}, {a} {b}: mean {mean}");
+                assert!(
+                    (mean - MEANS[a][b]).abs() < 0.15,
+                    "{what}, {a} {b}: mean {mean}"
+                );
                 let deviation = variance.sqrt();
-                assert!((deviation - DEVIATION).abs() < 0.15, "{what}, {a} {b}: {deviation}");
+                assert!(
+                    (deviation - DEVIATION).abs() < 0.15,
+                    "{what}, {a} {b}: {deviation}"
+                );
             }
         }
     }
