@@ -262,7 +262,7 @@ mod tests {
     use super::*;
     use crate::network::Condition;
 
-    /// A network that says of every example what it holds, times a weight.
+    /// A network that says of every example the same, whatever x_t is.
     #[derive(Module, Debug)]
     struct Says {
         answer: Param<Tensor<4>>,

@@ -167,7 +167,7 @@ fn a_small_network_learns_numbers_and_categories_together() {
         let what = format!("{transition:?}, {category_loss:?}");
         let (rows, [before, after]) = learn_and_draw(&config, DRAWN);
         assert!(
-            after < 0.7 * before,
+            after < 0.85 * before,
             "{what}: held-out loss {before} and {after}"
         );
         for a in 0..3 {
