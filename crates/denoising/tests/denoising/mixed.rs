@@ -448,9 +448,9 @@ fn rows_of_numbers_alone_are_sampled_as_ever() {
         let data = TensorData::new(values.to_vec(), [1, 2]);
         Tensor::<2>::from_data(data, (&Device::flex(), DType::F64))
     };
-    let euler = || plain_sampler::<2>(SamplerKind::Ddpm, &schedule, &timesteps);
+    let numbers = || plain_sampler::<2>(SamplerKind::Ddpm, &schedule, &timesteps);
     let chain = MixedChain::new(schedule.clone(), Transition::Absorbing, Vec::new()).unwrap();
-    let mixed = || MixedSampler::new(euler(), chain.clone(), &timesteps).unwrap();
+    let mixed = || MixedSampler::<2, _>::new(numbers(), chain.clone(), &timesteps).unwrap();
     let end = |sampler: Box<dyn Sampler<2>>| {
         let mut draws = 0.0;
         let noise = || {
@@ -460,10 +460,10 @@ fn rows_of_numbers_alone_are_sampled_as_ever() {
         let states = Denoising::new(sampler, row([0.7, -1.1]), network, noise);
         values(states.last().unwrap().x)
     };
-    assert_eq!(end(Box::new(mixed())), end(euler()));
+    assert_eq!(end(Box::new(mixed())), end(numbers()));
     let (known, mask) = (row([0.4, 9.0]), row([1.0, 0.0]));
     let kept = mixed().keeping(known.clone(), mask.clone(), 3).unwrap();
-    let inpainting = Inpainting::new(euler(), &schedule, &timesteps, known, mask, 3).unwrap();
+    let inpainting = Inpainting::new(numbers(), &schedule, &timesteps, known, mask, 3).unwrap();
     let [kept, expected] = [end(Box::new(kept)), end(Box::new(inpainting))];
     assert!(
         kept.iter()
@@ -476,7 +476,7 @@ fn rows_of_numbers_alone_are_sampled_as_ever() {
 fn settings_that_make_no_sense_are_refused() {
     let schedule = linear();
     let sampler = |transition| of_kind(SamplerKind::Ddim, &schedule, transition, 3);
-    let error = |unmasking, transition| sampler(transition).unmasking(unmasking).unwrap_err();
+    let error = |unmasking, transition| sampler(transition).unmasking(unmasking).err().unwrap();
     assert_eq!(
         error(Unmasking::Random, Transition::Uniform),
         SamplerError::NoMasks
@@ -487,7 +487,7 @@ fn settings_that_make_no_sense_are_refused() {
     }
     let mask = one_row([0.0, 1.0, 0.0]);
     let kept = sampler(Transition::Absorbing).keeping(mask.clone(), mask, 0);
-    assert!(kept.unwrap_err().to_string().contains("resamplings is 0"));
+    assert!(kept.err().unwrap().to_string().contains("resamplings is 0"));
     let timesteps = [5.0, 7.0];
     let numbers = Ddpm::new(
         &schedule,
