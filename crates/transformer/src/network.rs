@@ -70,7 +70,7 @@ impl TransformerConfig {
     /// A network that has learnt nothing yet, its weights drawn from `rng` on the host.
     pub fn init(&self, device: &Device, rng: &mut impl Rng) -> Transformer {
         let width = self.width;
-        let mut uniform = |dims: [usize; 2], limit: f64| {
+        let mut uniform = |dims: [usize; 2], limit: f64| -> Param<Tensor<2>> {
             let values: Vec<f32> = (0..dims[0] * dims[1])
                 .map(|_| (limit * (2.0 * rng.random::<f64>() - 1.0)) as f32)
                 .collect();

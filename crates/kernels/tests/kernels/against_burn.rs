@@ -249,7 +249,7 @@ fn burns(operation: Operation, inputs: &Leaves) -> Tensor<4> {
                 let code = code.clamp(0, size as i64 - 1);
                 let all = Tensor::arange(0..size as i64, &table.device()).float();
                 let ones = code.expand([codes.dims()[0], size]);
-                let ones = ones.equal(all.unsqueeze().expand([codes.dims()[0], size]));
+                let ones = ones.equal(all.unsqueeze::<2>().expand([codes.dims()[0], size]));
                 ones.float().matmul(table.clone().narrow(0, start, size))
             });
             image(parts.reduce(|sum, part| sum + part).unwrap())
