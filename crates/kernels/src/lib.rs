@@ -28,7 +28,7 @@
 //! # Instructions
 //!
 //! On x86-64 the kernels use AVX-512 or AVX2 with FMA where the processor has them, and the tiles of AMX
-//! for the products of linear layers, as exactly as in f32 (on Linux). The environment variable
+//! for the products of linear layers, with 16 bits of each number, as exact as they need to be (on Linux). The environment variable
 //! `KERNELS_SIMD=amx|avx512|avx2|plain` sets the most that they may use, so that one machine
 //! tests what another runs; empty, it is as if it were unset, and another value panics, for it would
 //! seem to test what it does not. It is read once, when the first kernel runs. Levels differ from each

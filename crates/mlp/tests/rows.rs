@@ -46,7 +46,7 @@ fn config() -> MlpConfig {
     }
 }
 
-/// Numbers, and codes of which every fourth is the mask.
+/// Numbers, and codes of which every fifth is the mask.
 fn some_rows(count: usize) -> Vec<f32> {
     let row = |row: usize| {
         let codes = [4, 2, 7].map(|size| {

@@ -1,4 +1,4 @@
-//! Matrix products by the tiles of AMX, for f32 as exact as those of vectors.
+//! Matrix products by the tiles of AMX, of f32 with 16 of its 24 bits.
 //!
 //! ```text
 //! x = h + l,  h = bf16(x),  l = bf16(x - h)        C = A_h B_l + A_h B_h + A_l B_h
