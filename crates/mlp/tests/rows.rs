@@ -50,7 +50,7 @@ fn config() -> MlpConfig {
 fn some_rows(count: usize) -> Vec<f32> {
     let row = |row: usize| {
         let codes = [4, 2, 7].map(|size| {
-            if row.is_multiple_of(4) {
+            if row.is_multiple_of(5) {
                 size
             } else {
                 row % size
