@@ -1,5 +1,6 @@
-//! The network of a run: a U-Net for images, a multilayer perceptron for points. The rest of the program
-//! sees one network of examples `[B, C, H, W]`; a point of D coordinates is D channels of one pixel.
+//! The network of a run: a U-Net for images, a multilayer perceptron for points and rows of tables. The rest
+//! of the program sees one network of examples `[B, C, H, W]`; a point of D coordinates is D channels of one
+//! pixel, and so is a row of as many columns.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +20,7 @@ use weights::WeightsError;
 pub enum NetworkConfig {
     /// `kind = "unet"`, for images.
     UNet(UNetConfig),
-    /// `kind = "mlp"`, for points.
+    /// `kind = "mlp"`, for points and tables.
     Mlp(MlpConfig),
 }
 
@@ -90,19 +91,25 @@ impl NetworkConfig {
                 let SampleSize { height, width } = unet.sample_size;
                 [unet.in_channels, height, width]
             }
-            Self::Mlp(mlp) => [mlp.dimensions(), 1, 1],
+            Self::Mlp(mlp) => [mlp.inputs(), 1, 1],
         }
     }
 
     /// The number of embeddings of classes, and of "no class" where there is one; `None` where the network
     /// knows no classes.
     pub fn num_class_embeds(&self) -> Option<usize> {
-        self.as_unet().and_then(|unet| unet.num_class_embeds)
+        match self {
+            Self::UNet(unet) => unet.num_class_embeds,
+            Self::Mlp(mlp) => mlp.num_class_embeds,
+        }
     }
 
     /// Whether the network draws from the device's own generator in training.
     pub fn has_dropout(&self) -> bool {
-        self.as_unet().is_some_and(|unet| unet.dropout > 0.0)
+        match self {
+            Self::UNet(unet) => unet.dropout > 0.0,
+            Self::Mlp(mlp) => mlp.dropout > 0.0,
+        }
     }
 
     /// A network that has learnt nothing yet, on `device`, as the runs of `seed` begin.
@@ -125,7 +132,7 @@ impl NetworkConfig {
 pub enum Network {
     /// For images.
     UNet(UNet),
-    /// For points.
+    /// For points and tables.
     Mlp(Mlp),
 }
 
@@ -145,7 +152,7 @@ impl Network {
                 let SampleSize { height, width } = unet.config().sample_size;
                 [unet.config().in_channels, height, width]
             }
-            Self::Mlp(mlp) => [mlp.config().dimensions(), 1, 1],
+            Self::Mlp(mlp) => [mlp.config().inputs(), 1, 1],
         }
     }
 
@@ -171,23 +178,20 @@ impl Network {
 
 impl training::Network for Network {
     fn forward(&self, x_t: Tensor<4>, timesteps: &[f64], condition: &Condition) -> Tensor<4> {
+        // The embedding behind those of the classes, where the network has one, is that of "no class".
+        let labels = condition.num_classes().map(|num_classes| {
+            let labels = condition.labels().unwrap_or_default().iter();
+            labels
+                .map(|label| label.unwrap_or(num_classes))
+                .collect::<Vec<usize>>()
+        });
+        let labels = labels.as_deref();
         match self {
-            Self::UNet(unet) => {
-                // The embedding behind those of the classes, where the network has one, is that of "no
-                // class".
-                let labels = condition.num_classes().map(|num_classes| {
-                    let labels = condition.labels().unwrap_or_default().iter();
-                    labels
-                        .map(|label| label.unwrap_or(num_classes))
-                        .collect::<Vec<usize>>()
-                });
-                unet.forward(x_t, timesteps, labels.as_deref())
-            }
+            Self::UNet(unet) => unet.forward(x_t, timesteps, labels),
             Self::Mlp(mlp) => {
-                assert!(condition.labels().is_none(), "points have no classes");
-                let shape = x_t.dims();
-                mlp.forward(x_t.flatten::<2>(1, 3), timesteps)
-                    .reshape(shape)
+                let predicted = mlp.forward(x_t.flatten::<2>(1, 3), timesteps, labels);
+                let [batch, outputs] = predicted.dims();
+                predicted.reshape([batch, outputs, 1, 1])
             }
         }
     }
