@@ -308,7 +308,7 @@ impl Fields {
             }
             Part::MonthName(is_long) => {
                 let found = MONTHS.iter().zip(1..).find_map(|(name, month)| {
-                    let name = if is_long { name } else { &name[..3] };
+                    let name = if is_long { *name } else { &name[..3] };
                     Some((month, text.strip_prefix(name)?))
                 });
                 let (month, rest) = found?;

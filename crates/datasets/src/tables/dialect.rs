@@ -169,25 +169,35 @@ fn sample(text: &str, separator: char) -> Result<Vec<Record>, TableError> {
     Ok(sample)
 }
 
-/// The separator that all records have equally many of; where none is so, the one that most agree on.
+/// The separator that all records have equally many of; where none is so, one that all but the first have, which may
+/// be a field shorter or longer; and else the one that most agree on.
 fn separator_of(text: &str) -> char {
     let mut best = (0.0, ',');
     for separator in SEPARATORS {
         let Ok(sample) = sample(text, separator) else {
             continue;
         };
-        // The header may have a field more or fewer.
-        let rows = if sample.len() > 1 { &sample[1..] } else { &sample[..] };
+        let (first, rows) = match &sample[..] {
+            [only] => (only.len(), &sample[..]),
+            [first, rows @ ..] => (first.len(), rows),
+            [] => continue,
+        };
         let mut lens: Vec<usize> = rows.iter().map(Record::len).collect();
         lens.sort_unstable();
         let groups = lens.chunk_by(|a, b| a == b).filter(|group| group[0] > 1);
-        let most = groups.map(<[usize]>::len).max().unwrap_or(0);
-        let share = most as f64 / rows.len().max(1) as f64;
-        if share == 1.0 {
-            return separator;
-        }
-        if share > best.0 {
-            best = (share, separator);
+        let Some(most) = groups.max_by_key(|group| group.len()) else {
+            continue;
+        };
+        let share = most.len() as f64 / rows.len() as f64;
+        let fit = match most[0].abs_diff(first) {
+            0 => 1.0,
+            1 => 0.5,
+            _ => 0.0,
+        };
+        // Where all agree comes before where most do, and first of all where the header agrees, too.
+        let score = if share == 1.0 { 1.0 + fit } else { share };
+        if score > best.0 {
+            best = (score, separator);
         }
     }
     best.1
@@ -240,6 +250,8 @@ mod tests {
             ("a;b\n1,5;2,5\n3,5;4,5\n", ';', vec!["a", "b"]),
             ("a\tb c\n1\t2,5\n", '\t', vec!["a", "b c"]),
             ("a|b\n1|2\n", '|', vec!["a", "b"]),
+            // In every row there is a semicolon, too.
+            ("a,b\n1,\"x;y\"\n2,\"z;w\"\n", ',', vec!["a", "b"]),
             ("a,b\n1,x;y\n2,z\n", ',', vec!["a", "b"]),
             ("a,b\n\"1;2\",3\n\"4;5\",6\n", ',', vec!["a", "b"]),
             ("a\n1\n2\n", ',', vec!["a"]),

@@ -189,7 +189,7 @@ impl Survey {
                 _ => None,
             };
         } else if let Some(first) = self.counted {
-            let is_next = text.parse() == Ok(first + row as i64) && !text.starts_with('+');
+            let is_next = text.parse::<i64>() == Ok(first + row as i64) && !text.starts_with('+');
             self.counted = Some(first).filter(|_| is_next);
         }
     }

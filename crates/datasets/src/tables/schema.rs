@@ -540,7 +540,7 @@ impl TableSchema {
             Content::Categories { .. } => {
                 Cow::Borrowed(described.category_text(cells.category(column, row).unwrap_or_default()))
             }
-            Content::Constant { text } => Cow::Borrowed(text),
+            Content::Constant { text } => Cow::Borrowed(text.as_str()),
             Content::RowNumbers { first } => Cow::Owned(first.saturating_add(row as i64).to_string()),
             Content::LeftOut { .. } => return None,
         })
