@@ -88,13 +88,16 @@ impl RunConfig {
     }
 
     /// What older files hold elsewhere, put in its place: what was found, from `[data]` to `[found]`, and the
-    /// network of points, from `[mlp]` to `[network]`.
+    /// network of points, from `[mlp]` to `[network]`. A CSV of a new run is looked at, whether it is a table.
     fn with_older_keys_moved(mut self) -> Self {
         let (data, found) = (&mut self.data, &mut self.found);
         let (fingerprint, normalisation) = (data.fingerprint.take(), data.normalisation.take());
         found.fingerprint = found.fingerprint.take().or(fingerprint);
         found.normalisation = found.normalisation.take().or(normalisation);
         let mlp = self.mlp.take();
+        if self.found.is_empty() {
+            self.data.look();
+        }
         if self.data.kind().uses_mlp() {
             match (&self.network, mlp) {
                 (_, Some(mlp)) => self.network = NetworkConfig::Mlp(mlp),
@@ -147,16 +150,19 @@ fn rename_mlp(old: &Table, new: &mut Table) {
     }
 }
 
-/// A data set, a path and a cloud are a choice: where `new` says one of them, the others go from `old`.
+/// A data set, a path and a cloud are a choice: where `new` says one of them, the others go from `old`; in a new
+/// run, what is said of a table goes, too.
 fn choose_data(old: &mut Table, new: &Table) {
     let Some(Value::Table(new)) = new.get("data") else {
         return;
     };
+    let of_tables = ["table", "columns", "class_column"];
+    let is_begun = old.contains_key("found");
     if let Some(Value::Table(old)) = old.get_mut("data") {
         let sources = ["dataset", "path", "cloud"];
         if sources.iter().any(|source| new.contains_key(*source)) {
-            for source in sources {
-                old.remove(source);
+            for key in sources.into_iter().chain(of_tables.into_iter().filter(|_| !is_begun)) {
+                old.remove(key);
             }
         }
     }

@@ -4,6 +4,8 @@ pub(crate) mod canvas;
 pub mod captions;
 pub mod frames;
 pub mod grid;
+pub mod histograms;
+pub mod page;
 pub mod pictures;
 pub mod plots;
 pub mod scatter;

@@ -13,6 +13,7 @@ mod outputs;
 mod points;
 mod sounds;
 mod table;
+mod tables;
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -34,6 +35,7 @@ pub use self::outputs::{Fitted, Original, Outputs, Refused, Sections, Source};
 pub use self::points::{is_csv, noise as noise_points};
 pub use self::sounds::form::{Representation, SoundConfig};
 pub use self::sounds::{noise as noise_sound, show as show_sounds};
+pub use self::tables::{TableExamples, TableForm, show as show_table};
 use crate::drawing::captions::Captions;
 use crate::drawing::grid;
 use crate::error::Usage;
@@ -50,6 +52,9 @@ pub enum Kind {
     /// Sounds, as spectrograms; to the network each is an image of two channels, frequencies high and frames
     /// wide.
     Sounds,
+    /// Rows of a table, or lines of text; to the network each is an image of one pixel and a channel a number and a
+    /// category.
+    Tables,
 }
 
 impl fmt::Display for Kind {
@@ -58,6 +63,7 @@ impl fmt::Display for Kind {
             Self::Images => "images",
             Self::Points => "points",
             Self::Sounds => "sounds",
+            Self::Tables => "rows",
         })
     }
 }
@@ -65,7 +71,14 @@ impl fmt::Display for Kind {
 impl DataConfig {
     /// Which kind of data is named.
     pub fn kind(&self) -> Kind {
-        if self.cloud.is_some() || self.path.as_deref().is_some_and(is_csv) {
+        let is_path = |holds: fn(&Path) -> bool| self.path.as_deref().is_some_and(holds);
+        if self.dataset.is_some_and(DatasetName::is_table)
+            || is_path(tables::is_lines)
+            || is_path(tables::is_tabs)
+            || (is_path(is_csv) && self.table == Some(true))
+        {
+            Kind::Tables
+        } else if self.cloud.is_some() || self.path.as_deref().is_some_and(is_csv) {
             Kind::Points
         } else if self.sound.is_some() || self.dataset.is_some_and(DatasetName::is_sound) {
             Kind::Sounds
@@ -73,12 +86,28 @@ impl DataConfig {
             Kind::Images
         }
     }
+
+    /// Whether they are a table, or lines of text.
+    pub fn is_table(&self) -> bool {
+        self.kind() == Kind::Tables
+    }
+
+    /// Looks whether a CSV is a table, where that was left open.
+    pub fn look(&mut self) {
+        if self.table.is_none()
+            && let Some(path) = &self.path
+            && is_csv(path)
+        {
+            let is_asked = !self.columns.is_empty() || self.class_column.is_some();
+            self.table = (is_asked || tables::holds_table(path)).then_some(true);
+        }
+    }
 }
 
 impl Kind {
     /// Whether the network is a multilayer perceptron, not a U-Net.
     pub fn uses_mlp(self) -> bool {
-        self == Self::Points
+        matches!(self, Self::Points | Self::Tables)
     }
 
     /// How many samples are drawn when no number is given and there are no classes.
@@ -87,6 +116,7 @@ impl Kind {
             Self::Images => images::COUNT,
             Self::Points => points::COUNT,
             Self::Sounds => sounds::COUNT,
+            Self::Tables => tables::COUNT,
         }
     }
 
@@ -96,6 +126,7 @@ impl Kind {
             Self::Images | Self::Sounds => asked,
             // They are small: all go at once.
             Self::Points => count,
+            Self::Tables => count.min(tables::AT_ONCE),
         }
     }
 
@@ -122,7 +153,7 @@ impl Kind {
         let values = 2 * F32 * values(shape);
         match self {
             Self::Images => values.saturating_add(grid::cell_bytes(shape)),
-            Self::Points => values,
+            Self::Points | Self::Tables => values,
             Self::Sounds => values.saturating_add(sounds::MOST_CELL_BYTES),
         }
     }
@@ -152,6 +183,7 @@ impl Kind {
             Self::Images => images::check(sections),
             Self::Points => points::check(sections),
             Self::Sounds => sounds::check(sections),
+            Self::Tables => tables::check(sections),
         }
     }
 
@@ -165,6 +197,7 @@ impl Kind {
             Self::Images => wrap(images::load(source)?, Dataset::Images),
             Self::Points => wrap(points::load(source)?, Dataset::Points),
             Self::Sounds => wrap(sounds::load(source)?, Dataset::Sounds),
+            Self::Tables => wrap(tables::load(source)?, Dataset::Table),
         })
     }
 
@@ -177,6 +210,7 @@ impl Kind {
         match self {
             Self::Images | Self::Sounds => fit_unet(fitted, splits, self),
             Self::Points => points::fit(fitted, &splits.train),
+            Self::Tables => tables::fit(fitted, &splits.train),
         }
     }
 
@@ -194,6 +228,7 @@ impl Kind {
             Self::Images => images::picture(samples, num_classes, class_names, title),
             Self::Points => points::picture(samples, title),
             Self::Sounds => sounds::picture(source, samples, num_classes, title),
+            Self::Tables => tables::picture(source, samples, num_classes, title),
         }
     }
 
@@ -207,7 +242,7 @@ impl Kind {
         match self {
             Self::Images => images::read(path, channels, [height, width], device),
             Self::Sounds => sounds::read(source, path, device),
-            Self::Points => bail!(Usage("points have no files each".to_owned())),
+            Self::Points | Self::Tables => bail!(Usage(format!("{self} have no files each"))),
         }
     }
 
@@ -231,7 +266,7 @@ impl Kind {
                 Ok(mask.neg().add_scalar(1.0).div_scalar(2.0))
             }
             Self::Sounds => sounds::mask(source, mask, device),
-            Self::Points => bail!(Usage("--mask is for images and sounds".to_owned())),
+            Self::Points | Self::Tables => bail!(Usage("--mask is for images and sounds".to_owned())),
         }
     }
 
@@ -249,7 +284,7 @@ impl Kind {
         match self {
             Self::Images => images::write_edit(examples, columns, captions, out),
             Self::Sounds => sounds::write_edit(source, examples, columns, captions, out, original),
-            Self::Points => bail!(Usage("points are not edited".to_owned())),
+            Self::Points | Self::Tables => bail!(Usage(format!("{self} are not edited as files are"))),
         }
     }
 
@@ -264,6 +299,7 @@ impl Kind {
             Self::Images => images::sample(model, request, outputs),
             Self::Points => points::sample(model, request, outputs),
             Self::Sounds => sounds::sample(model, request, outputs),
+            Self::Tables => tables::sample(model, request, outputs),
         }
     }
 
@@ -273,6 +309,7 @@ impl Kind {
             Self::Images => images::noise_examples(source, forward, count),
             Self::Points => points::noise(forward, &points::load(source)?.test, count),
             Self::Sounds => sounds::noise_examples(source, forward, count),
+            Self::Tables => bail!(Usage("the noise of tables is not drawn".to_owned())),
         }
     }
 }
