@@ -90,7 +90,9 @@ impl Loss {
                 for target in targets {
                     counts[target as usize] += 1.0;
                 }
-                counts.into_iter().map(|ones| share(ones).ln()).collect()
+                let margins: Vec<f64> = counts.into_iter().map(|ones| share(ones).ln()).collect();
+                let mean = margins.iter().sum::<f64>() / classes as f64;
+                margins.into_iter().map(|margin| margin - mean).collect()
             }
         }
     }
@@ -548,7 +550,7 @@ mod tests {
             for (place, (found, expected)) in found.iter().zip(&expected).enumerate() {
                 assert!(
                     (found - expected).abs() < 1e-4,
-                    "{way:.60} {place}: {found}, expected {expected}"
+                    "{name} {place}: {found}, expected {expected}"
                 );
             }
         }

@@ -9,6 +9,9 @@
 //! that it does is done: numbers beside categories are put into ten bins of equal width between the least and the
 //! greatest number *of their own table*, the greatest alone in one more, which gaps share. So one drawn number far
 //! outside the range moves all bins of its column.
+//!
+//! All pairs count, as up to sdmetrics 0.24, which made the published figures; later reports leave out pairs whose
+//! correlation is below .5 or whose Cramér's V is below .3, unless both thresholds are set to 0.
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
