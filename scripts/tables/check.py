@@ -2,9 +2,9 @@
 
     python check.py --scorer PROGRAM --data FILE.csv --target COLUMN
 
-The rows of the file, in random order, are cut in halves. One half is scored as drawn rows beside the other as real ones:
-as it is; with each column shuffled by itself; with numbers that have noise on them and some categories changed. PROGRAM
-is the built example `score_tables` of the crate `evaluation`. Ends with 1 where the two sides disagree.
+The rows of the file, in random order, are cut in halves. One half is scored as drawn rows beside the other as real
+ones: as it is; with each column shuffled by itself; with numbers that have noise on them and some categories changed.
+PROGRAM is the built example `score_tables` of the crate `evaluation`. Ends with 1 where the two sides disagree.
 """
 
 import argparse

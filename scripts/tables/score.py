@@ -2,11 +2,11 @@
 
     python score.py REAL.csv DRAWN.csv [TEST.csv TARGET] [--repeats N]
 
-Prints JSON: shape and trend of sdmetrics' quality report; the detection score of its metric with XGBoost (C2ST), the mean
-of N dealings [default: 1]; and with TEST, rows that were held out, and TARGET, the share of drawn rows nearer to a
+Prints JSON: shape and trend of sdmetrics' quality report; the detection score of its metric with XGBoost (C2ST), the
+mean of N dealings [default: 1]; and with TEST, rows that were held out, and TARGET, the share of drawn rows nearer to a
 training row than to a held-out one (DCR), and how well XGBoost predicts the column TARGET of TEST from the drawn rows
-(TSTR), by the best of the 36 settings that TabSyn tries. A column whose cells are numbers in all files is one of numbers,
-any other one of categories; an empty cell is a gap.
+(TSTR), by the best of the 36 settings that TabSyn tries. A column whose cells are numbers in all files is one of
+numbers, any other one of categories; an empty cell is a gap.
 """
 
 import argparse
@@ -92,7 +92,7 @@ def records(training: pd.DataFrame, drawn: pd.DataFrame, test: pd.DataFrame, num
     training, test = (table.iloc[rng.permutation(len(table))[:rows]] for table in (training, test))
     tables = drawn, training, test
     others = [name for name in training if name not in numbers]
-    # A category that differs counts 2, as columns of 0 and 1 have it. A gap is a category, of numbers beside their mean.
+    # A category that differs counts 2, as columns of 0 and 1 have it. A gap of a number is a category beside the mean.
     codes = [[] for _ in tables]
     for name in others:
         values = pd.concat([table[name] for table in tables])
@@ -103,7 +103,7 @@ def records(training: pd.DataFrame, drawn: pd.DataFrame, test: pd.DataFrame, num
         if any(table[name].isna().any() for table in tables):
             for columns, table in zip(codes, tables):
                 columns.append(table[name].isna().to_numpy())
-    codes = [np.stack(columns, 1).astype(float) if columns else np.zeros((len(table), 0)) for columns, table in zip(codes, tables)]
+    codes = [np.array(columns, dtype=float).T for columns in codes]
     ranges = (training[numbers].max() - training[numbers].min()).replace(0, 1)
     scaled = [(table[numbers].fillna(training[numbers].mean()) / ranges).to_numpy() for table in tables]
 
@@ -114,7 +114,7 @@ def records(training: pd.DataFrame, drawn: pd.DataFrame, test: pd.DataFrame, num
             distances = np.zeros((len(drawn.iloc[block]), rows))
             if numbers:
                 distances += cdist(scaled[0][block], scaled[others], "cityblock")
-            if codes[0].shape[1]:
+            if codes[0].size:
                 distances += 2 * codes[0].shape[1] * cdist(codes[0][block], codes[others], "hamming")
             least.append(distances.min(1))
         return np.concatenate(least)

@@ -9,9 +9,10 @@
 //!
 //! Numbers are put into at most 256 bins before, one a value where there are no more, and a split lies between two
 //! bins. A split of a category is one against all others, which is what XGBoost sees where categories are
-//! columns of 0 and 1; here they are one column, so that many categories cost no more than few. All else is XGBoost's
-//! too, so that the judges of tables that others publish can be had without it: trees grow level by level, of equal gains
-//! the first column's and the least bin's counts, gains are compared in f32, and there is nothing random.
+//! columns of 0 and 1; here they are one column, so that many categories cost no more than few. All else is
+//! XGBoost's too, so that the judges of tables that others publish can be had without it: trees grow level by
+//! level, of equal gains the first column's and the least bin's counts, gains are compared in f32, and there is
+//! nothing random.
 
 use rayon::prelude::*;
 

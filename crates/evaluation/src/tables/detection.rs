@@ -7,9 +7,9 @@
 //! score = 1 − mean over the thirds of (2 max(½, AUC) − 1)
 //! ```
 //!
-//! 1 where drawn rows cannot be told from real ones, 0 where all can. The formula is that of sdmetrics' detection metrics;
-//! with XGBoost and its defaults, which [`super::boosting`] follows, it is what papers on tables call C2ST. Any fault
-//! counts: a range, a rounding, a value of its own; no other score is as strict.
+//! 1 where drawn rows cannot be told from real ones, 0 where all can. The formula is that of sdmetrics' detection
+//! metrics; with XGBoost and its defaults, which [`super::boosting`] follows, it is what papers on tables call C2ST.
+//! Any fault counts: a range, a rounding, a value of its own; no other score is as strict.
 //!
 //! Categories that only drawn rows have are told apart here, where sdmetrics ends with an error, and columns of
 //! booleans are looked at, which it leaves out.

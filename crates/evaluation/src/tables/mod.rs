@@ -2,8 +2,8 @@
 //!
 //! All take [`Table`]s of plain columns, whoever read them:
 //!
-//! - [`column_shapes`] and [`pair_trends`]: distributions of the columns, and the dependence of each two, with the numbers of
-//!   sdmetrics' quality report;
+//! - [`column_shapes`] and [`pair_trends`]: distributions of the columns, and the dependence of each two, with the
+//!   numbers of sdmetrics' quality report;
 //! - [`detection`]: whether boosted trees tell drawn rows from real ones (C2ST);
 //! - [`utility`]: how well trees predict a column of real rows that have seen drawn ones only;
 //! - [`nearest_records`]: how often a training row is nearer than a held-out one;

@@ -8,8 +8,8 @@
 //! d(a, b) = Σ_numbers |a − b| / range + Σ_categories 2 [a ≠ b]
 //! ```
 //!
-//! with the range of the column in the training rows. It is the share that TabSyn and those after it publish (Zhang et al.
-//! 2024), who write categories as columns of 0 and 1, whence the 2.
+//! with the range of the column in the training rows. It is the share that TabSyn and those after it publish (Zhang
+//! et al. 2024), who write categories as columns of 0 and 1, whence the 2.
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};

@@ -1,9 +1,10 @@
 //! Utility: how well one column is predicted in real rows by boosted trees that have seen drawn rows only ("train on
 //! synthetic, test on real").
 //!
-//! To be read beside the same figure of trees that have seen the real training rows. A ninth of the rows that are learned
-//! from is set aside, by which the best of 36 ways to grow the trees is chosen, as TabSyn and those after it do (Zhang et
-//! al. 2024): 10, 50 or 100 rounds of depth 5, 10 or 20, a least child weight of 1 or 10, a least gain of 0 or 1.
+//! To be read beside the same figure of trees that have seen the real training rows. A ninth of the rows that are
+//! learned from is set aside, by which the best of 36 ways to grow the trees is chosen, as TabSyn and those after it
+//! do (Zhang et al. 2024): 10, 50 or 100 rounds of depth 5, 10 or 20, a least child weight of 1 or 10, a least gain
+//! of 0 or 1.
 
 use rand::Rng;
 use rand::seq::SliceRandom;
@@ -53,8 +54,8 @@ pub enum Utility {
 }
 
 /// Predicts the column `target` of `test`, which is real, from all other columns by trees that learn from `train`,
-/// which is drawn (or, for comparison, the real training rows). Rows where the target has a gap are left out. The random
-/// numbers choose the ninth that is set aside.
+/// which is drawn (or, for comparison, the real training rows). Rows where the target has a gap are left out. The
+/// random numbers choose the ninth that is set aside.
 ///
 /// ```
 /// use evaluation::tables::{Column, Table, Utility, utility};
@@ -74,9 +75,9 @@ pub enum Utility {
 ///
 /// # Errors
 ///
-/// [`ScoreError::Columns`], [`ScoreError::NoColumn`], [`ScoreError::TooFewSamples`] where there are fewer than 18 rows to
-/// learn from or none to predict, [`ScoreError::Target`] where there is nothing to predict or there are too many
-/// categories.
+/// [`ScoreError::Columns`], [`ScoreError::NoColumn`], [`ScoreError::TooFewSamples`] where there are fewer than 18
+/// rows to learn from or none to predict, [`ScoreError::Target`] where there is nothing to predict or there are too
+/// many categories.
 pub fn utility<R: Rng + ?Sized>(
     train: &Table,
     test: &Table,
