@@ -61,6 +61,7 @@ pub use sounds::{
 };
 pub use splits::Splits;
 pub use tables::{
-    CloudName, ColumnType, Conditions, CsvError, LineRows, LineSchema, Normalisation, Points, PointsError, TableError,
-    TableOptions, TableRows, TableSchema, UnknownCloud, load_lines, load_points, load_table, read_points,
+    CloudName, ColumnType, Conditions, CsvError, LineRows, LineSchema, Normalisation, Points,
+    PointsError, TableError, TableOptions, TableRows, TableSchema, UnknownCloud, load_lines,
+    load_points, load_table, read_points,
 };

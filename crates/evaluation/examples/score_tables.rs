@@ -45,11 +45,21 @@ fn tables(files: &[Text]) -> Result<Vec<Table>, Box<dyn Error>> {
     let mut columns: Vec<Vec<(String, Column)>> = files.iter().map(|_| Vec::new()).collect();
     for (place, name) in names.iter().enumerate() {
         let cells = |file: &'_ Text| -> Vec<Option<String>> {
-            let cells = file.rows.iter().map(|row| row.get(place).unwrap_or_default());
-            cells.map(|cell| (!cell.is_empty()).then(|| cell.to_owned())).collect()
+            let cells = file
+                .rows
+                .iter()
+                .map(|row| row.get(place).unwrap_or_default());
+            cells
+                .map(|cell| (!cell.is_empty()).then(|| cell.to_owned()))
+                .collect()
         };
         let cells: Vec<_> = files.iter().map(cells).collect();
-        let known: BTreeSet<&str> = cells.iter().flatten().flatten().map(String::as_str).collect();
+        let known: BTreeSet<&str> = cells
+            .iter()
+            .flatten()
+            .flatten()
+            .map(String::as_str)
+            .collect();
         if known.iter().all(|cell| cell.parse::<f64>().is_ok()) {
             for (columns, cells) in columns.iter_mut().zip(&cells) {
                 let number = |cell: &Option<String>| -> f64 {
@@ -63,12 +73,17 @@ fn tables(files: &[Text]) -> Result<Vec<Table>, Box<dyn Error>> {
             let codes: BTreeMap<&str, u32> = known.into_iter().zip(0..).collect();
             for (columns, cells) in columns.iter_mut().zip(&cells) {
                 let cells = cells.iter();
-                let codes = cells.map(|cell| codes.get(cell.as_deref()?).copied()).collect();
+                let codes = cells
+                    .map(|cell| codes.get(cell.as_deref()?).copied())
+                    .collect();
                 columns.push((name.clone(), Column::Categories(codes)));
             }
         }
     }
-    Ok(columns.into_iter().map(Table::new).collect::<Result<_, _>>()?)
+    Ok(columns
+        .into_iter()
+        .map(Table::new)
+        .collect::<Result<_, _>>()?)
 }
 
 /// `count` random rows.
@@ -86,7 +101,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         [real, drawn, test, target] => (vec![real, drawn, test], Some(target)),
         _ => return Err("usage: score_tables REAL.csv DRAWN.csv [TEST.csv TARGET]".into()),
     };
-    let files = paths.into_iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
+    let files = paths
+        .into_iter()
+        .map(|path| read(path))
+        .collect::<Result<Vec<_>, _>>()?;
     let tables = tables(&files)?;
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let mut scores = serde_json::Map::new();
@@ -100,7 +118,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
     add("trends", started, json!(pair_trends(real, drawn)?));
     let started = Instant::now();
-    add("detection", started, json!(detection(real, drawn, &mut rng)?));
+    add(
+        "detection",
+        started,
+        json!(detection(real, drawn, &mut rng)?),
+    );
     if let (Some(test), Some(target)) = (tables.get(2), target) {
         let started = Instant::now();
         let rows = real.len().min(test.len());
@@ -109,7 +131,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         add("records", started, json!(records));
         for (name, train) in [("utility", drawn), ("utility_of_real", real)] {
             let started = Instant::now();
-            add(name, started, json!(utility(train, test, target, &mut rng)?));
+            add(
+                name,
+                started,
+                json!(utility(train, test, target, &mut rng)?),
+            );
         }
     }
     println!("{:#}", Value::Object(scores));

@@ -184,19 +184,31 @@ fn readers() -> Vec<Reader> {
             }
             said(splits)
         }),
-        reader("table-schema", "input.json", 16 * MIB, vec![schema()], |path| {
-            let schema = serde_json::from_slice::<TableSchema>(&fs::read(path).unwrap());
-            if let Ok(schema) = &schema
-                && let Ok(cells) = schema.decode(&vec![0.5; schema.example_len()], &[0])
-            {
-                schema.write(&cells);
-            }
-            said(schema)
-        }),
-        reader("partial-rows", "input.csv", 16 * MIB, tables()[..1].to_vec(), |path| {
-            let schema: TableSchema = serde_json::from_slice(&schema()).unwrap();
-            said(schema.parse_partial(&fs::read(path).unwrap()))
-        }),
+        reader(
+            "table-schema",
+            "input.json",
+            16 * MIB,
+            vec![schema()],
+            |path| {
+                let schema = serde_json::from_slice::<TableSchema>(&fs::read(path).unwrap());
+                if let Ok(schema) = &schema
+                    && let Ok(cells) = schema.decode(&vec![0.5; schema.example_len()], &[0])
+                {
+                    schema.write(&cells);
+                }
+                said(schema)
+            },
+        ),
+        reader(
+            "partial-rows",
+            "input.csv",
+            16 * MIB,
+            tables()[..1].to_vec(),
+            |path| {
+                let schema: TableSchema = serde_json::from_slice(&schema()).unwrap();
+                said(schema.parse_partial(&fs::read(path).unwrap()))
+            },
+        ),
         reader(
             "lines",
             "input.txt",
@@ -327,7 +339,13 @@ fn tables() -> Vec<Vec<u8>> {
     let mut other = "alter;preis;\"art\"\r\n".to_owned();
     for i in 0..40 {
         let (kind, smokes) = (["a", "b,c", "NA"][i % 3], ["yes", "no"][i % 2]);
-        plain += &format!("{},{},{}.5,2020-01-{:02},\"{kind}\",{smokes}\n", i + 1, 20 + i, i * 7, i % 28 + 1);
+        plain += &format!(
+            "{},{},{}.5,2020-01-{:02},\"{kind}\",{smokes}\n",
+            i + 1,
+            20 + i,
+            i * 7,
+            i % 28 + 1
+        );
         other += &format!("{},5;1.{:03},25;\"{kind}\"\r\n", i, i * 7);
     }
     let utf_16 = other.encode_utf16().flat_map(u16::to_le_bytes);

@@ -1,6 +1,6 @@
-//! The network of a run: a U-Net for images, a multilayer perceptron for points and rows of tables. The rest
-//! of the program sees one network of examples `[B, C, H, W]`; a point of D coordinates is D channels of one
-//! pixel, and so is a row of as many columns.
+//! The network of a run: a U-Net for images, a multilayer perceptron for points and rows of tables, a transformer for
+//! lines of text. The rest of the program sees one network of examples `[B, C, H, W]`; a point of D coordinates is D
+//! channels of one pixel, and so is a row of as many columns.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +10,7 @@ use mlp::{Mlp, MlpConfig};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use training::{Condition, InvalidValue, Purpose, Streams};
+use transformer::{Transformer, TransformerConfig};
 use unet::{SampleSize, UNet, UNetConfig, UNetConfigError};
 use weights::WeightsError;
 
@@ -22,6 +23,8 @@ pub enum NetworkConfig {
     UNet(UNetConfig),
     /// `kind = "mlp"`, for points and tables.
     Mlp(MlpConfig),
+    /// `kind = "transformer"`, for lines of text.
+    Transformer(TransformerConfig),
 }
 
 /// As it is read: a table without `kind` is a U-Net.
@@ -49,9 +52,12 @@ impl<'de> Deserialize<'de> for NetworkConfig {
         let network = match kind.as_ref().map(toml::Value::as_str) {
             None | Some(Some("unet")) => UNetConfig::deserialize(keys).map(Self::UNet),
             Some(Some("mlp")) => MlpConfig::deserialize(keys).map(Self::Mlp),
+            Some(Some("transformer")) => {
+                TransformerConfig::deserialize(keys).map(Self::Transformer)
+            }
             Some(_) => {
                 return Err(D::Error::custom(format!(
-                    "unknown kind of network, {}, expected `unet` or `mlp`",
+                    "unknown kind of network, {}, expected `unet`, `mlp` or `transformer`",
                     kind.unwrap_or_else(|| "none".into())
                 )));
             }
@@ -73,6 +79,9 @@ impl NetworkConfig {
             Self::Mlp(mlp) => mlp
                 .validate()
                 .map_err(|(key, message)| InvalidValue::new(key, message)),
+            Self::Transformer(transformer) => transformer
+                .validate()
+                .map_err(|(key, message)| InvalidValue::new(key, message)),
         }
     }
 
@@ -80,7 +89,7 @@ impl NetworkConfig {
     pub fn as_unet(&self) -> Option<&UNetConfig> {
         match self {
             Self::UNet(unet) => Some(unet),
-            Self::Mlp(_) => None,
+            Self::Mlp(_) | Self::Transformer(_) => None,
         }
     }
 
@@ -92,6 +101,18 @@ impl NetworkConfig {
                 [unet.in_channels, height, width]
             }
             Self::Mlp(mlp) => [mlp.inputs(), 1, 1],
+            Self::Transformer(transformer) => [transformer.columns(), 1, 1],
+        }
+    }
+
+    /// How many categories each of the last channels of an example has, where they are categories.
+    pub fn categories(&self) -> Vec<usize> {
+        match self {
+            Self::UNet(_) => Vec::new(),
+            Self::Mlp(mlp) => mlp.categories.clone(),
+            Self::Transformer(transformer) => {
+                vec![transformer.categories(); transformer.columns()]
+            }
         }
     }
 
@@ -101,6 +122,7 @@ impl NetworkConfig {
         match self {
             Self::UNet(unet) => unet.num_class_embeds,
             Self::Mlp(mlp) => mlp.num_class_embeds,
+            Self::Transformer(transformer) => transformer.num_class_embeds,
         }
     }
 
@@ -109,6 +131,7 @@ impl NetworkConfig {
         match self {
             Self::UNet(unet) => unet.dropout > 0.0,
             Self::Mlp(mlp) => mlp.dropout > 0.0,
+            Self::Transformer(transformer) => transformer.dropout > 0.0,
         }
     }
 
@@ -122,6 +145,9 @@ impl NetworkConfig {
         Ok(match self {
             Self::UNet(unet) => Network::UNet(unet.init(device, &mut rng)?),
             Self::Mlp(mlp) => Network::Mlp(mlp.init(device, &mut rng)),
+            Self::Transformer(transformer) => {
+                Network::Transformer(transformer.init(device, &mut rng))
+            }
         })
     }
 }
@@ -134,6 +160,8 @@ pub enum Network {
     UNet(UNet),
     /// For points and tables.
     Mlp(Mlp),
+    /// For lines of text.
+    Transformer(Transformer),
 }
 
 impl Network {
@@ -142,6 +170,7 @@ impl Network {
         match self {
             Self::UNet(_) => "unet",
             Self::Mlp(_) => "mlp",
+            Self::Transformer(_) => "transformer",
         }
     }
 
@@ -153,6 +182,19 @@ impl Network {
                 [unet.config().in_channels, height, width]
             }
             Self::Mlp(mlp) => [mlp.config().inputs(), 1, 1],
+            Self::Transformer(transformer) => [transformer.config().columns(), 1, 1],
+        }
+    }
+
+    /// How many categories each of the last channels of an example has, where they are categories.
+    pub fn categories(&self) -> Vec<usize> {
+        match self {
+            Self::UNet(_) => Vec::new(),
+            Self::Mlp(mlp) => mlp.config().categories.clone(),
+            Self::Transformer(transformer) => {
+                let config = transformer.config();
+                vec![config.categories(); config.columns()]
+            }
         }
     }
 
@@ -164,6 +206,7 @@ impl Network {
         match self {
             Self::UNet(unet) => weights::to_safetensors(unet, metadata),
             Self::Mlp(mlp) => weights::to_safetensors(mlp, metadata),
+            Self::Transformer(transformer) => weights::to_safetensors(transformer, metadata),
         }
     }
 
@@ -172,6 +215,9 @@ impl Network {
         Ok(match self {
             Self::UNet(unet) => Self::UNet(weights::from_safetensors(unet, bytes)?),
             Self::Mlp(mlp) => Self::Mlp(weights::from_safetensors(mlp, bytes)?),
+            Self::Transformer(transformer) => {
+                Self::Transformer(weights::from_safetensors(transformer, bytes)?)
+            }
         })
     }
 }
@@ -186,13 +232,14 @@ impl training::Network for Network {
                 .collect::<Vec<usize>>()
         });
         let labels = labels.as_deref();
-        match self {
-            Self::UNet(unet) => unet.forward(x_t, timesteps, labels),
-            Self::Mlp(mlp) => {
-                let predicted = mlp.forward(x_t.flatten::<2>(1, 3), timesteps, labels);
-                let [batch, outputs] = predicted.dims();
-                predicted.reshape([batch, outputs, 1, 1])
+        let predicted = match self {
+            Self::UNet(unet) => return unet.forward(x_t, timesteps, labels),
+            Self::Mlp(mlp) => mlp.forward(x_t.flatten::<2>(1, 3), timesteps, labels),
+            Self::Transformer(transformer) => {
+                transformer.forward(x_t.flatten::<2>(1, 3), timesteps, labels)
             }
-        }
+        };
+        let [batch, outputs] = predicted.dims();
+        predicted.reshape([batch, outputs, 1, 1])
     }
 }

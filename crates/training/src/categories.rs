@@ -11,7 +11,7 @@
 //! both in nats a cell, and 0 where x_t is unmasked, since x_0 is known there.
 
 use burn::tensor::Tensor;
-use burn::tensor::activation::log_softmax;
+use kernels::segment_log_softmax;
 use noising::CategoricalChain;
 use serde::{Deserialize, Serialize};
 
@@ -50,24 +50,6 @@ pub(crate) fn category_loss(
     cells.mean_dim(1).squeeze_dim(1)
 }
 
-/// The log-softmax of each run of columns of these sizes: `[B, Σ sizes]`. Neighbours of one size are one
-/// operation.
-fn segment_log_softmax(logits: Tensor<2>, sizes: &[usize]) -> Tensor<2> {
-    let batch = logits.dims()[0];
-    let mut start = 0;
-    let parts = sizes.chunk_by(|a, b| a == b).map(|equal| {
-        let (count, size) = (equal.len(), equal[0]);
-        let part = logits.clone().narrow(1, start, count * size);
-        start += count * size;
-        log_softmax(part.reshape([batch, count, size]), 2).reshape([batch, count * size])
-    });
-    let mut parts: Vec<Tensor<2>> = parts.collect();
-    match parts.len() {
-        1 => parts.remove(0),
-        _ => Tensor::cat(parts, 1),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -79,27 +61,6 @@ mod tests {
 
     fn tensor(values: Vec<f32>, shape: [usize; 2]) -> Tensor<2> {
         Tensor::from_data(TensorData::new(values, shape), &Device::flex())
-    }
-
-    #[test]
-    fn every_column_has_its_own_softmax() {
-        let sizes = [2, 3, 3, 1, 2];
-        let logits: Vec<f32> = (0..22).map(|i| (i as f32 * 1.7).sin() * 40.0).collect();
-        let found = segment_log_softmax(tensor(logits.clone(), [2, 11]), &sizes);
-        let found: Vec<f32> = found.try_into_vec_as().unwrap();
-        for row in 0..2 {
-            let mut start = row * 11;
-            for size in sizes {
-                let column = &logits[start..start + size];
-                let largest = column.iter().copied().fold(f32::MIN, f32::max);
-                let total: f32 = column.iter().map(|x| (x - largest).exp()).sum();
-                for (i, x) in column.iter().enumerate() {
-                    let expected = x - largest - total.ln();
-                    assert!((found[start + i] - expected).abs() < 1e-5);
-                }
-                start += size;
-            }
-        }
     }
 
     /// Both losses by hand, averaged over the columns; an unmasked cell costs nothing.

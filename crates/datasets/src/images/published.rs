@@ -238,7 +238,10 @@ fn verify(
 }
 
 fn owned_class_names(name: DatasetName) -> Vec<String> {
-    name.class_names().iter().map(|&name| name.to_owned()).collect()
+    name.class_names()
+        .iter()
+        .map(|&name| name.to_owned())
+        .collect()
 }
 
 #[cfg(test)]

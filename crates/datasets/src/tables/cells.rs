@@ -60,7 +60,10 @@ impl Cells {
             rows.iter().map(|&row| values[row]).collect()
         }
         let columns = self.columns.iter().map(|column| match column {
-            CellColumn::Units { units, scale } => CellColumn::Units { units: of(units, rows), scale: *scale },
+            CellColumn::Units { units, scale } => CellColumn::Units {
+                units: of(units, rows),
+                scale: *scale,
+            },
             CellColumn::Numbers(numbers) => CellColumn::Numbers(of(numbers, rows)),
             CellColumn::Narrow(places) => CellColumn::Narrow(of(places, rows)),
             CellColumn::Wide(places) => CellColumn::Wide(of(places, rows)),
@@ -71,15 +74,60 @@ impl Cells {
             rows: rows.len(),
         }
     }
+
+    /// Puts the rows of `other` behind these.
+    ///
+    /// # Panics
+    ///
+    /// If they are of another table.
+    pub fn append(&mut self, other: &Self) {
+        assert_eq!(
+            self.columns.len(),
+            other.columns.len(),
+            "cells of another table"
+        );
+        let (rows, more_rows) = (self.rows, other.rows);
+        for (column, other) in self.columns.iter_mut().zip(&other.columns) {
+            match (&mut *column, other) {
+                (
+                    CellColumn::Units { units, scale },
+                    CellColumn::Units {
+                        units: more,
+                        scale: same,
+                    },
+                ) if scale == same => {
+                    units.extend_from_slice(more);
+                }
+                (CellColumn::Narrow(places), CellColumn::Narrow(more)) => {
+                    places.extend_from_slice(more)
+                }
+                (CellColumn::Wide(places), CellColumn::Wide(more)) => {
+                    places.extend_from_slice(more)
+                }
+                (CellColumn::Nothing, CellColumn::Nothing) => {}
+                (of_numbers, other) => {
+                    let all = |column: &CellColumn, rows| -> Vec<f64> {
+                        (0..rows)
+                            .map(|row| column.number(row).unwrap_or(f64::NAN))
+                            .collect()
+                    };
+                    let mut numbers = all(of_numbers, rows);
+                    numbers.extend(all(other, more_rows));
+                    *of_numbers = CellColumn::Numbers(numbers);
+                }
+            }
+        }
+        self.rows += other.rows;
+    }
 }
 
 impl CellColumn {
     /// The number of a row, if it has one.
     pub(crate) fn number(&self, row: usize) -> Option<f64> {
         match self {
-            Self::Units { units, scale } => {
-                Some(units[row]).filter(|&units| units != GAP).map(|units| f64::from(units) / scale)
-            }
+            Self::Units { units, scale } => Some(units[row])
+                .filter(|&units| units != GAP)
+                .map(|units| f64::from(units) / scale),
             Self::Numbers(numbers) => Some(numbers[row]).filter(|number| !number.is_nan()),
             _ => None,
         }
@@ -132,12 +180,33 @@ mod tests {
         let numbers = vec![0.1, -3.25, f64::NAN, 7.0];
         let column = CellColumn::of_numbers(numbers.clone(), Some(100.0));
         assert!(matches!(column, CellColumn::Units { .. }));
-        let cells = Cells { rows: 4, columns: vec![column] };
+        let cells = Cells {
+            rows: 4,
+            columns: vec![column],
+        };
         let read: Vec<Option<f64>> = (0..4).map(|row| cells.number(0, row)).collect();
         assert_eq!(read, [Some(0.1), Some(-3.25), None, Some(7.0)]);
         assert_eq!(cells.select(&[3, 2]).number(0, 0), Some(7.0));
-        for (numbers, scale) in [(vec![0.1], Some(1.0)), (vec![1e10], Some(1.0)), (vec![0.5], None)] {
-            assert!(matches!(CellColumn::of_numbers(numbers, scale), CellColumn::Numbers(_)));
+        // Rows that are put behind keep their units, or none of them has any.
+        for (numbers, first) in [(vec![8.5], Some(0.1)), (vec![1.0 / 3.0], Some(0.1))] {
+            let mut both = cells.clone();
+            let columns = vec![CellColumn::of_numbers(numbers.clone(), Some(100.0))];
+            both.append(&Cells { rows: 1, columns });
+            let read: Vec<Option<f64>> = [0, 2, 4].map(|row| both.number(0, row)).to_vec();
+            assert_eq!(
+                (both.rows(), read),
+                (5, vec![first, None, Some(numbers[0])])
+            );
+        }
+        for (numbers, scale) in [
+            (vec![0.1], Some(1.0)),
+            (vec![1e10], Some(1.0)),
+            (vec![0.5], None),
+        ] {
+            assert!(matches!(
+                CellColumn::of_numbers(numbers, scale),
+                CellColumn::Numbers(_)
+            ));
         }
     }
 
@@ -145,7 +214,10 @@ mod tests {
     fn categories_are_narrow_where_they_are_few() {
         for count in [3, 1 << 16, (1 << 16) + 1] {
             let last = count as u32 - 1;
-            let cells = Cells { rows: 2, columns: vec![CellColumn::of_categories(vec![0, last], count)] };
+            let cells = Cells {
+                rows: 2,
+                columns: vec![CellColumn::of_categories(vec![0, last], count)],
+            };
             assert_eq!(cells.category(0, 1), Some(count - 1));
             assert_eq!(cells.number(0, 1), None);
         }

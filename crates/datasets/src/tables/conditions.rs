@@ -2,13 +2,16 @@
 
 use std::cmp::Ordering;
 
-use super::column_type::ColumnType;
+use rand::Rng;
+
 use super::cells::Cells;
+use super::column_type::ColumnType;
 use super::dates::DateFormat;
 use super::error::CellError;
 use super::numbers::NumberFormat;
 use super::partial::{Known, Partial};
-use super::schema::{Content, TableSchema};
+use super::quantiles::{normal, uniform};
+use super::schema::{Column, Content, State, TableSchema};
 use super::similar::{closest, list};
 use crate::shown::shown;
 
@@ -65,7 +68,9 @@ pub struct Conditions(Vec<Condition>);
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ConditionError {
     /// It is written otherwise.
-    #[error("\"{0}\" is no condition; expected a column, one of = != < <= > >=, and a value, such as {1}")]
+    #[error(
+        "\"{0}\" is no condition; expected a column, one of = != < <= > >=, and a value, such as {1}"
+    )]
     Malformed(String, String),
     /// There is no column of that name.
     #[error("there is no column \"{name}\"{}; there are: {columns}", did_you_mean(closest.as_deref()))]
@@ -99,6 +104,12 @@ pub enum ConditionError {
         /// What there is.
         range: String,
     },
+    /// Conditions on one column that no value fits.
+    #[error("no value of {column} fits all conditions on it")]
+    Contradiction {
+        /// The column.
+        column: String,
+    },
     /// Two conditions say what one column is.
     #[error("two conditions say what {column} is")]
     Twice {
@@ -108,7 +119,9 @@ pub enum ConditionError {
 }
 
 fn did_you_mean(closest: Option<&str>) -> String {
-    closest.map_or(String::new(), |closest| format!(", did you mean \"{closest}\"?"))
+    closest.map_or(String::new(), |closest| {
+        format!(", did you mean \"{closest}\"?")
+    })
 }
 
 impl Condition {
@@ -128,7 +141,9 @@ impl Condition {
     ///
     /// See [`ConditionError`].
     pub fn parse(text: &str, schema: &TableSchema) -> Result<Self, ConditionError> {
-        let names: Vec<String> = (0..schema.columns().len()).map(|column| schema.display_name(column)).collect();
+        let names: Vec<String> = (0..schema.columns().len())
+            .map(|column| schema.display_name(column))
+            .collect();
         // A name may have signs in it: the longest that fits.
         let fitting = names.iter().enumerate().filter_map(|(column, name)| {
             let rest = text.trim_start().strip_prefix(name.as_str())?.trim_start();
@@ -138,7 +153,10 @@ impl Condition {
         let longest = fitting.max_by_key(|(column, ..)| names[*column].len());
         let Some((column, comparison, value)) = longest else {
             let end = text.find(['=', '<', '>', '!']);
-            let Some(name) = end.map(|end| text[..end].trim()).filter(|name| !name.is_empty()) else {
+            let Some(name) = end
+                .map(|end| text[..end].trim())
+                .filter(|name| !name.is_empty())
+            else {
                 let example = format!("{}=…", names.first().map_or("column", String::as_str));
                 return Err(ConditionError::Malformed(shown(text.as_bytes()), example));
             };
@@ -148,12 +166,22 @@ impl Condition {
                 columns: list(&names),
             });
         };
-        let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+        let value = value
+            .strip_prefix('"')
+            .and_then(|value| value.strip_suffix('"'))
+            .unwrap_or(value);
         let name = || shown(names[column].as_bytes());
-        let wrong = |source| ConditionError::Value { column: name(), source };
+        let wrong = |source| ConditionError::Value {
+            column: name(),
+            source,
+        };
         if matches!(comparison, Comparison::Is | Comparison::Not) {
             let known = schema.parse_learned(column, value).map_err(wrong)?;
-            return Ok(Self { column, comparison, test: Test::Cell(known) });
+            return Ok(Self {
+                column,
+                comparison,
+                test: Test::Cell(known),
+            });
         }
         // That it is learned.
         let described = &schema.columns()[column];
@@ -164,7 +192,11 @@ impl Condition {
                     Ok(_) => CellError::NotLearned("nothing"),
                 }));
             }
-            Content::Constant { text } => return Err(wrong(CellError::Constant { value: text.clone() })),
+            Content::Constant { text } => {
+                return Err(wrong(CellError::Constant {
+                    value: text.clone(),
+                }));
+            }
             _ => {}
         }
         let impossible = |range: [String; 2]| ConditionError::Impossible {
@@ -175,9 +207,9 @@ impl Condition {
             Content::Numbers(numbers) => {
                 let range = numbers.range();
                 let plain = || value.parse().ok().filter(|value: &f64| value.is_finite());
-                let limit = numbers.parse(value).or_else(|| {
-                    plain().filter(|_| described.column_type() != ColumnType::Date)
-                });
+                let limit = numbers
+                    .parse(value)
+                    .or_else(|| plain().filter(|_| described.column_type() != ColumnType::Date));
                 let limit = limit.ok_or_else(|| {
                     wrong(CellError::NotAValue {
                         expected: described.column_type(),
@@ -188,10 +220,15 @@ impl Condition {
                 if !range.iter().any(|end| comparison.holds(*end, limit)) {
                     return Err(impossible(range.map(|end| numbers.write(end))));
                 }
-                Ok(Self { column, comparison, test: Test::Number(limit) })
+                Ok(Self {
+                    column,
+                    comparison,
+                    test: Test::Number(limit),
+                })
             }
             Content::Categories { texts, .. } => {
-                let (values, parse) = ordered(texts).ok_or_else(|| ConditionError::NoOrder { column: name() })?;
+                let (values, parse) =
+                    ordered(texts).ok_or_else(|| ConditionError::NoOrder { column: name() })?;
                 let limit = parse.of(value).ok_or_else(|| {
                     wrong(CellError::NotAValue {
                         expected: described.column_type(),
@@ -199,36 +236,45 @@ impl Condition {
                         found: shown(value.as_bytes()),
                     })
                 })?;
-                let mut among: Vec<bool> = values.iter().map(|value| comparison.holds(*value, limit)).collect();
+                let mut among: Vec<bool> = values
+                    .iter()
+                    .map(|value| comparison.holds(*value, limit))
+                    .collect();
                 if !among.contains(&true) {
                     let end = |text: Option<&String>| text.cloned().unwrap_or_default();
                     return Err(impossible([end(texts.first()), end(texts.last())]));
                 }
                 among.resize(described.num_categories(), false);
-                Ok(Self { column, comparison, test: Test::Among(among) })
+                Ok(Self {
+                    column,
+                    comparison,
+                    test: Test::Among(among),
+                })
             }
             _ => Err(ConditionError::NoOrder { column: name() }),
         }
     }
 
     /// Whether it holds in a row.
-    fn holds(&self, schema: &TableSchema, cells: &Cells, row: usize) -> bool {
-        let number = || cells.number(self.column, row);
-        let category = || cells.category(self.column, row);
-        match &self.test {
-            Test::Cell(known) => {
-                let is = match known {
-                    Known::Number(known) => number() == *known,
-                    Known::Category(place) => category() == Some(*place),
-                    Known::Nothing => true,
-                };
-                is == (self.comparison == Comparison::Is)
+    fn holds(&self, cells: &Cells, row: usize) -> bool {
+        self.allows(match cells.category(self.column, row) {
+            Some(place) => Known::Category(place),
+            None => Known::Number(cells.number(self.column, row)),
+        })
+    }
+
+    /// Whether it holds where its cell is this.
+    fn allows(&self, cell: Known) -> bool {
+        match (&self.test, cell) {
+            (Test::Cell(Known::Nothing), _) => self.comparison == Comparison::Is,
+            (Test::Cell(known), cell) => (*known == cell) == (self.comparison == Comparison::Is),
+            (Test::Number(limit), Known::Number(Some(number))) => {
+                self.comparison.holds(number, *limit)
             }
-            Test::Number(limit) => number().is_some_and(|number| self.comparison.holds(number, *limit)),
-            Test::Among(among) => {
-                let place = category().unwrap_or_else(|| schema.category_of(cells, self.column, row));
+            (Test::Among(among), Known::Category(place)) => {
                 among.get(place).copied().unwrap_or(false)
             }
+            _ => false,
         }
     }
 }
@@ -271,7 +317,9 @@ impl Order {
 /// The numbers of categories that all are numbers or dates.
 fn ordered(texts: &[String]) -> Option<(Vec<f64>, Order)> {
     let first = texts.first()?;
-    let numbers = NumberFormat::candidates(first, false).into_iter().map(Order::Number);
+    let numbers = NumberFormat::candidates(first, false)
+        .into_iter()
+        .map(Order::Number);
     let dates = DateFormat::candidates(first).into_iter().map(Order::Date);
     numbers.chain(dates).find_map(|order| {
         let values: Option<Vec<f64>> = texts.iter().map(|text| order.of(text)).collect();
@@ -286,12 +334,19 @@ impl Conditions {
     ///
     /// See [`ConditionError`].
     pub fn parse<T: AsRef<str>>(texts: &[T], schema: &TableSchema) -> Result<Self, ConditionError> {
-        let conditions = texts.iter().map(|text| Condition::parse(text.as_ref(), schema));
+        let conditions = texts
+            .iter()
+            .map(|text| Condition::parse(text.as_ref(), schema));
         let conditions = conditions.collect::<Result<Vec<_>, _>>()?;
         let mut known = vec![false; schema.columns().len()];
-        for condition in conditions.iter().filter(|condition| condition.comparison == Comparison::Is) {
+        for condition in conditions
+            .iter()
+            .filter(|condition| condition.comparison == Comparison::Is)
+        {
             if std::mem::replace(&mut known[condition.column], true) {
-                return Err(ConditionError::Twice { column: schema.display_name(condition.column) });
+                return Err(ConditionError::Twice {
+                    column: schema.display_name(condition.column),
+                });
             }
         }
         Ok(Self(conditions))
@@ -304,7 +359,9 @@ impl Conditions {
 
     /// Whether rows must be drawn until they are so: the chain itself keeps cells that are known, and no others.
     pub fn need_rejection(&self) -> bool {
-        self.0.iter().any(|condition| condition.comparison != Comparison::Is)
+        self.0
+            .iter()
+            .any(|condition| condition.comparison != Comparison::Is)
     }
 
     /// `rows` rows of which the cells are known that a condition says.
@@ -320,19 +377,108 @@ impl Conditions {
         partial
     }
 
+    /// As [`partial`](Self::partial), where a column that other conditions are of has a value that all of them allow,
+    /// drawn from those that the table has, as often as it has them: the chain keeps them, so that such rows can be
+    /// drawn however rare they are.
+    ///
+    /// # Errors
+    ///
+    /// Conditions that no value of their column fits.
+    pub fn partial_within(
+        &self,
+        schema: &TableSchema,
+        rows: usize,
+        rng: &mut impl Rng,
+    ) -> Result<Partial, ConditionError> {
+        let mut partial = self.partial(schema, rows);
+        let mut done = vec![false; schema.columns().len()];
+        for condition in self
+            .0
+            .iter()
+            .filter(|condition| condition.comparison != Comparison::Is)
+        {
+            let column = condition.column;
+            if std::mem::replace(&mut done[column], true) {
+                continue;
+            }
+            let all = || self.0.iter().filter(|condition| condition.column == column);
+            let mut allowed: Vec<(Known, f64)> = values(&schema.columns()[column])
+                .into_iter()
+                .filter(|(known, _)| all().all(|condition| condition.allows(*known)))
+                .collect();
+            // What the table hardly has, such as its ends, is a value where it has no other.
+            if allowed.iter().any(|(_, weight)| *weight > 0.0) {
+                allowed.retain(|(_, weight)| *weight > 0.0);
+            } else {
+                allowed.iter_mut().for_each(|(_, weight)| *weight = 1.0);
+            }
+            let total: f64 = allowed.iter().map(|(_, weight)| weight).sum();
+            for row in 0..rows {
+                let mut rest = uniform(rng) * total;
+                let place = allowed.iter().position(|(_, weight)| {
+                    rest -= weight;
+                    rest < 0.0
+                });
+                let Some(&(known, _)) = place.map(|place| &allowed[place]).or(allowed.last())
+                else {
+                    return Err(ConditionError::Contradiction {
+                        column: schema.display_name(column),
+                    });
+                };
+                partial.set(column, row, known);
+            }
+        }
+        Ok(partial)
+    }
+
     /// Whether all hold in a row.
     ///
     /// # Panics
     ///
-    /// If there is no such row, or the cells are not of the schema.
-    pub fn hold(&self, schema: &TableSchema, cells: &Cells, row: usize) -> bool {
-        self.0.iter().all(|condition| condition.holds(schema, cells, row))
+    /// If there is no such row, or the cells are not of the schema that they were read with.
+    pub fn hold(&self, cells: &Cells, row: usize) -> bool {
+        self.0.iter().all(|condition| condition.holds(cells, row))
     }
+}
+
+/// What a cell of a column can be, with how often the table has it.
+fn values(column: &Column) -> Vec<(Known, f64)> {
+    /// Numbers between the least and the largest that are looked at.
+    const NUMBERS: usize = 4096;
+    let count = |place: usize| column.counts.get(place).map_or(0.0, |&count| count as f64);
+    let Content::Numbers(numbers) = &column.content else {
+        return (0..column.num_categories())
+            .map(|place| (Known::Category(place), count(place)))
+            .collect();
+    };
+    let mut values = Vec::new();
+    for (place, state) in column.states().into_iter().enumerate() {
+        match (state, &numbers.quantiles) {
+            (State::Gap, _) => values.push((Known::Number(None), count(place))),
+            (State::Spike(value), _) => values.push((Known::Number(Some(value)), count(place))),
+            (State::Regular, Some(quantiles)) => {
+                let share = count(place).max(1.0) / NUMBERS as f64;
+                values.extend((0..NUMBERS).map(|index| {
+                    let z = normal((index as f64 + 0.5) / NUMBERS as f64);
+                    let value = numbers.nearest(quantiles.decode(z));
+                    let value = value.clamp(quantiles.least(), quantiles.largest());
+                    (Known::Number(Some(value)), share)
+                }));
+                let ends = [quantiles.least(), quantiles.largest()];
+                values.extend(ends.map(|end| (Known::Number(Some(end)), 0.0)));
+            }
+            (State::Regular, None) => {}
+        }
+    }
+    values
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
 
     use super::*;
     use crate::tables::{TableOptions, parse_table};
@@ -342,7 +488,11 @@ mod tests {
         for i in 0..100 {
             text += &format!(
                 "{},{},{},{},person {i}\n",
-                if i == 50 { String::new() } else { (17 + i * 7 % 60).to_string() },
+                if i == 50 {
+                    String::new()
+                } else {
+                    (17 + i * 7 % 60).to_string()
+                },
                 ["<=50K", ">50K"][i % 2],
                 i % 3,
                 2007 + i % 3
@@ -356,25 +506,64 @@ mod tests {
         let (schema, cells) = table();
         let rows = |texts: &[&str]| -> Vec<usize> {
             let conditions = Conditions::parse(texts, &schema).unwrap();
-            (0..cells.rows()).filter(|&row| conditions.hold(&schema, &cells, row)).collect()
+            (0..cells.rows())
+                .filter(|&row| conditions.hold(&cells, row))
+                .collect()
         };
         let age = |row: usize| 17 + row * 7 % 60;
-        let of = |holds: &dyn Fn(usize) -> bool| -> Vec<usize> { (0..100).filter(|&row| holds(row)).collect() };
+        let of = |holds: &dyn Fn(usize) -> bool| -> Vec<usize> {
+            (0..100).filter(|&row| holds(row)).collect()
+        };
         assert_eq!(rows(&[]), of(&|_| true));
         assert_eq!(rows(&["age>=40"]), of(&|row| row != 50 && age(row) >= 40));
         assert_eq!(rows(&[" age < 40 "]), of(&|row| row != 50 && age(row) < 40));
         assert_eq!(rows(&["age=NA"]), [50]);
-        assert_eq!(rows(&["age!=24", "age>20", "age<=31"]), of(&|row| row != 50 && (21..=31).contains(&age(row)) && age(row) != 24));
+        assert_eq!(
+            rows(&["age!=24", "age>20", "age<=31"]),
+            of(&|row| row != 50 && (21..=31).contains(&age(row)) && age(row) != 24)
+        );
         assert_eq!(rows(&["income=<=50K"]), of(&|row| row % 2 == 0));
         assert_eq!(rows(&["income=\">50K\""]), of(&|row| row % 2 == 1));
         assert_eq!(rows(&["a=b=1"]), of(&|row| row % 3 == 1));
         assert_eq!(rows(&["year>2007"]), of(&|row| row % 3 > 0));
-        assert_eq!(rows(&["income!=>50K", "year<=2007"]), of(&|row| row % 6 == 0));
+        assert_eq!(
+            rows(&["income!=>50K", "year<=2007"]),
+            of(&|row| row % 6 == 0)
+        );
         let conditions = Conditions::parse(&["income=>50K", "age>30"], &schema).unwrap();
         assert!(conditions.need_rejection());
         let partial = conditions.partial(&schema, 2);
         assert!(partial.is_known(1, 1) && !partial.is_known(0, 1));
-        assert!(!Conditions::parse(&["year=2008"], &schema).unwrap().need_rejection());
+        assert!(
+            !Conditions::parse(&["year=2008"], &schema)
+                .unwrap()
+                .need_rejection()
+        );
+    }
+
+    #[test]
+    fn rare_rows_have_values_that_the_conditions_allow() {
+        let (schema, _) = table();
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        for texts in [
+            &["age>=76"][..],
+            &["age>75", "income!=>50K"],
+            &["age!=NA", "age<18", "year<2009"],
+            &["a=b=1", "year>2008"],
+        ] {
+            let conditions = Conditions::parse(texts, &schema).unwrap();
+            let partial = conditions.partial_within(&schema, 50, &mut rng).unwrap();
+            let zeros = vec![0.0; 50 * schema.example_len()];
+            let mut cells = schema.decode(&zeros, &[]).unwrap();
+            partial.restore(&schema, &mut cells);
+            assert!((0..50).all(|row| conditions.hold(&cells, row)), "{texts:?}");
+        }
+        let conditions = Conditions::parse(&["age>40", "age<30"], &schema).unwrap();
+        let error = conditions.partial_within(&schema, 1, &mut rng).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no value of age fits all conditions on it"
+        );
     }
 
     #[test]
@@ -384,13 +573,22 @@ mod tests {
             (vec!["age"], "no condition"),
             (vec!["=3"], "no condition"),
             (vec!["ages=3"], "did you mean \"age\"?"),
-            (vec!["weight=3"], "there is no column \"weight\"; there are: age, income, a=b, year, name"),
+            (
+                vec!["weight=3"],
+                "there is no column \"weight\"; there are: age, income, a=b, year, name",
+            ),
             (vec!["income=50K"], "there is no category \"50K\""),
             (vec!["income>50K"], "income has no order"),
             (vec!["age=1000"], "outside of what was seen: 17 to 76"),
-            (vec!["age>76"], "no row can be so: age>76 (there is 17 to 76)"),
+            (
+                vec!["age>76"],
+                "no row can be so: age>76 (there is 17 to 76)",
+            ),
             (vec!["year<2007"], "no row can be so"),
-            (vec!["age>old"], "expected integer such as 17, found \"old\""),
+            (
+                vec!["age>old"],
+                "expected integer such as 17, found \"old\"",
+            ),
             (vec!["name=person 3"], "not learned: it holds text"),
             (vec!["name>3"], "not learned: it holds text"),
             (vec!["age=18", "age=19"], "two conditions say what age is"),

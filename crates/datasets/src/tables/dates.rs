@@ -13,7 +13,17 @@ const MAX_LEN: usize = 48;
 const MAX_COUNT: i64 = 1 << 53;
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 
@@ -72,7 +82,8 @@ impl TryFrom<String> for DateFormat {
     type Error = UnknownDateFormat;
 
     fn try_from(pattern: String) -> Result<Self, UnknownDateFormat> {
-        let parts = parts(&pattern).ok_or_else(|| UnknownDateFormat(pattern.chars().take(MAX_LEN).collect()))?;
+        let parts = parts(&pattern)
+            .ok_or_else(|| UnknownDateFormat(pattern.chars().take(MAX_LEN).collect()))?;
         let format = Self { pattern, parts };
         let has = |wanted: fn(&Part) -> bool| format.parts.iter().any(wanted);
         let has_year = has(|part| matches!(part, Part::Year | Part::ShortYear));
@@ -134,7 +145,9 @@ fn parts(pattern: &str) -> Option<Vec<Part>> {
             'S' => Part::Second,
             'p' => Part::HalfDay,
             digit => {
-                let digits = digit.to_digit(10).filter(|digits| (1..=6).contains(digits))?;
+                let digits = digit
+                    .to_digit(10)
+                    .filter(|digits| (1..=6).contains(digits))?;
                 (letters.next()? == 'f').then_some(Part::Fraction(digits))?
             }
         });
@@ -155,9 +168,18 @@ impl DateFormat {
         }
         let mut dates: Vec<String> = Vec::new();
         for (mark, orders) in [
-            ('-', ["%Y-%m-%d", "%d-%m-%Y", "%m-%d-%Y", "%d-%m-%y", "%m-%d-%y"]),
-            ('.', ["%Y-%m-%d", "%d-%m-%Y", "%m-%d-%Y", "%d-%m-%y", "%m-%d-%y"]),
-            ('/', ["%Y-%m-%d", "%m-%d-%Y", "%d-%m-%Y", "%m-%d-%y", "%d-%m-%y"]),
+            (
+                '-',
+                ["%Y-%m-%d", "%d-%m-%Y", "%m-%d-%Y", "%d-%m-%y", "%m-%d-%y"],
+            ),
+            (
+                '.',
+                ["%Y-%m-%d", "%d-%m-%Y", "%m-%d-%Y", "%d-%m-%y", "%m-%d-%y"],
+            ),
+            (
+                '/',
+                ["%Y-%m-%d", "%m-%d-%Y", "%d-%m-%Y", "%m-%d-%y", "%d-%m-%y"],
+            ),
         ] {
             for order in orders {
                 let order = order.replace('-', &mark.to_string());
@@ -167,14 +189,39 @@ impl DateFormat {
         }
         dates.extend(
             [
-                "%Y%m%d", "%d %b %Y", "%-d %b %Y", "%d-%b-%Y", "%-d-%b-%Y", "%d-%b-%y", "%-d-%b-%y", "%d %B %Y",
-                "%-d %B %Y", "%b %d, %Y", "%b %-d, %Y", "%B %d, %Y", "%B %-d, %Y", "%Y-%m", "%Y/%m", "%m/%Y",
-                "%-m/%Y", "%b %Y", "%B %Y", "%b-%Y", "%b-%y",
+                "%Y%m%d",
+                "%d %b %Y",
+                "%-d %b %Y",
+                "%d-%b-%Y",
+                "%-d-%b-%Y",
+                "%d-%b-%y",
+                "%-d-%b-%y",
+                "%d %B %Y",
+                "%-d %B %Y",
+                "%b %d, %Y",
+                "%b %-d, %Y",
+                "%B %d, %Y",
+                "%B %-d, %Y",
+                "%Y-%m",
+                "%Y/%m",
+                "%m/%Y",
+                "%-m/%Y",
+                "%b %Y",
+                "%B %Y",
+                "%b-%Y",
+                "%b-%y",
             ]
             .map(str::to_owned),
         );
         let mut times: Vec<String> = [
-            "%H:%M:%S", "%H:%M", "%-H:%M:%S", "%-H:%M", "%I:%M:%S %p", "%I:%M %p", "%-I:%M:%S %p", "%-I:%M %p",
+            "%H:%M:%S",
+            "%H:%M",
+            "%-H:%M:%S",
+            "%-H:%M",
+            "%I:%M:%S %p",
+            "%I:%M %p",
+            "%-I:%M:%S %p",
+            "%-I:%M %p",
         ]
         .map(str::to_owned)
         .into();
@@ -213,7 +260,11 @@ impl DateFormat {
         for part in &self.parts {
             rest = fields.take(part, rest)?;
         }
-        let count = if rest.is_empty() { fields.count(self)? } else { return None };
+        let count = if rest.is_empty() {
+            fields.count(self)?
+        } else {
+            return None;
+        };
         (count.abs() < MAX_COUNT).then_some(count)
     }
 
@@ -221,7 +272,9 @@ impl DateFormat {
     pub fn write(&self, count: i64) -> String {
         let second = self.units_a_second();
         let (days, parts) = match self.units_a_day() {
-            _ if self.is_of_months() => (days(count.div_euclid(12), count.rem_euclid(12) + 1, 1), 0),
+            _ if self.is_of_months() => {
+                (days(count.div_euclid(12), count.rem_euclid(12) + 1, 1), 0)
+            }
             units => (count.div_euclid(units), count.rem_euclid(units)),
         };
         let (year, month, day) = date(days);
@@ -265,7 +318,8 @@ impl DateFormat {
 
     /// Whether the smallest unit is a month.
     fn is_of_months(&self) -> bool {
-        self.has(|part| matches!(part, Part::Year | Part::ShortYear)) && !self.has(|part| matches!(part, Part::Day(_)))
+        self.has(|part| matches!(part, Part::Year | Part::ShortYear))
+            && !self.has(|part| matches!(part, Part::Day(_)))
     }
 
     /// Units of a second; 0 where the smallest unit is longer.
@@ -317,8 +371,13 @@ impl Fields {
             }
             Part::Year => digits(text, 4, 4)?,
             Part::ShortYear | Part::Minute | Part::Second => digits(text, 2, 2)?,
-            Part::Month(true) | Part::Day(true) | Part::Hour(true) | Part::HalfDayHour(true) => digits(text, 2, 2)?,
-            Part::Month(false) | Part::Day(false) | Part::Hour(false) | Part::HalfDayHour(false) => {
+            Part::Month(true) | Part::Day(true) | Part::Hour(true) | Part::HalfDayHour(true) => {
+                digits(text, 2, 2)?
+            }
+            Part::Month(false)
+            | Part::Day(false)
+            | Part::Hour(false)
+            | Part::HalfDayHour(false) => {
                 let (value, rest) = digits(text, 1, 2)?;
                 let is_padded = text.starts_with('0') && text.len() - rest.len() > 1;
                 (!is_padded).then_some((value, rest))?
@@ -331,7 +390,11 @@ impl Fields {
                 return (value >= 1).then_some(rest);
             }
             Part::ShortYear => {
-                self.year = Some(if value < 69 { 2000 + value } else { 1900 + value });
+                self.year = Some(if value < 69 {
+                    2000 + value
+                } else {
+                    1900 + value
+                });
                 return Some(rest);
             }
             Part::Month(_) => {
@@ -370,7 +433,12 @@ impl Fields {
             }
             None => 0,
         };
-        let hour = self.hour + if self.is_afternoon == Some(true) { 12 } else { 0 };
+        let hour = self.hour
+            + if self.is_afternoon == Some(true) {
+                12
+            } else {
+                0
+            };
         let minutes = hour * 60 + self.minute;
         let units = match (format.units_a_day(), format.units_a_second()) {
             (1, _) => 0,
@@ -383,7 +451,11 @@ impl Fields {
 
 /// A number of so many digits at the beginning of a text, and the rest.
 fn digits(text: &str, least: usize, most: usize) -> Option<(i64, &str)> {
-    let count = text.bytes().take(most).take_while(u8::is_ascii_digit).count();
+    let count = text
+        .bytes()
+        .take(most)
+        .take_while(u8::is_ascii_digit)
+        .count();
     if count < least {
         return None;
     }
@@ -405,12 +477,20 @@ fn zone(text: &str) -> &str {
         };
         let zone = &bytes[start..];
         // After a time, so that the end of a date is none.
-        let follows_time = start > 2 && bytes[..start].contains(&b':') && bytes[start - 1].is_ascii_digit();
-        let are_digits = zone[1..].iter().enumerate().all(|(place, byte)| match (len, place) {
-            (6, 2) => *byte == b':',
-            _ => byte.is_ascii_digit(),
-        });
-        if follows_time && matches!(zone[0], b'+' | b'-') && are_digits && text.is_char_boundary(start) {
+        let follows_time =
+            start > 2 && bytes[..start].contains(&b':') && bytes[start - 1].is_ascii_digit();
+        let are_digits = zone[1..]
+            .iter()
+            .enumerate()
+            .all(|(place, byte)| match (len, place) {
+                (6, 2) => *byte == b':',
+                _ => byte.is_ascii_digit(),
+            });
+        if follows_time
+            && matches!(zone[0], b'+' | b'-')
+            && are_digits
+            && text.is_char_boundary(start)
+        {
             return &text[start..];
         }
     }
@@ -433,7 +513,8 @@ fn date(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * from_march + 2) / 5 + 1;
@@ -481,7 +562,18 @@ mod tests {
             let format = &candidates[0];
             assert_eq!(format.write(format.parse(text).unwrap()), text);
         }
-        for text in ["", "2013", "2013-02-30", "13/13/2013", "24:00", "12", "hello", "0000-01-01", "1.5", "5-7"] {
+        for text in [
+            "",
+            "2013",
+            "2013-02-30",
+            "13/13/2013",
+            "24:00",
+            "12",
+            "hello",
+            "0000-01-01",
+            "1.5",
+            "5-7",
+        ] {
             assert!(DateFormat::candidates(text).is_empty(), "{text}");
         }
     }
@@ -502,7 +594,10 @@ mod tests {
             assert_eq!(iso.parse(text), Some(days), "{text}");
             assert_eq!(iso.write(days), text);
         }
-        assert_eq!(format("%Y-%m-%d %H:%M").parse("1970-01-02 01:01"), Some(1440 + 61));
+        assert_eq!(
+            format("%Y-%m-%d %H:%M").parse("1970-01-02 01:01"),
+            Some(1440 + 61)
+        );
         assert_eq!(format("%I:%M %p").parse("12:30 AM"), Some(30));
         assert_eq!(format("%I:%M %p").parse("12:30 PM"), Some(750));
         assert_eq!(format("%b-%y").parse("Mar-69"), Some(1969 * 12 + 2));
@@ -510,8 +605,24 @@ mod tests {
 
     #[test]
     fn patterns_that_are_no_dates_are_refused() {
-        for pattern in ["", "%", "%Q", "%Y", "%m-%d", "%d", "%7f", "%Y-%d", "x", "%Y-%m %H:%M", "%-", "%3"] {
-            assert!(DateFormat::try_from(pattern.to_owned()).is_err(), "{pattern}");
+        for pattern in [
+            "",
+            "%",
+            "%Q",
+            "%Y",
+            "%m-%d",
+            "%d",
+            "%7f",
+            "%Y-%d",
+            "x",
+            "%Y-%m %H:%M",
+            "%-",
+            "%3",
+        ] {
+            assert!(
+                DateFormat::try_from(pattern.to_owned()).is_err(),
+                "{pattern}"
+            );
         }
     }
 

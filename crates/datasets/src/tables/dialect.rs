@@ -67,13 +67,18 @@ impl Layout {
             separator,
             header,
             quoted_names: false,
-            crlf: text.lines().next().is_some_and(|line| text[line.len()..].starts_with("\r\n")),
+            crlf: text
+                .lines()
+                .next()
+                .is_some_and(|line| text[line.len()..].starts_with("\r\n")),
         };
         let mut names = vec![String::new(); first.len()];
         let mut has_empty_end = false;
         if header {
             names = first.fields().map(str::to_owned).collect();
-            let mut is_quoted = (0..first.len()).map(|index| first.field(index)).filter(|(name, _)| !name.is_empty());
+            let mut is_quoted = (0..first.len())
+                .map(|index| first.field(index))
+                .filter(|(name, _)| !name.is_empty());
             dialect.quoted_names = is_quoted.all(|(_, is_quoted)| is_quoted);
             let rows = &sample[1..];
             let longer = names.len() + 1;
@@ -131,7 +136,10 @@ impl Rows<'_> {
             return Ok(None);
         }
         let record = &mut self.record;
-        if self.has_empty_end && record.len() == self.columns + 1 && record.fields().last() == Some("") {
+        if self.has_empty_end
+            && record.len() == self.columns + 1
+            && record.fields().last() == Some("")
+        {
             record.pop();
         }
         if record.len() != self.columns {
@@ -146,7 +154,11 @@ impl Rows<'_> {
 }
 
 fn check_names(names: &[String]) -> Result<(), TableError> {
-    let mut sorted: Vec<(&String, usize)> = names.iter().zip(1..).filter(|(name, _)| !name.is_empty()).collect();
+    let mut sorted: Vec<(&String, usize)> = names
+        .iter()
+        .zip(1..)
+        .filter(|(name, _)| !name.is_empty())
+        .collect();
     sorted.sort_unstable();
     match sorted.windows(2).find(|pair| pair[0].0 == pair[1].0) {
         Some(pair) => Err(TableError::DuplicateName {
@@ -205,7 +217,9 @@ fn separator_of(text: &str) -> char {
 
 /// Whether a text is a number or a date in any format.
 fn is_value(text: &str) -> bool {
-    NumberFormat::candidates(text, false).iter().any(|format| format.parse(text).is_some())
+    NumberFormat::candidates(text, false)
+        .iter()
+        .any(|format| format.parse(text).is_some())
         || !DateFormat::candidates(text).is_empty()
 }
 
@@ -277,7 +291,12 @@ mod tests {
         ] {
             assert_eq!(layout(text).dialect.header, header, "{text}");
         }
-        assert!(!Layout::of("a,b\n1,2\n", Charset::Utf8, Some(false), None).unwrap().dialect.header);
+        assert!(
+            !Layout::of("a,b\n1,2\n", Charset::Utf8, Some(false), None)
+                .unwrap()
+                .dialect
+                .header
+        );
     }
 
     #[test]
@@ -291,7 +310,10 @@ mod tests {
         let empty_end = layout(text);
         assert_eq!((empty_end.names.len(), empty_end.has_empty_end), (2, true));
         let mut rows = empty_end.rows(text).unwrap();
-        assert_eq!(rows.read().unwrap().unwrap().fields().collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!(
+            rows.read().unwrap().unwrap().fields().collect::<Vec<_>>(),
+            ["1", "2"]
+        );
         assert!(rows.read().unwrap().is_some() && rows.read().unwrap().is_none());
     }
 
@@ -301,7 +323,10 @@ mod tests {
         assert_eq!(error(""), TableError::Empty);
         assert_eq!(error("\n \n"), TableError::Empty);
         let twice = error("a,b,a\n1,2,3\n").to_string();
-        assert!(twice.contains("columns 1 and 3 are both called \"a\""), "{twice}");
+        assert!(
+            twice.contains("columns 1 and 3 are both called \"a\""),
+            "{twice}"
+        );
         let wide = vec!["1"; MAX_COLUMNS + 1].join(",");
         assert!(matches!(error(&wide), TableError::TooManyColumns { .. }));
         let text = "a,b\n1,2\n\n3\n";
@@ -309,7 +334,11 @@ mod tests {
         rows.read().unwrap();
         assert_eq!(
             rows.read().unwrap_err(),
-            TableError::Ragged { line: 4, expected: 2, found: 1 }
+            TableError::Ragged {
+                line: 4,
+                expected: 2,
+                found: 1
+            }
         );
     }
 }

@@ -91,7 +91,9 @@ pub enum TableError {
         line: usize,
     },
     /// A byte that no text has.
-    #[error("line {line} has a byte of zero, so this is not text (or UTF-16 without a byte order mark)")]
+    #[error(
+        "line {line} has a byte of zero, so this is not text (or UTF-16 without a byte order mark)"
+    )]
     Nul {
         /// The line.
         line: usize,
@@ -123,7 +125,9 @@ pub enum TableError {
         most: usize,
     },
     /// Nothing in it can be learned.
-    #[error("no column can be learned: all are the same in every row, row numbers, text or identifiers ({columns})")]
+    #[error(
+        "no column can be learned: all are the same in every row, row numbers, text or identifiers ({columns})"
+    )]
     NothingToLearn {
         /// The columns.
         columns: String,

@@ -2,8 +2,8 @@
 
 /// Words that say in any column that there is no value, besides an empty cell.
 const ALWAYS: [&str; 17] = [
-    "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NAN", "-nan", "NULL", "Null", "null", "?", "#NULL!", "#VALUE!",
-    "#DIV/0!", "#REF!",
+    "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NAN", "-nan", "NULL", "Null", "null", "?",
+    "#NULL!", "#VALUE!", "#DIV/0!", "#REF!",
 ];
 
 /// Words that say so among numbers and dates, and may be categories elsewhere.

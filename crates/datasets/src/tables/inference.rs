@@ -1,4 +1,4 @@
-cells.category(row).unwrap_or_else(|| column.state_of(cells.number(row)))//! Which type each column of a table has, found from all its cells, and the cells themselves.
+//! Which type each column of a table has, found from all its cells, and the cells themselves.
 //!
 //! A column is, in this order,
 //! - constant, if all its cells are the same;
@@ -129,7 +129,13 @@ impl NumberCandidate {
 
     fn spelling(&self) -> NumberSpelling {
         let places = [self.least_places.min(self.most_places), self.most_places];
-        NumberSpelling::of(self.format.clone(), places, self.digits, self.largest, self.has_exponent)
+        NumberSpelling::of(
+            self.format.clone(),
+            places,
+            self.digits,
+            self.largest,
+            self.has_exponent,
+        )
     }
 }
 
@@ -158,7 +164,9 @@ impl Survey {
             formats.into_iter().map(NumberCandidate::new).collect()
         });
         numbers.retain_mut(|candidate| candidate.take(text));
-        let dates = self.dates.get_or_insert_with(|| DateFormat::candidates(text));
+        let dates = self
+            .dates
+            .get_or_insert_with(|| DateFormat::candidates(text));
         dates.retain(|format| format.parse(text).is_some());
     }
 
@@ -242,7 +250,10 @@ fn count(counts: &mut BTreeMap<String, usize>, text: &str) {
 /// # Errors
 ///
 /// See [`TableError`].
-pub fn parse_table(bytes: &[u8], options: &TableOptions) -> Result<(TableSchema, Cells), TableError> {
+pub fn parse_table(
+    bytes: &[u8],
+    options: &TableOptions,
+) -> Result<(TableSchema, Cells), TableError> {
     let (charset, text) = charset::decode(bytes);
     let mut layout = Layout::of(&text, charset, options.header, options.separator)?;
     if !layout.dialect.header && layout.names.len() == options.names.len() {
@@ -277,7 +288,14 @@ pub fn parse_table(bytes: &[u8], options: &TableOptions) -> Result<(TableSchema,
     for (index, survey) in surveys.into_iter().enumerate() {
         let asked = options.types.get(&names[index]).copied();
         let is_class = options.class.as_ref() == Some(&names[index]);
-        plans.push(Plan::of(survey, index, &names[index], rows, asked, is_class)?);
+        plans.push(Plan::of(
+            survey,
+            index,
+            &names[index],
+            rows,
+            asked,
+            is_class,
+        )?);
     }
     let mut reader = layout.rows(&text)?;
     while let Some(record) = reader.read()? {
@@ -292,7 +310,10 @@ pub fn parse_table(bytes: &[u8], options: &TableOptions) -> Result<(TableSchema,
         columns.push(column);
         cells.push(of);
     }
-    let class = options.class.as_ref().and_then(|class| names.iter().position(|name| name == class));
+    let class = options
+        .class
+        .as_ref()
+        .and_then(|class| names.iter().position(|name| name == class));
     if let Some(class) = class
         && !matches!(columns[class].content, Content::Categories { .. })
     {
@@ -303,9 +324,17 @@ pub fn parse_table(bytes: &[u8], options: &TableOptions) -> Result<(TableSchema,
     }
     let schema = TableSchema::new(layout.dialect, columns, class);
     if schema.example_len() == 0 {
-        return Err(TableError::NothingToLearn { columns: list(names) });
+        return Err(TableError::NothingToLearn {
+            columns: list(names),
+        });
     }
-    Ok((schema, Cells { rows, columns: cells }))
+    Ok((
+        schema,
+        Cells {
+            rows,
+            columns: cells,
+        },
+    ))
 }
 
 pub(crate) fn unknown_column(name: &str, names: &[String]) -> TableError {
@@ -352,7 +381,14 @@ impl Plan {
     ) -> Result<Self, TableError> {
         let quoted = survey.filled > 0 && 2 * survey.quoted > survey.filled;
         let quoted_gap = 2 * survey.quoted_gaps > survey.gaps.values().sum::<usize>();
-        let plan = |gap, reading| Ok(Self { quoted, quoted_gap, gap, reading });
+        let plan = |gap, reading| {
+            Ok(Self {
+                quoted,
+                quoted_gap,
+                gap,
+                reading,
+            })
+        };
         let nothing = |content| plan(None, Reading::Nothing(content));
         if let Some(of @ (ColumnType::Text | ColumnType::Identifier)) = asked {
             return nothing(Content::LeftOut { of });
@@ -375,18 +411,25 @@ impl Plan {
             let text = text.or_else(|| survey.gap(false)).unwrap_or_default();
             return nothing(Content::Constant { text });
         }
-        let wants_category = is_class || matches!(asked, Some(ColumnType::Category | ColumnType::Boolean));
+        let wants_category =
+            is_class || matches!(asked, Some(ColumnType::Category | ColumnType::Boolean));
         let spelling = match asked {
             _ if wants_category => None,
             Some(ColumnType::Date) => survey.date().cloned().map(Spelling::Date),
             Some(ColumnType::Integer | ColumnType::Decimal) => {
                 let number = survey.number().map(NumberCandidate::spelling);
-                let fits = |spelling: &NumberSpelling| asked == Some(ColumnType::Decimal) || spelling.is_whole();
+                let fits = |spelling: &NumberSpelling| {
+                    asked == Some(ColumnType::Decimal) || spelling.is_whole()
+                };
                 number.filter(fits).map(Spelling::Number)
             }
             _ => {
                 let date = survey.date().cloned().map(Spelling::Date);
-                date.or_else(|| survey.number().map(|number| Spelling::Number(number.spelling())))
+                date.or_else(|| {
+                    survey
+                        .number()
+                        .map(|number| Spelling::Number(number.spelling()))
+                })
             }
         };
         let is_asked_number = asked.is_some() && !wants_category;
@@ -399,23 +442,39 @@ impl Plan {
         match spelling {
             Some(spelling) if is_asked_number || !is_few => plan(
                 survey.gap(true),
-                Reading::Numbers { spelling, values: Vec::with_capacity(rows), asked, is_key },
+                Reading::Numbers {
+                    spelling,
+                    values: Vec::with_capacity(rows),
+                    asked,
+                    is_key,
+                },
             ),
             // The first cell that is none is found when they are read.
             None if is_asked_number => plan(
                 survey.gap(true),
                 Reading::Numbers {
-                    spelling: Spelling::Number(NumberSpelling::of(NumberFormat::default(), [0, 0], 1, 0.0, false)),
+                    spelling: Spelling::Number(NumberSpelling::of(
+                        NumberFormat::default(),
+                        [0, 0],
+                        1,
+                        0.0,
+                        false,
+                    )),
                     values: Vec::new(),
                     asked,
                     is_key,
                 },
             ),
-            spelling => Self::categories(survey, index, name, rows, asked, is_class, spelling, quoted),
+            spelling => {
+                Self::categories(survey, index, name, rows, asked, is_class, spelling, quoted)
+            }
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the end of `of`, called from there alone")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the end of `of`, called from there alone"
+    )]
     fn categories(
         survey: Survey,
         index: usize,
@@ -429,7 +488,12 @@ impl Plan {
         let filled = survey.filled;
         let left_out = |of| {
             let reading = Reading::Nothing(Content::LeftOut { of });
-            Ok(Self { quoted, quoted_gap: false, gap: None, reading })
+            Ok(Self {
+                quoted,
+                quoted_gap: false,
+                gap: None,
+                reading,
+            })
         };
         let is_asked = asked.is_some() || is_class;
         let Some(different) = survey.different() else {
@@ -452,14 +516,27 @@ impl Plan {
         // A gap among numbers is a gap where they are categories, too.
         let gap = survey.gap(spelling.is_some());
         let is_soft = |text: &str| spelling.is_some() && survey.soft_gaps.contains_key(text);
-        let mut texts: Vec<String> =
-            survey.texts.keys().filter(|text| !is_soft(text)).map(|text| text.to_string()).collect();
+        let mut texts: Vec<String> = survey
+            .texts
+            .keys()
+            .filter(|text| !is_soft(text))
+            .map(|text| text.to_string())
+            .collect();
         texts.sort_unstable();
         let mut of = ColumnType::Category;
         if let Some(Spelling::Number(spelling)) = &spelling {
-            let value = |text: &String| spelling.format.parse(text).map_or(0.0, |parsed| parsed.value);
+            let value = |text: &String| {
+                spelling
+                    .format
+                    .parse(text)
+                    .map_or(0.0, |parsed| parsed.value)
+            };
             texts.sort_by(|a, b| value(a).total_cmp(&value(b)));
-            of = if spelling.is_whole() { ColumnType::Integer } else { ColumnType::Decimal };
+            of = if spelling.is_whole() {
+                ColumnType::Integer
+            } else {
+                ColumnType::Decimal
+            };
         } else if let Some(Spelling::Date(format)) = &spelling {
             texts.sort_by_key(|text| format.parse(text));
             of = ColumnType::Date;
@@ -477,31 +554,53 @@ impl Plan {
                 most: 2,
             });
         }
-        let mut places: HashMap<Box<str>, u32> =
-            texts.iter().zip(0..).map(|(text, place)| (text.as_str().into(), place)).collect();
+        let mut places: HashMap<Box<str>, u32> = texts
+            .iter()
+            .zip(0..)
+            .map(|(text, place)| (text.as_str().into(), place))
+            .collect();
         // All gaps are one category, the last.
         for soft in survey.soft_gaps.keys().filter(|text| is_soft(text)) {
             places.insert(soft.as_str().into(), texts.len() as u32);
         }
         let cells = Vec::with_capacity(rows);
         let quoted_gap = 2 * survey.quoted_gaps > survey.gaps.values().sum::<usize>();
-        Ok(Self { quoted, quoted_gap, gap, reading: Reading::Categories { of, texts, places, cells } })
+        Ok(Self {
+            quoted,
+            quoted_gap,
+            gap,
+            reading: Reading::Categories {
+                of,
+                texts,
+                places,
+                cells,
+            },
+        })
     }
 
     /// Reads the cell of the next row.
     fn take(&mut self, record: &Record, column: usize, name: &str) -> Result<(), TableError> {
         let (text, _) = record.field(column);
         match &mut self.reading {
-            Reading::Numbers { spelling, values, asked, .. } => {
+            Reading::Numbers {
+                spelling,
+                values,
+                asked,
+                ..
+            } => {
                 let value = match spelling {
                     _ if is_gap_among_numbers(text) => Some(f64::NAN),
-                    Spelling::Number(spelling) => spelling.format.parse(text).map(|parsed| parsed.value),
+                    Spelling::Number(spelling) => {
+                        spelling.format.parse(text).map(|parsed| parsed.value)
+                    }
                     Spelling::Date(format) => format.parse(text).map(|count| count as f64),
                 };
                 let is_date = matches!(spelling, Spelling::Date(_));
                 let is_wrong = match asked {
                     Some(ColumnType::Date) => !is_date,
-                    Some(ColumnType::Integer) => value.is_some_and(|value| value.fract() != 0.0 && !value.is_nan()),
+                    Some(ColumnType::Integer) => {
+                        value.is_some_and(|value| value.fract() != 0.0 && !value.is_nan())
+                    }
                     _ => false,
                 };
                 match value.filter(|value| !is_wrong || value.is_nan()) {
@@ -517,7 +616,12 @@ impl Plan {
                     }
                 }
             }
-            Reading::Categories { places, texts, cells, .. } => {
+            Reading::Categories {
+                places,
+                texts,
+                cells,
+                ..
+            } => {
                 let gap = texts.len() as u32;
                 cells.push(places.get(text).copied().unwrap_or(gap));
             }
@@ -527,15 +631,30 @@ impl Plan {
     }
 
     fn finish(self, name: &str, rows: usize) -> (Column, CellColumn) {
-        let Self { quoted, quoted_gap, gap, reading } = self;
+        let Self {
+            quoted,
+            quoted_gap,
+            gap,
+            reading,
+        } = self;
         let mut cells = CellColumn::Nothing;
         let content = match reading {
-            Reading::Numbers { spelling, values, asked, is_key } => {
+            Reading::Numbers {
+                spelling,
+                values,
+                asked,
+                is_key,
+            } => {
                 let (content, of) = of_numbers(spelling, values, asked.is_none() && is_key);
                 cells = of;
                 content
             }
-            Reading::Categories { of, texts, cells: places, .. } => {
+            Reading::Categories {
+                of,
+                texts,
+                cells: places,
+                ..
+            } => {
                 let count = texts.len() + usize::from(gap.is_some());
                 cells = CellColumn::of_categories(places, count);
                 Content::Categories { of, texts }
@@ -543,7 +662,14 @@ impl Plan {
             Reading::Nothing(content) => content,
         };
         let gap = gap.filter(|_| !matches!(content, Content::LeftOut { .. }));
-        let mut column = Column { name: name.to_owned(), quoted, quoted_gap, gap, counts: Vec::new(), content };
+        let mut column = Column {
+            name: name.to_owned(),
+            quoted,
+            quoted_gap,
+            gap,
+            counts: Vec::new(),
+            content,
+        };
         column.counts = counts(&column, &cells, rows);
         (column, cells)
     }
@@ -553,7 +679,9 @@ impl Plan {
 fn counts(column: &Column, cells: &CellColumn, rows: usize) -> Vec<u64> {
     let mut counts = vec![0; column.num_categories()];
     for row in 0..rows {
-        let place = cells.category(row).unwrap_or_else(|| column.state_of(cells.number(row)));
+        let place = cells
+            .category(row)
+            .unwrap_or_else(|| column.state_of(cells.number(row)));
         if let Some(count) = counts.get_mut(place) {
             *count += 1;
         }
@@ -563,7 +691,11 @@ fn counts(column: &Column, cells: &CellColumn, rows: usize) -> Vec<u64> {
 
 /// Numbers of a column, NaN for gaps, as what is learned of them.
 fn of_numbers(spelling: Spelling, values: Vec<f64>, may_be_keys: bool) -> (Content, CellColumn) {
-    let mut sorted: Vec<f64> = values.iter().copied().filter(|value| !value.is_nan()).collect();
+    let mut sorted: Vec<f64> = values
+        .iter()
+        .copied()
+        .filter(|value| !value.is_nan())
+        .collect();
     sorted.sort_unstable_by(f64::total_cmp);
     let scale = match &spelling {
         Spelling::Number(spelling) => spelling.scale(),
@@ -572,19 +704,38 @@ fn of_numbers(spelling: Spelling, values: Vec<f64>, may_be_keys: bool) -> (Conte
     let is_whole = scale == Some(1.0) && matches!(spelling, Spelling::Number(_));
     let is_unique = sorted.windows(2).all(|pair| pair[0] < pair[1]);
     if may_be_keys && is_whole && is_unique && sorted.len() > 4 {
-        return (Content::LeftOut { of: ColumnType::Identifier }, CellColumn::Nothing);
+        return (
+            Content::LeftOut {
+                of: ColumnType::Identifier,
+            },
+            CellColumn::Nothing,
+        );
     }
     let steps = scale.and_then(|scale| steps(&sorted, scale));
     let least = (sorted.len() as f64 * SPIKE_SHARE).max(SPIKE_ROWS as f64);
-    let mut groups: Vec<&[f64]> =
-        sorted.chunk_by(|a, b| a == b).filter(|group| group.len() as f64 >= least).collect();
+    let mut groups: Vec<&[f64]> = sorted
+        .chunk_by(|a, b| a == b)
+        .filter(|group| group.len() as f64 >= least)
+        .collect();
     groups.sort_by_key(|group| std::cmp::Reverse(group.len()));
-    let mut spikes: Vec<f64> = groups.iter().take(MAX_SPIKES).map(|group| group[0]).collect();
+    let mut spikes: Vec<f64> = groups
+        .iter()
+        .take(MAX_SPIKES)
+        .map(|group| group[0])
+        .collect();
     spikes.sort_unstable_by(f64::total_cmp);
     sorted.retain(|value| !spikes.contains(value));
     let quantiles = Quantiles::of(&mut sorted);
-    let numbers = Numbers { spelling, steps, spikes, quantiles };
-    (Content::Numbers(numbers), CellColumn::of_numbers(values, scale))
+    let numbers = Numbers {
+        spelling,
+        steps,
+        spikes,
+        quantiles,
+    };
+    (
+        Content::Numbers(numbers),
+        CellColumn::of_numbers(values, scale),
+    )
 }
 
 /// The steps between sorted numbers in units of 1 / `scale`.
@@ -598,7 +749,10 @@ fn steps(sorted: &[f64], scale: f64) -> Option<Steps> {
             break;
         }
     }
-    Some(Steps { origin, step: step.max(1) })
+    Some(Steps {
+        origin,
+        step: step.max(1),
+    })
 }
 
 fn common_divisor(a: i64, b: i64) -> i64 {
@@ -613,26 +767,54 @@ fn common_divisor(a: i64, b: i64) -> i64 {
 fn text_or_identifier(survey: &Survey) -> ColumnType {
     let is_short = survey.bytes <= 40 * survey.filled;
     let has_spaces = survey.texts.keys().take(100).any(|text| text.contains(' '));
-    let is_unique = survey.different().is_none_or(|different| different == survey.filled);
-    if is_short && is_unique && !has_spaces { ColumnType::Identifier } else { ColumnType::Text }
+    let is_unique = survey
+        .different()
+        .is_none_or(|different| different == survey.filled);
+    if is_short && is_unique && !has_spaces {
+        ColumnType::Identifier
+    } else {
+        ColumnType::Text
+    }
 }
 
 /// Whether a name is one of keys: `id`, `customer_id`, `customerId`, `index`.
 fn is_name_of_keys(name: &str) -> bool {
     let lower = name.to_lowercase();
-    let is_whole = ["", "id", "#", "key", "index", "rownames", "row", "rownum", "uuid", "guid", "unnamed: 0", "no", "no."]
-        .contains(&lower.as_str());
-    let ends = ["_id", " id", "-id", ".id", "_key", "_no", "_nr"].iter().any(|end| lower.ends_with(end));
+    let is_whole = [
+        "",
+        "id",
+        "#",
+        "key",
+        "index",
+        "rownames",
+        "row",
+        "rownum",
+        "uuid",
+        "guid",
+        "unnamed: 0",
+        "no",
+        "no.",
+    ]
+    .contains(&lower.as_str());
+    let ends = ["_id", " id", "-id", ".id", "_key", "_no", "_nr"]
+        .iter()
+        .any(|end| lower.ends_with(end));
     let is_camel = ["Id", "ID"].iter().any(|end| {
-        name.strip_suffix(end).is_some_and(|before| before.ends_with(|c: char| c.is_lowercase()))
+        name.strip_suffix(end)
+            .is_some_and(|before| before.ends_with(|c: char| c.is_lowercase()))
     });
     is_whole || ends || is_camel
 }
 
 /// Whether two texts are yes and no.
 fn is_boolean(texts: &[String]) -> bool {
-    const PAIRS: [[&str; 2]; 5] =
-        [["false", "true"], ["no", "yes"], ["f", "t"], ["n", "y"], ["off", "on"]];
+    const PAIRS: [[&str; 2]; 5] = [
+        ["false", "true"],
+        ["no", "yes"],
+        ["f", "t"],
+        ["n", "y"],
+        ["off", "on"],
+    ];
     let lower: Vec<String> = texts.iter().map(|text| text.to_lowercase()).collect();
     PAIRS.iter().any(|pair| lower == pair.as_slice())
 }
@@ -645,7 +827,9 @@ mod tests {
 
     /// A table of `rows` rows of what `row` gives for each.
     fn table(header: &str, rows: usize, row: impl Fn(usize) -> String) -> String {
-        (0..rows).fold(format!("{header}\n"), |text, index| text + &row(index) + "\n")
+        (0..rows).fold(format!("{header}\n"), |text, index| {
+            text + &row(index) + "\n"
+        })
     }
 
     fn parse(text: &str) -> (TableSchema, Cells) {
@@ -653,20 +837,40 @@ mod tests {
     }
 
     fn with(text: &str, types: &[(&str, ColumnType)]) -> Result<(TableSchema, Cells), TableError> {
-        let types = types.iter().map(|(name, of)| ((*name).to_owned(), *of)).collect();
-        parse_table(text.as_bytes(), &TableOptions { types, ..TableOptions::default() })
+        let types = types
+            .iter()
+            .map(|(name, of)| ((*name).to_owned(), *of))
+            .collect();
+        parse_table(
+            text.as_bytes(),
+            &TableOptions {
+                types,
+                ..TableOptions::default()
+            },
+        )
     }
 
     #[test]
     fn types_are_found() {
-        let text = table("row,age,price,when,kind,smokes,stars,note,same,key,user_id", 60, |i| {
-            let smokes = ["yes", "no"][i % 2];
-            format!(
-                "{},{},{}.{:02},2020-{:02}-{:02},{},{smokes},{},written by hand {i},x,k{i},{}",
-                i + 1, 20 + i * 7 % 60, i * 13 % 50, i, i % 12 + 1, i % 28 + 1, ["a", "b", "c"][i % 3], i % 5,
-                1000 + i * i
-            )
-        });
+        let text = table(
+            "row,age,price,when,kind,smokes,stars,note,same,key,user_id",
+            60,
+            |i| {
+                let smokes = ["yes", "no"][i % 2];
+                format!(
+                    "{},{},{}.{:02},2020-{:02}-{:02},{},{smokes},{},written by hand {i},x,k{i},{}",
+                    i + 1,
+                    20 + i * 7 % 60,
+                    i * 13 % 50,
+                    i,
+                    i % 12 + 1,
+                    i % 28 + 1,
+                    ["a", "b", "c"][i % 3],
+                    i % 5,
+                    1000 + i * i
+                )
+            },
+        );
         let (schema, cells) = parse(&text);
         let found: Vec<String> = schema
             .columns()
@@ -682,8 +886,17 @@ mod tests {
         assert_eq!(
             found,
             [
-                "rows from 1", "number integer", "number decimal", "number date", "3 category", "2 boolean", "5 integer",
-                "left out: text", "constant x", "left out: identifier", "left out: identifier",
+                "rows from 1",
+                "number integer",
+                "number decimal",
+                "number date",
+                "3 category",
+                "2 boolean",
+                "5 integer",
+                "left out: text",
+                "constant x",
+                "left out: identifier",
+                "left out: identifier",
             ]
         );
         assert_eq!(cells.rows(), 60);
@@ -696,8 +909,17 @@ mod tests {
 
     #[test]
     fn types_can_be_said() {
-        let text = table("stars,code,word", 60, |i| format!("{},{},{}", i % 5, 100 + i, ["yes", "no", "so"][i % 3]));
-        let (schema, _) = with(&text, &[("stars", ColumnType::Decimal), ("code", ColumnType::Category)]).unwrap();
+        let text = table("stars,code,word", 60, |i| {
+            format!("{},{},{}", i % 5, 100 + i, ["yes", "no", "so"][i % 3])
+        });
+        let (schema, _) = with(
+            &text,
+            &[
+                ("stars", ColumnType::Decimal),
+                ("code", ColumnType::Category),
+            ],
+        )
+        .unwrap();
         assert_eq!(schema.numbers(), [0]);
         assert_eq!(schema.categories(), [(1, 60), (2, 3)]);
         let (schema, _) = with(&text, &[("stars", ColumnType::Text)]).unwrap();
@@ -711,12 +933,20 @@ mod tests {
             error(&[("code", ColumnType::Date)]),
             "line 2, column 2 (code): expected a date in the format of the column, found \"100\""
         );
-        assert_eq!(error(&[("word", ColumnType::Boolean)]), "column 3 (word) has 3 categories; at most 2 are learned");
+        assert_eq!(
+            error(&[("word", ColumnType::Boolean)]),
+            "column 3 (word) has 3 categories; at most 2 are learned"
+        );
         let unknown = error(&[("wrod", ColumnType::Text)]);
         assert!(unknown.contains("did you mean \"word\"?"), "{unknown}");
         let half = table("x,y", 30, |i| format!("{}.5,{i}", i));
-        let error = with(&half, &[("x", ColumnType::Integer)]).unwrap_err().to_string();
-        assert_eq!(error, "line 2, column 1 (x): expected an integer, found \"0.5\"");
+        let error = with(&half, &[("x", ColumnType::Integer)])
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "line 2, column 1 (x): expected an integer, found \"0.5\""
+        );
     }
 
     #[test]
@@ -735,13 +965,21 @@ mod tests {
         // Among texts a dash is a text.
         assert_eq!(schema.columns()[1].gap.as_deref(), Some("?"));
         assert_eq!(schema.categories(), [(0, 2), (1, 4)]);
-        let texts: Vec<&str> = (0..4).map(|place| schema.columns()[1].category_text(place)).collect();
+        let texts: Vec<&str> = (0..4)
+            .map(|place| schema.columns()[1].category_text(place))
+            .collect();
         assert_eq!(texts, ["-", "a", "b", "?"]);
     }
 
     #[test]
     fn spikes_have_a_category_and_the_rest_its_quantiles() {
-        let text = table("gain", 400, |i| if i % 4 == 0 { (i * 7 + 3).to_string() } else { "0".to_owned() });
+        let text = table("gain", 400, |i| {
+            if i % 4 == 0 {
+                (i * 7 + 3).to_string()
+            } else {
+                "0".to_owned()
+            }
+        });
         let (schema, cells) = parse(&text);
         let Content::Numbers(numbers) = &schema.columns()[0].content else {
             panic!("{:?}", schema.columns())
@@ -751,12 +989,24 @@ mod tests {
         // 0, and 3 + 28 k.
         assert_eq!(numbers.steps, Some(Steps { origin: 0, step: 1 }));
         assert_eq!(schema.categories(), [(0, 2)]);
-        assert_eq!((schema.category_of(&cells, 0, 0), schema.category_of(&cells, 0, 1)), (0, 1));
+        assert_eq!(
+            (
+                schema.category_of(&cells, 0, 0),
+                schema.category_of(&cells, 0, 1)
+            ),
+            (0, 1)
+        );
         let (schema, _) = parse(&table("salary", 50, |i| (20_000 + i * i * 500).to_string()));
         let Content::Numbers(numbers) = &schema.columns()[0].content else {
             panic!("{:?}", schema.columns())
         };
-        assert_eq!(numbers.steps, Some(Steps { origin: 20_000, step: 500 }));
+        assert_eq!(
+            numbers.steps,
+            Some(Steps {
+                origin: 20_000,
+                step: 500
+            })
+        );
         assert_eq!(numbers.nearest(20_740.0), 20_500.0);
     }
 
@@ -766,11 +1016,15 @@ mod tests {
         let (schema, cells) = parse(&semicolons);
         assert_eq!(cells.number(0, 1), Some(1.007));
         assert_eq!(schema.text(&cells, 0, 1).unwrap(), "1,007");
-        let thousands = table("a,b", 40, |i| format!("\"{},{:03}\",x{}", i + 1, i * 7, i % 2));
+        let thousands = table("a,b", 40, |i| {
+            format!("\"{},{:03}\",x{}", i + 1, i * 7, i % 2)
+        });
         let (schema, cells) = parse(&thousands);
         assert_eq!(cells.number(0, 1), Some(2007.0));
         assert_eq!(schema.text(&cells, 0, 1).unwrap(), "2,007");
-        let both = table("a;b", 40, |i| format!("{}.{:03},5;x{}", i + 1, i * 7, i % 2));
+        let both = table("a;b", 40, |i| {
+            format!("{}.{:03},5;x{}", i + 1, i * 7, i % 2)
+        });
         let (schema, cells) = parse(&both);
         assert_eq!(cells.number(0, 1), Some(2007.5));
         assert_eq!(schema.text(&cells, 0, 1).unwrap(), "2.007,5");
@@ -779,24 +1033,42 @@ mod tests {
     #[test]
     fn a_class_is_no_part_of_an_example() {
         let text = table("x,kind", 40, |i| format!("{},{}", i * 3, ["a", "b"][i % 2]));
-        let options = TableOptions { class: Some("kind".to_owned()), ..TableOptions::default() };
+        let options = TableOptions {
+            class: Some("kind".to_owned()),
+            ..TableOptions::default()
+        };
         let (schema, _) = parse_table(text.as_bytes(), &options).unwrap();
         assert_eq!(schema.class_names(), ["a", "b"]);
         assert_eq!(schema.example_len(), 1);
-        let options = TableOptions { class: Some("king".to_owned()), ..TableOptions::default() };
-        let error = parse_table(text.as_bytes(), &options).unwrap_err().to_string();
+        let options = TableOptions {
+            class: Some("king".to_owned()),
+            ..TableOptions::default()
+        };
+        let error = parse_table(text.as_bytes(), &options)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("did you mean \"kind\"?"), "{error}");
     }
 
     #[test]
     fn what_is_no_table_is_refused() {
-        let error = |text: &str| parse_table(text.as_bytes(), &TableOptions::default()).unwrap_err().to_string();
+        let error = |text: &str| {
+            parse_table(text.as_bytes(), &TableOptions::default())
+                .unwrap_err()
+                .to_string()
+        };
         for (text, part) in [
             ("", "it is empty"),
             ("a,b\n", "line 1 names the columns"),
             ("a,b\n1,2\n1,2\n", "no column can be learned"),
-            ("name\nAda\nBo\nCy\nDi\nEd\nFi\n", "no column can be learned"),
-            ("a,b\n1,2\n3\n", "line 3 has 1 columns; the first line has 2"),
+            (
+                "name\nAda\nBo\nCy\nDi\nEd\nFi\n",
+                "no column can be learned",
+            ),
+            (
+                "a,b\n1,2\n3\n",
+                "line 3 has 1 columns; the first line has 2",
+            ),
             ("a,b\n1,\"2\n", "line 2: a quote opens"),
             ("a,b\n1,\0\n", "line 2 has a byte of zero"),
         ] {
@@ -810,7 +1082,10 @@ mod tests {
         let text = table("code,x", 30_000, |i| format!("c{},{i}", i * 7919 % 10_000));
         let (schema, cells) = parse(&text);
         assert_eq!(schema.categories()[0], (0, 10_000));
-        assert_eq!(schema.text(&cells, 0, 29_999).unwrap(), format!("c{}", 29_999 * 7919 % 10_000));
+        assert_eq!(
+            schema.text(&cells, 0, 29_999).unwrap(),
+            format!("c{}", 29_999 * 7919 % 10_000)
+        );
         // Beyond the limit it is text, or an error where it was said to be a category.
         let text = table("code,x", 50_000, |i| format!("c{},{i}", i % 25_000));
         assert_eq!(parse(&text).0.left_out()[0].0, "code");

@@ -149,7 +149,10 @@ impl LineSchema {
             categories.push(self.category(letter)?);
         }
         if categories.len() > self.length {
-            return Err(LinesError::LongerThanAny { found: shown(line.as_bytes()), most: self.length });
+            return Err(LinesError::LongerThanAny {
+                found: shown(line.as_bytes()),
+                most: self.length,
+            });
         }
         categories.resize(self.length, 0);
         Ok(categories)
@@ -157,7 +160,9 @@ impl LineSchema {
 
     fn category(&self, letter: char) -> Result<u16, LinesError> {
         let place = self.alphabet.chars().position(|known| known == letter);
-        place.map(|place| place as u16 + 1).ok_or(LinesError::UnknownCharacter(letter))
+        place
+            .map(|place| place as u16 + 1)
+            .ok_or(LinesError::UnknownCharacter(letter))
     }
 
     /// The values of an example of which some characters are known, and 1 for each that is, 0 for each that is not.
@@ -168,18 +173,31 @@ impl LineSchema {
     ///
     /// As of [`encode`](Self::encode).
     pub fn parse_pattern(&self, pattern: &str) -> Result<(Vec<f32>, Vec<f32>), LinesError> {
-        let (known, is_open) = match pattern.strip_suffix("...").or_else(|| pattern.strip_suffix('…')) {
+        let (known, is_open) = match pattern
+            .strip_suffix("...")
+            .or_else(|| pattern.strip_suffix('…'))
+        {
             Some(known) => (known, true),
             None => (pattern, false),
         };
-        let (mut values, mut mask) = (Vec::with_capacity(self.length), Vec::with_capacity(self.length));
+        let (mut values, mut mask) = (
+            Vec::with_capacity(self.length),
+            Vec::with_capacity(self.length),
+        );
         for letter in known.chars() {
             let is_blank = letter == '_';
-            values.push(if is_blank { 0.0 } else { self.category(letter)?.into() });
+            values.push(if is_blank {
+                0.0
+            } else {
+                self.category(letter)?.into()
+            });
             mask.push(f32::from(u8::from(!is_blank)));
         }
         if values.len() > self.length {
-            return Err(LinesError::LongerThanAny { found: shown(known.as_bytes()), most: self.length });
+            return Err(LinesError::LongerThanAny {
+                found: shown(known.as_bytes()),
+                most: self.length,
+            });
         }
         values.resize(self.length, 0.0);
         mask.resize(self.length, if is_open { 0.0 } else { 1.0 });
@@ -193,15 +211,44 @@ impl LineSchema {
     ///
     /// Values that are no whole number of examples.
     pub fn decode(&self, examples: &[f32]) -> Result<Vec<String>, LinesError> {
-        if self.length == 0 || !examples.len().is_multiple_of(self.length) {
-            return Err(LinesError::Length { expected: self.length, found: examples.len() });
-        }
+        self.check_length(examples)?;
         let letters: Vec<char> = self.alphabet.chars().collect();
         let letter = |value: &f32| match value.round().clamp(0.0, letters.len() as f32) as usize {
             0 => None,
             category => Some(letters[category - 1]),
         };
-        Ok(examples.chunks(self.length).map(|line| line.iter().map_while(letter).collect()).collect())
+        Ok(examples
+            .chunks(self.length)
+            .map(|line| line.iter().map_while(letter).collect())
+            .collect())
+    }
+
+    /// Lines on their way to noise, as text: `_` stands for a mask, and nothing for what is behind an end.
+    ///
+    /// # Errors
+    ///
+    /// As of [`decode`](Self::decode).
+    pub fn decode_noised(&self, examples: &[f32]) -> Result<Vec<String>, LinesError> {
+        self.check_length(examples)?;
+        let letters: Vec<char> = self.alphabet.chars().collect();
+        let letter = |value: &f32| match value.round().max(0.0) as usize {
+            0 => ' ',
+            category => letters.get(category - 1).copied().unwrap_or('_'),
+        };
+        Ok(examples
+            .chunks(self.length)
+            .map(|line| line.iter().map(letter).collect())
+            .collect())
+    }
+
+    fn check_length(&self, examples: &[f32]) -> Result<(), LinesError> {
+        if self.length == 0 || !examples.len().is_multiple_of(self.length) {
+            return Err(LinesError::Length {
+                expected: self.length,
+                found: examples.len(),
+            });
+        }
+        Ok(())
     }
 
     /// The file of these lines.
@@ -243,8 +290,13 @@ impl LineRows {
     ///
     /// If there is no such line.
     pub fn read(&self, indices: &[usize]) -> Vec<f32> {
-        let line = |&index: &usize| &self.categories[index * self.schema.length..][..self.schema.length];
-        indices.iter().flat_map(line).map(|&category| category.into()).collect()
+        let line =
+            |&index: &usize| &self.categories[index * self.schema.length..][..self.schema.length];
+        indices
+            .iter()
+            .flat_map(line)
+            .map(|&category| category.into())
+            .collect()
     }
 
     /// The text of a line.
@@ -253,7 +305,10 @@ impl LineRows {
     ///
     /// If there is no such line.
     pub fn line(&self, index: usize) -> String {
-        self.schema.decode(&self.read(&[index])).unwrap_or_default().concat()
+        self.schema
+            .decode(&self.read(&[index]))
+            .unwrap_or_default()
+            .concat()
     }
 }
 
@@ -276,17 +331,24 @@ pub fn load_names(dir: &Path) -> Result<Splits<LineRows>, LineError> {
     let bytes = read(&path)?;
     published::check(DatasetName::Names, &path, &bytes)?;
     let splits = split(&path, &bytes)?;
-    Ok(Splits { fingerprint: None, ..splits })
+    Ok(Splits {
+        fingerprint: None,
+        ..splits
+    })
 }
 
 fn split(path: &Path, bytes: &[u8]) -> Result<Splits<LineRows>, LineError> {
-    let lines_error = |source| LineError::Lines { path: path.to_owned(), source };
+    let lines_error = |source| LineError::Lines {
+        path: path.to_owned(),
+        source,
+    };
     let all = parse_lines(bytes).map_err(lines_error)?;
     let keys: Vec<String> = (0..all.len()).map(|line| line.to_string()).collect();
     let (train, test) =
         split_by_hash(&keys).ok_or_else(|| lines_error(LinesError::TooFew { found: all.len() }))?;
     let rows = |indices: &[usize]| {
-        let line = |&index: &usize| &all.categories[index * all.schema.length..][..all.schema.length];
+        let line =
+            |&index: &usize| &all.categories[index * all.schema.length..][..all.schema.length];
         LineRows {
             schema: Arc::clone(&all.schema),
             categories: indices.iter().flat_map(line).copied().collect(),
@@ -327,17 +389,31 @@ pub fn parse_lines(bytes: &[u8]) -> Result<LineRows, LinesError> {
         return Err(LinesError::TooMany);
     }
     if 2 * kept < count {
-        return Err(LinesError::TooLong { longer: count - kept, all: count });
+        return Err(LinesError::TooLong {
+            longer: count - kept,
+            all: count,
+        });
     }
     if kept < 2 {
         return Err(LinesError::TooFew { found: kept });
     }
     let letters: BTreeSet<char> = all().filter(is_short).flat_map(str::chars).collect();
     if letters.len() > MAX_ALPHABET {
-        return Err(LinesError::TooManyCharacters { found: letters.len() });
+        return Err(LinesError::TooManyCharacters {
+            found: letters.len(),
+        });
     }
-    let length = all().filter(is_short).map(|line| line.chars().count()).max().unwrap_or(1);
-    let schema = LineSchema { charset, crlf, length, alphabet: letters.iter().collect() };
+    let length = all()
+        .filter(is_short)
+        .map(|line| line.chars().count())
+        .max()
+        .unwrap_or(1);
+    let schema = LineSchema {
+        charset,
+        crlf,
+        length,
+        alphabet: letters.iter().collect(),
+    };
     let places: std::collections::HashMap<char, u16> = letters.into_iter().zip(1..).collect();
     let mut categories = Vec::with_capacity(kept * length);
     for line in all().filter(is_short) {
@@ -345,7 +421,11 @@ pub fn parse_lines(bytes: &[u8]) -> Result<LineRows, LinesError> {
         categories.extend(line.chars().map(|letter| places[&letter]));
         categories.resize(end, 0);
     }
-    Ok(LineRows { schema: Arc::new(schema), categories, passed_over: count - kept })
+    Ok(LineRows {
+        schema: Arc::new(schema),
+        categories,
+        passed_over: count - kept,
+    })
 }
 
 #[cfg(test)]
@@ -360,15 +440,29 @@ mod tests {
     fn lines_are_characters_and_come_back() {
         let lines = parse_lines("anna\r\n\r\n \u{e9}lo \r\nbo\r\n".as_bytes()).unwrap();
         let schema = lines.schema();
-        assert_eq!((lines.len(), schema.example_len(), schema.num_categories()), (3, 4, 7));
+        assert_eq!(
+            (lines.len(), schema.example_len(), schema.num_categories()),
+            (3, 4, 7)
+        );
         assert_eq!(schema.alphabet(), "abln\u{6f}\u{e9}");
-        assert_eq!([lines.line(0), lines.line(1), lines.line(2)], ["anna", "\u{e9}lo", "bo"]);
+        assert_eq!(
+            [lines.line(0), lines.line(1), lines.line(2)],
+            ["anna", "\u{e9}lo", "bo"]
+        );
         assert_eq!(schema.write(&["anna", "bo"]), b"anna\r\nbo\r\n");
         // What follows the end does not count, and the mask is the last letter.
-        assert_eq!(schema.decode(&[2.0, 0.0, 3.0, 1.0, 9.0, f32::NAN, 1.0, 1.0]).unwrap(), ["b", "\u{e9}"]);
+        assert_eq!(
+            schema
+                .decode(&[2.0, 0.0, 3.0, 1.0, 9.0, f32::NAN, 1.0, 1.0])
+                .unwrap(),
+            ["b", "\u{e9}"]
+        );
         assert!(schema.decode(&[1.0; 5]).is_err());
         let text = serde_json::to_string(schema.as_ref()).unwrap();
-        assert_eq!(&serde_json::from_str::<LineSchema>(&text).unwrap(), schema.as_ref());
+        assert_eq!(
+            &serde_json::from_str::<LineSchema>(&text).unwrap(),
+            schema.as_ref()
+        );
     }
 
     #[test]
@@ -379,9 +473,21 @@ mod tests {
             schema.parse_pattern("a_n").unwrap(),
             (vec![1.0, 0.0, 3.0, 0.0], vec![1.0, 0.0, 1.0, 1.0])
         );
-        assert_eq!(schema.parse_pattern("b...").unwrap().1, [1.0, 0.0, 0.0, 0.0]);
-        assert_eq!(schema.parse_pattern("_____"), Err(LinesError::LongerThanAny { found: "_____".into(), most: 4 }));
-        assert_eq!(schema.parse_pattern("az"), Err(LinesError::UnknownCharacter('z')));
+        assert_eq!(
+            schema.parse_pattern("b...").unwrap().1,
+            [1.0, 0.0, 0.0, 0.0]
+        );
+        assert_eq!(
+            schema.parse_pattern("_____"),
+            Err(LinesError::LongerThanAny {
+                found: "_____".into(),
+                most: 4
+            })
+        );
+        assert_eq!(
+            schema.parse_pattern("az"),
+            Err(LinesError::UnknownCharacter('z'))
+        );
     }
 
     #[test]
@@ -390,7 +496,10 @@ mod tests {
         for (text, expected) in [
             (String::new(), LinesError::TooFew { found: 0 }),
             ("anna\n".to_owned(), LinesError::TooFew { found: 1 }),
-            (format!("{long}\n{long}\nab\n"), LinesError::TooLong { longer: 2, all: 3 }),
+            (
+                format!("{long}\n{long}\nab\n"),
+                LinesError::TooLong { longer: 2, all: 3 },
+            ),
             ("ab\na\0\n".to_owned(), LinesError::Nul { line: 2 }),
         ] {
             assert_eq!(parse_lines(text.as_bytes()).unwrap_err(), expected);
@@ -410,7 +519,10 @@ mod tests {
         assert!((15..50).contains(&splits.test.len()));
         assert!(splits.fingerprint.is_some());
         // Not the published names.
-        assert!(matches!(load_names(dir.path()), Err(LineError::File(TableFileError::Checksum { .. }))));
+        assert!(matches!(
+            load_names(dir.path()),
+            Err(LineError::File(TableFileError::Checksum { .. }))
+        ));
         assert!(load_lines(&dir.path().join("none.txt")).is_err());
     }
 

@@ -91,7 +91,10 @@ impl Digits {
             if !byte.is_ascii_digit() {
                 return None;
             }
-            self.units = self.units.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
+            self.units = self
+                .units
+                .wrapping_mul(10)
+                .wrapping_add(u64::from(byte - b'0'));
             self.count += 1;
             self.significant += usize::from(self.significant > 0 || byte != b'0');
         }
@@ -192,13 +195,22 @@ impl NumberFormat {
         if digits.count == 0 {
             return None;
         }
-        let magnitude = if exponent.is_empty() && digits.count <= MAX_DIGITS && digits.units as f64 <= MAX_UNITS {
+        let magnitude = if exponent.is_empty()
+            && digits.count <= MAX_DIGITS
+            && digits.units as f64 <= MAX_UNITS
+        {
             // Both exact, so that their quotient is the nearest number.
             digits.units as f64 / 10f64.powi(places.len() as i32)
         } else {
-            let exponent: i64 = if exponent.is_empty() { 0 } else { exponent.parse().ok()? };
+            let exponent: i64 = if exponent.is_empty() {
+                0
+            } else {
+                exponent.parse().ok()?
+            };
             let all: String = mantissa.chars().filter(char::is_ascii_digit).collect();
-            format!("{all}e{}", exponent - places.len() as i64).parse().ok()?
+            format!("{all}e{}", exponent - places.len() as i64)
+                .parse()
+                .ok()?
         };
         if magnitude > MAX_MAGNITUDE {
             return None;
@@ -382,12 +394,16 @@ mod tests {
         ];
         for (text, value, places, digits) in cases {
             let found = plain.parse(text).unwrap();
-            assert_eq!((found.value, found.places, found.digits), (value, places, digits), "{text}");
+            assert_eq!(
+                (found.value, found.places, found.digits),
+                (value, places, digits),
+                "{text}"
+            );
         }
         assert!(plain.parse("-0").unwrap().value.is_sign_positive());
         for text in [
-            "", "-", ".", "e5", "1e", "1e+", "1,5", "007", "00.5", "1 2", "1.2.3", "inf", "nan", "0x1f", "1e400",
-            "--1", "1_000", "\u{661}", "1e99999",
+            "", "-", ".", "e5", "1e", "1e+", "1,5", "007", "00.5", "1 2", "1.2.3", "inf", "nan",
+            "0x1f", "1e400", "--1", "1_000", "\u{661}", "1e99999",
         ] {
             assert_eq!(plain.parse(text), None, "{text}");
         }
@@ -405,16 +421,38 @@ mod tests {
 
     #[test]
     fn units_are_found_and_written_back() {
-        for (text, value) in [("$1,234.50", 1234.5), ("-$3", -3.0), ("$ 7", 7.0), ("12.5%", 12.5), ("3 \u{20ac}", 3.0)] {
+        for (text, value) in [
+            ("$1,234.50", 1234.5),
+            ("-$3", -3.0),
+            ("$ 7", 7.0),
+            ("12.5%", 12.5),
+            ("3 \u{20ac}", 3.0),
+        ] {
             let formats = NumberFormat::candidates(text, false);
-            let found = formats.iter().find_map(|format| Some((format, format.parse(text)?)));
+            let found = formats
+                .iter()
+                .find_map(|format| Some((format, format.parse(text)?)));
             let (format, parsed) = found.unwrap();
             assert_eq!(parsed.value, value, "{text}");
-            let spelling = NumberSpelling::of(format.clone(), [parsed.places; 2], parsed.digits, value.abs(), false);
+            let spelling = NumberSpelling::of(
+                format.clone(),
+                [parsed.places; 2],
+                parsed.digits,
+                value.abs(),
+                false,
+            );
             assert_eq!(spelling.write(value), text);
         }
-        assert!(NumberFormat::candidates("$", false).iter().all(|format| format.parse("$").is_none()));
-        assert!(NumberFormat::candidates("%", false).iter().all(|format| format.parse("%").is_none()));
+        assert!(
+            NumberFormat::candidates("$", false)
+                .iter()
+                .all(|format| format.parse("$").is_none())
+        );
+        assert!(
+            NumberFormat::candidates("%", false)
+                .iter()
+                .all(|format| format.parse("%").is_none())
+        );
     }
 
     #[test]

@@ -36,7 +36,11 @@ pub struct Partial {
 impl Partial {
     /// Rows of which nothing is known.
     pub(crate) fn unknown(rows: usize, columns: usize) -> Self {
-        Self { rows, cells: vec![None; rows * columns], columns }
+        Self {
+            rows,
+            cells: vec![None; rows * columns],
+            columns,
+        }
     }
 
     /// Says what a cell is.
@@ -80,7 +84,9 @@ impl Partial {
             for &column in schema.numbers() {
                 let uniform = super::quantiles::uniform(rng);
                 let known = match self.cell(column, row) {
-                    Some(Known::Number(number)) => Some(schema.encode_number(column, number, uniform)),
+                    Some(Known::Number(number)) => {
+                        Some(schema.encode_number(column, number, uniform))
+                    }
                     _ => None,
                 };
                 values.push(known.unwrap_or(0.0));
@@ -149,7 +155,11 @@ impl TableSchema {
         let (charset, text) = charset::decode(bytes);
         let has_header = self.dialect().header;
         let layout = Layout::of(&text, charset, Some(has_header), None)?;
-        let names: Vec<String> = self.columns().iter().map(|column| column.name.clone()).collect();
+        let names: Vec<String> = self
+            .columns()
+            .iter()
+            .map(|column| column.name.clone())
+            .collect();
         let is_written = |column: &Column| !matches!(column.content, Content::LeftOut { .. });
         // The column of each field.
         let columns: Vec<usize> = if has_header {
@@ -161,35 +171,51 @@ impl TableSchema {
         } else if layout.names.len() == names.len() {
             (0..names.len()).collect()
         } else {
-            (0..names.len()).filter(|&index| is_written(&self.columns()[index])).collect()
+            (0..names.len())
+                .filter(|&index| is_written(&self.columns()[index]))
+                .collect()
         };
         let mut cells = Vec::new();
         let mut rows = 0;
         let mut reader = layout.rows(&text)?;
         while let Some(record) = reader.read()? {
             if record.len() != columns.len() {
-                return Err(TableError::Ragged { line: record.line, expected: columns.len(), found: record.len() });
+                return Err(TableError::Ragged {
+                    line: record.line,
+                    expected: columns.len(),
+                    found: record.len(),
+                });
             }
             let start = cells.len();
             cells.resize(start + names.len(), None);
             for (field, &column) in columns.iter().enumerate() {
                 let (text, _) = record.field(field);
                 if !text.is_empty() {
-                    let known = self.parse_cell(column, text).map_err(|source| TableError::Cell {
-                        line: record.line,
-                        column: field + 1,
-                        name: shown(self.display_name(column).as_bytes()),
-                        source,
-                    })?;
+                    let known =
+                        self.parse_cell(column, text)
+                            .map_err(|source| TableError::Cell {
+                                line: record.line,
+                                column: field + 1,
+                                name: shown(self.display_name(column).as_bytes()),
+                                source,
+                            })?;
                     cells[start + column] = Some(known);
                 }
             }
             rows += 1;
         }
         if rows == 0 {
-            return Err(if has_header { TableError::HeaderOnly { line: 1 } } else { TableError::Empty });
+            return Err(if has_header {
+                TableError::HeaderOnly { line: 1 }
+            } else {
+                TableError::Empty
+            });
         }
-        Ok(Partial { rows, cells, columns: names.len() })
+        Ok(Partial {
+            rows,
+            cells,
+            columns: names.len(),
+        })
     }
 
     /// What a text is in a column.
@@ -200,19 +226,29 @@ impl TableSchema {
         match &described.content {
             Content::Numbers(numbers) => {
                 if is_the_gap || is_gap_among_numbers(text) {
-                    return if described.gap.is_some() { Ok(Known::Number(None)) } else { Err(CellError::NoGaps) };
+                    return if described.gap.is_some() {
+                        Ok(Known::Number(None))
+                    } else {
+                        Err(CellError::NoGaps)
+                    };
                 }
                 let [least, most] = numbers.range();
                 // A number is understood without its marks, too.
                 let plain = || match numbers.spelling {
-                    Spelling::Number(_) => text.parse().ok().filter(|value: &f64| value.is_finite()),
+                    Spelling::Number(_) => {
+                        text.parse().ok().filter(|value: &f64| value.is_finite())
+                    }
                     Spelling::Date(_) => None,
                 };
-                let value = numbers.parse(text).or_else(plain).ok_or_else(|| CellError::NotAValue {
-                    expected: described.column_type(),
-                    example: numbers.write(least),
-                    found: found(),
-                })?;
+                let value =
+                    numbers
+                        .parse(text)
+                        .or_else(plain)
+                        .ok_or_else(|| CellError::NotAValue {
+                            expected: described.column_type(),
+                            example: numbers.write(least),
+                            found: found(),
+                        })?;
                 if !(least..=most).contains(&value) {
                     return Err(CellError::OutOfRange {
                         found: found(),
@@ -222,7 +258,10 @@ impl TableSchema {
                 }
                 let nearest = numbers.nearest(value);
                 if numbers.steps.is_some() && nearest != value && !numbers.spikes.contains(&value) {
-                    return Err(CellError::BetweenValues { found: found(), nearest: numbers.write(nearest) });
+                    return Err(CellError::BetweenValues {
+                        found: found(),
+                        nearest: numbers.write(nearest),
+                    });
                 }
                 Ok(Known::Number(Some(value)))
             }
@@ -239,9 +278,9 @@ impl TableSchema {
                     categories: list(texts),
                 })
             }
-            Content::Constant { text: value } if value != text => {
-                Err(CellError::Constant { value: shown(value.as_bytes()) })
-            }
+            Content::Constant { text: value } if value != text => Err(CellError::Constant {
+                value: shown(value.as_bytes()),
+            }),
             _ => Ok(Known::Nothing),
         }
     }
@@ -249,7 +288,9 @@ impl TableSchema {
     /// As [`parse_cell`](Self::parse_cell), of a column that must be learned.
     pub(crate) fn parse_learned(&self, column: usize, text: &str) -> Result<Known, CellError> {
         match self.columns()[column].content {
-            Content::LeftOut { of: ColumnType::Text } => Err(CellError::NotLearned("text")),
+            Content::LeftOut {
+                of: ColumnType::Text,
+            } => Err(CellError::NotLearned("text")),
             Content::LeftOut { .. } => Err(CellError::NotLearned("identifiers")),
             Content::RowNumbers { .. } => Err(CellError::NotLearned("row numbers")),
             _ => self.parse_cell(column, text),
@@ -270,17 +311,25 @@ mod tests {
     fn schema() -> TableSchema {
         let mut text = "id,age,gain,sex\n".to_owned();
         for i in 0..100 {
-            let age = if i % 10 == 0 { "NA".to_owned() } else { (17 + i * 7 % 60).to_string() };
+            let age = if i % 10 == 0 {
+                "NA".to_owned()
+            } else {
+                (17 + i * 7 % 60).to_string()
+            };
             let gain = if i % 2 == 0 { 0 } else { i * 11 };
             text += &format!("{},{age},{gain},{}\n", i + 1, ["Male", "Female"][i % 2]);
         }
-        parse_table(text.as_bytes(), &TableOptions::default()).unwrap().0
+        parse_table(text.as_bytes(), &TableOptions::default())
+            .unwrap()
+            .0
     }
 
     #[test]
     fn empty_cells_are_unknown_and_known_ones_stay() {
         let schema = schema();
-        let partial = schema.parse_partial(b"sex,age,gain\nFemale,,0\n,33,\n,NA,121\n").unwrap();
+        let partial = schema
+            .parse_partial(b"sex,age,gain\nFemale,,0\n,33,\n,NA,121\n")
+            .unwrap();
         assert_eq!(partial.rows(), 3);
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let (values, mask) = partial.encode(&schema, &mut rng);
@@ -296,7 +345,9 @@ mod tests {
         let mut cells = schema.decode(&drawn, &[]).unwrap();
         partial.restore(&schema, &mut cells);
         let row = |row| -> Vec<String> {
-            (0..4).map(|column| schema.text(&cells, column, row).unwrap().into_owned()).collect()
+            (0..4)
+                .map(|column| schema.text(&cells, column, row).unwrap().into_owned())
+                .collect()
         };
         assert_eq!((&*row(0)[2], &*row(0)[3]), ("0", "Female"));
         assert_eq!(row(1)[1], "33");
@@ -313,7 +364,10 @@ mod tests {
             ("age\n200\n", "200 is outside of what was seen: 18 to 76"),
             ("age\nold\n", "expected integer such as 18, found \"old\""),
             ("gain\nNA\n", "no row has a gap there"),
-            ("gain\n12\n", "12 is no value of the column: the nearest is 11"),
+            (
+                "gain\n12\n",
+                "12 is no value of the column: the nearest is 11",
+            ),
             ("ages\n3\n", "did you mean \"age\"?"),
             ("age,sex\n3\n", "line 2 has 1 columns"),
             ("age\n", "there are no rows"),

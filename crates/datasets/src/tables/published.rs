@@ -17,7 +17,9 @@ pub(crate) fn file_in(name: DatasetName, dir: &Path) -> PathBuf {
     };
     let paths = files.iter().map(|file| dir.join(file.name));
     let there = paths.clone().find(|path| path.exists());
-    there.or_else(|| paths.clone().next()).unwrap_or_else(|| dir.to_owned())
+    there
+        .or_else(|| paths.clone().next())
+        .unwrap_or_else(|| dir.to_owned())
 }
 
 /// Refuses bytes that are not those of the published file.
@@ -30,12 +32,20 @@ pub(crate) fn check(name: DatasetName, path: &Path, bytes: &[u8]) -> Result<(), 
     if found == expected {
         return Ok(());
     }
-    Err(TableFileError::Checksum { path: path.to_owned(), name, expected, found })
+    Err(TableFileError::Checksum {
+        path: path.to_owned(),
+        name,
+        expected,
+        found,
+    })
 }
 
 /// Checks a file that was fetched.
 pub(crate) fn verify(name: DatasetName, path: &Path) -> Result<(), TableFileError> {
     let bytes = read_file(path, MAX_FILE_LEN);
-    let bytes = bytes.map_err(|source| TableFileError::Read { path: path.to_owned(), source })?;
+    let bytes = bytes.map_err(|source| TableFileError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
     check(name, path, &bytes)
 }

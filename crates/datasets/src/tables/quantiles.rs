@@ -8,8 +8,8 @@
 //!
 //! Φ⁻¹ is Wichura's algorithm AS 241 (PPND16; Applied Statistics 37, 1988), exact to 1e-16.
 
-use rand::distr::{Distribution, Open01};
 use rand::Rng;
+use rand::distr::{Distribution, Open01};
 use serde::{Deserialize, Serialize};
 
 /// The most different numbers that are kept. Of a column with more, those at equal ranks are, and those that are
@@ -17,7 +17,10 @@ use serde::{Deserialize, Serialize};
 const MAX_KNOTS: usize = 1 << 16;
 
 /// The quantile of a standard normal distribution: z with Φ(z) = `p`, which is in (0, 1).
-#[expect(clippy::excessive_precision, reason = "the coefficients as they were published")]
+#[expect(
+    clippy::excessive_precision,
+    reason = "the coefficients as they were published"
+)]
 pub fn normal_quantile(p: f64) -> f64 {
     const A: [f64; 8] = [
         2.5090809287301226727e+3,
@@ -146,7 +149,10 @@ impl TryFrom<Knots> for Quantiles {
             && [knots.ranks.len(), knots.ties.len()] == [len; 2]
             && knots.count < 1 << 53
             && knots.values.iter().all(|value| value.is_finite())
-            && knots.values.windows(2).all(|pair| pair[0] < pair[1] && (pair[1] - pair[0]).is_finite());
+            && knots
+                .values
+                .windows(2)
+                .all(|pair| pair[0] < pair[1] && (pair[1] - pair[0]).is_finite());
         let mut end = 0;
         for (&rank, &ties) in knots.ranks.iter().zip(&knots.ties) {
             if rank < end || ties == 0 || ties > knots.count || rank > knots.count - ties {
@@ -159,7 +165,12 @@ impl TryFrom<Knots> for Quantiles {
         }
         let z = |rank: u64| normal_quantile((rank as f64 + 0.5) / knots.count as f64) as f32;
         let first = knots.ranks.iter().map(|&rank| z(rank)).collect();
-        let last = knots.ranks.iter().zip(&knots.ties).map(|(&rank, &ties)| z(rank + ties - 1)).collect();
+        let last = knots
+            .ranks
+            .iter()
+            .zip(&knots.ties)
+            .map(|(&rank, &ties)| z(rank + ties - 1))
+            .collect();
         Ok(Self { knots, first, last })
     }
 }
@@ -307,7 +318,11 @@ mod tests {
             (0.999_999, 4.753_424_308_817_1),
         ];
         for (p, z) in cases {
-            assert!((normal_quantile(p) - z).abs() < 1e-11, "{p}: {}", normal_quantile(p));
+            assert!(
+                (normal_quantile(p) - z).abs() < 1e-11,
+                "{p}: {}",
+                normal_quantile(p)
+            );
         }
     }
 
@@ -322,7 +337,10 @@ mod tests {
         for _ in 0..draws {
             let value = quantiles.decode(normal(uniform(&mut rng)));
             // The way from one value to the next is as wide as one rank of a thousand.
-            if let Some(place) = [0.0, 1.0, 5.0, 9.0].iter().position(|known| *known == value) {
+            if let Some(place) = [0.0, 1.0, 5.0, 9.0]
+                .iter()
+                .position(|known| *known == value)
+            {
                 seen[place] += 1;
             }
         }
@@ -332,10 +350,16 @@ mod tests {
         }
         assert!(seen.iter().sum::<i32>() > draws * 99 / 100);
         // And what is encoded is normal: mean 0, variance 1.
-        let z: Vec<f64> = numbers.iter().map(|&x| f64::from(quantiles.encode(x, uniform(&mut rng)))).collect();
+        let z: Vec<f64> = numbers
+            .iter()
+            .map(|&x| f64::from(quantiles.encode(x, uniform(&mut rng))))
+            .collect();
         let mean = z.iter().sum::<f64>() / 1000.0;
         let square = z.iter().map(|z| z * z).sum::<f64>() / 1000.0;
-        assert!(mean.abs() < 0.1 && (square - 1.0).abs() < 0.12, "{mean} {square}");
+        assert!(
+            mean.abs() < 0.1 && (square - 1.0).abs() < 0.12,
+            "{mean} {square}"
+        );
     }
 
     #[test]
@@ -343,8 +367,15 @@ mod tests {
         let mut numbers: Vec<f64> = (0..10_000).map(|i| f64::from(i) * 0.37).collect();
         numbers.extend([1234.5; 500]);
         let quantiles = Quantiles::thinned(&mut numbers, 200).unwrap();
-        assert!(quantiles.values().len() <= 210, "{}", quantiles.values().len());
-        assert_eq!([quantiles.least(), quantiles.largest()], [0.0, 9999.0 * 0.37]);
+        assert!(
+            quantiles.values().len() <= 210,
+            "{}",
+            quantiles.values().len()
+        );
+        assert_eq!(
+            [quantiles.least(), quantiles.largest()],
+            [0.0, 9999.0 * 0.37]
+        );
         assert!(quantiles.values().contains(&1234.5));
         for value in numbers {
             let back = quantiles.decode(quantiles.encode(value, 0.5));
@@ -356,7 +387,10 @@ mod tests {
     fn damaged_ones_are_refused() {
         let quantiles = Quantiles::of(&mut [3.0, 1.0, 1.0]).unwrap();
         let text = serde_json::to_string(&quantiles).unwrap();
-        assert_eq!(text, r#"{"count":3,"values":[1.0,3.0],"ranks":[0,2],"ties":[2,1]}"#);
+        assert_eq!(
+            text,
+            r#"{"count":3,"values":[1.0,3.0],"ranks":[0,2],"ties":[2,1]}"#
+        );
         assert_eq!(serde_json::from_str::<Quantiles>(&text).unwrap(), quantiles);
         for damaged in [
             r#"{"count":3,"values":[3.0,1.0],"ranks":[0,2],"ties":[2,1]}"#,
@@ -367,7 +401,10 @@ mod tests {
             r#"{"count":3,"values":[-1e308,1.7e308],"ranks":[0,2],"ties":[2,1]}"#,
             r#"{"count":0,"values":[1.0],"ranks":[0],"ties":[1]}"#,
         ] {
-            assert!(serde_json::from_str::<Quantiles>(damaged).is_err(), "{damaged}");
+            assert!(
+                serde_json::from_str::<Quantiles>(damaged).is_err(),
+                "{damaged}"
+            );
         }
         assert!(Quantiles::of(&mut []).is_none());
         let shares = [0.0, 1.0, 2.0, 3.0, 4.0].map(|value| quantiles.share_up_to(value));

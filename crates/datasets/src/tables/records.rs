@@ -234,7 +234,8 @@ mod tests {
 
     #[test]
     fn quotes_spaces_and_line_ends() {
-        let text = "# made by hand\na, \"b\" ,c\r\n\r\n \"x \"\"y\"\",\n z\",,\r5\" pipe,\" \",q\"\"";
+        let text =
+            "# made by hand\na, \"b\" ,c\r\n\r\n \"x \"\"y\"\",\n z\",,\r5\" pipe,\" \",q\"\"";
         let expected = [
             (2, vec!["a", "[b]", "c"]),
             (4, vec!["[x \"y\",\n z]", "", ""]),
@@ -243,7 +244,16 @@ mod tests {
         let found = read(text, b',').unwrap();
         assert_eq!(found.len(), expected.len());
         for ((line, fields), (expected_line, expected)) in found.iter().zip(&expected) {
-            assert_eq!((line, fields), (expected_line, &expected.iter().map(|s| (*s).to_owned()).collect::<Vec<String>>()));
+            assert_eq!(
+                (line, fields),
+                (
+                    expected_line,
+                    &expected
+                        .iter()
+                        .map(|s| (*s).to_owned())
+                        .collect::<Vec<String>>()
+                )
+            );
         }
         assert_eq!(read("a\tb c\n", b'\t').unwrap()[0].1, ["a", "b c"]);
         assert_eq!(read("\ta\t\n", b'\t').unwrap()[0].1, ["", "a", ""]);
@@ -268,7 +278,11 @@ mod tests {
         let long = "x".repeat(MAX_FIELD_LEN + 1);
         assert!(matches!(
             read(&format!("a,b\n1,{long}\n"), b','),
-            Err(TableError::FieldTooLong { line: 2, column: 2, .. })
+            Err(TableError::FieldTooLong {
+                line: 2,
+                column: 2,
+                ..
+            })
         ));
         assert!(matches!(
             read(&format!("a,b\n1,\"{long}\"\n"), b','),

@@ -34,8 +34,16 @@ impl TableRows {
     ///
     /// If there is no such row.
     pub fn new(schema: Arc<TableSchema>, cells: Arc<Cells>, rows: Vec<usize>, key: u64) -> Self {
-        assert!(rows.iter().all(|&row| row < cells.rows()), "there is no such row");
-        Self { schema, cells, rows, key }
+        assert!(
+            rows.iter().all(|&row| row < cells.rows()),
+            "there is no such row"
+        );
+        Self {
+            schema,
+            cells,
+            rows,
+            key,
+        }
     }
 
     /// The number of rows.
@@ -74,9 +82,10 @@ impl TableRows {
     ///
     /// If there is no such row.
     pub fn read(&self, indices: &[usize]) -> Vec<f32> {
-        self.schema.encode_with(&self.cells, &self.places(indices), |row, channel| {
-            fixed_uniform([self.key, row as u64, channel as u64])
-        })
+        self.schema
+            .encode_with(&self.cells, &self.places(indices), |row, channel| {
+                fixed_uniform([self.key, row as u64, channel as u64])
+            })
     }
 
     /// As [`read`](Self::read), with places and noise from `rng`.
@@ -113,7 +122,11 @@ fn fixed_uniform(numbers: [u64; 3]) -> f64 {
 /// # Errors
 ///
 /// See [`TableFileError`].
-pub fn load_table(path: &Path, options: &TableOptions, key: u64) -> Result<Splits<TableRows>, TableFileError> {
+pub fn load_table(
+    path: &Path,
+    options: &TableOptions,
+    key: u64,
+) -> Result<Splits<TableRows>, TableFileError> {
     split(path, &read(path)?, options, key)
 }
 
@@ -122,23 +135,46 @@ pub fn load_table(path: &Path, options: &TableOptions, key: u64) -> Result<Split
 /// # Errors
 ///
 /// See [`TableFileError`].
-pub fn load_published(dir: &Path, options: &TableOptions, key: u64) -> Result<Splits<TableRows>, TableFileError> {
+pub fn load_published(
+    dir: &Path,
+    options: &TableOptions,
+    key: u64,
+) -> Result<Splits<TableRows>, TableFileError> {
     let path = published::file_in(DatasetName::Adult, dir);
     let bytes = read(&path)?;
     published::check(DatasetName::Adult, &path, &bytes)?;
     let splits = split(&path, &bytes, options, key)?;
-    Ok(Splits { fingerprint: None, ..splits })
+    Ok(Splits {
+        fingerprint: None,
+        ..splits
+    })
 }
 
 /// The bytes of a file of a table.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, TableFileError> {
-    let read_error = |source| TableFileError::Read { path: path.to_owned(), source };
-    let bytes = open(path).and_then(|file| read_whole(file, MAX_FILE_LEN)).map_err(read_error)?;
-    bytes.ok_or_else(|| TableFileError::TooLong { path: path.to_owned(), most: MAX_FILE_LEN })
+    let read_error = |source| TableFileError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let bytes = open(path)
+        .and_then(|file| read_whole(file, MAX_FILE_LEN))
+        .map_err(read_error)?;
+    bytes.ok_or_else(|| TableFileError::TooLong {
+        path: path.to_owned(),
+        most: MAX_FILE_LEN,
+    })
 }
 
-fn split(path: &Path, bytes: &[u8], options: &TableOptions, key: u64) -> Result<Splits<TableRows>, TableFileError> {
-    let table_error = |source| TableFileError::Table { path: path.to_owned(), source };
+fn split(
+    path: &Path,
+    bytes: &[u8],
+    options: &TableOptions,
+    key: u64,
+) -> Result<Splits<TableRows>, TableFileError> {
+    let table_error = |source| TableFileError::Table {
+        path: path.to_owned(),
+        source,
+    };
     let (schema, cells) = parse_table(bytes, options).map_err(table_error)?;
     let keys: Vec<String> = (0..cells.rows()).map(|row| row.to_string()).collect();
     let (train, test) = split_by_hash(&keys).ok_or_else(|| table_error(TableError::OneRow))?;

@@ -233,16 +233,24 @@ impl Numbers {
 
     /// The least and the largest value.
     pub fn range(&self) -> [f64; 2] {
-        let ends = self.quantiles.iter().flat_map(|quantiles| [quantiles.least(), quantiles.largest()]);
+        let ends = self
+            .quantiles
+            .iter()
+            .flat_map(|quantiles| [quantiles.least(), quantiles.largest()]);
         let all = || ends.clone().chain(self.spikes.iter().copied());
-        [all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max)]
+        [
+            all().fold(f64::INFINITY, f64::min),
+            all().fold(f64::NEG_INFINITY, f64::max),
+        ]
     }
 
     /// The states of a column with gaps or without.
     fn states(&self, has_gaps: bool) -> impl Iterator<Item = State> {
         let regular = self.quantiles.iter().map(|_| State::Regular);
         let gap = has_gaps.then_some(State::Gap);
-        regular.chain(gap).chain(self.spikes.iter().map(|&spike| State::Spike(spike)))
+        regular
+            .chain(gap)
+            .chain(self.spikes.iter().map(|&spike| State::Spike(spike)))
     }
 }
 
@@ -308,7 +316,11 @@ impl TryFrom<Saved> for TableSchema {
     type Error = DamagedSchema;
 
     fn try_from(saved: Saved) -> Result<Self, DamagedSchema> {
-        let Saved { dialect, class, columns } = saved;
+        let Saved {
+            dialect,
+            class,
+            columns,
+        } = saved;
         if !dialect.separator.is_ascii() || matches!(dialect.separator, '"' | '\n' | '\r') {
             return Err(DamagedSchema("its separator is none"));
         }
@@ -327,7 +339,9 @@ impl TryFrom<Saved> for TableSchema {
             }
         }
         let is_class = |class: &usize| {
-            columns.get(*class).is_some_and(|column| matches!(column.content, Content::Categories { .. }))
+            columns
+                .get(*class)
+                .is_some_and(|column| matches!(column.content, Content::Categories { .. }))
         };
         if !class.iter().all(is_class) {
             return Err(DamagedSchema("its class is no column of categories"));
@@ -350,8 +364,15 @@ impl TableSchema {
     /// Of columns that have values each, the one of `class` one of categories.
     pub(crate) fn new(dialect: Dialect, columns: Vec<Column>, class: Option<usize>) -> Self {
         let mut channels = Channels::default();
-        for (index, column) in columns.iter().enumerate().filter(|(index, _)| class != Some(*index)) {
-            if let Content::Numbers(Numbers { quantiles: Some(_), .. }) = &column.content {
+        for (index, column) in columns
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| class != Some(*index))
+        {
+            if let Content::Numbers(Numbers {
+                quantiles: Some(_), ..
+            }) = &column.content
+            {
                 channels.numbers.push(index);
             }
             let count = column.num_categories();
@@ -361,9 +382,17 @@ impl TableSchema {
         }
         let class_names = class.map_or_else(Vec::new, |class| {
             let column = &columns[class];
-            (0..column.num_categories()).map(|place| column.category_text(place).to_owned()).collect()
+            (0..column.num_categories())
+                .map(|place| column.category_text(place).to_owned())
+                .collect()
         });
-        Self { dialect, columns, class, class_names, channels }
+        Self {
+            dialect,
+            columns,
+            class,
+            class_names,
+            channels,
+        }
     }
 
     /// How the table is written.
@@ -456,7 +485,10 @@ impl TableSchema {
     pub(crate) fn encode_number(&self, column: usize, number: Option<f64>, uniform: f64) -> f32 {
         let regular = match (&self.columns[column].content, number) {
             (Content::Numbers(numbers), Some(number)) if !numbers.spikes.contains(&number) => {
-                numbers.quantiles.as_ref().map(|quantiles| quantiles.encode(number, uniform))
+                numbers
+                    .quantiles
+                    .as_ref()
+                    .map(|quantiles| quantiles.encode(number, uniform))
             }
             _ => None,
         };
@@ -472,28 +504,43 @@ impl TableSchema {
     pub fn decode(&self, examples: &[f32], labels: &[usize]) -> Result<Cells, DecodeError> {
         let len = self.example_len();
         if len == 0 || !examples.len().is_multiple_of(len) {
-            return Err(DecodeError::Length { expected: len, found: examples.len() });
+            return Err(DecodeError::Length {
+                expected: len,
+                found: examples.len(),
+            });
         }
         let rows = examples.len() / len;
         if self.class.is_some() && labels.len() != rows {
-            return Err(DecodeError::Labels { expected: rows, found: labels.len() });
+            return Err(DecodeError::Labels {
+                expected: rows,
+                found: labels.len(),
+            });
         }
         if let Some(place) = examples.iter().position(|value| !value.is_finite()) {
-            return Err(DecodeError::NotFinite { row: place / len + 1, channel: place % len + 1 });
+            return Err(DecodeError::NotFinite {
+                row: place / len + 1,
+                channel: place % len + 1,
+            });
         }
         let column = |index: usize| {
             let column = &self.columns[index];
             let number = self.channels.numbers.iter().position(|&of| of == index);
-            let category = self.channels.categories.iter().position(|&(of, _)| of == index);
+            let category = self
+                .channels
+                .categories
+                .iter()
+                .position(|&(of, _)| of == index);
             let category = category.map(|place| self.channels.numbers.len() + place);
             let count = column.num_categories();
             let values = |channel: usize| examples.iter().skip(channel).step_by(len);
             let places = || -> Vec<u32> {
-                let place = |value: &f32| value.round().clamp(0.0, count.saturating_sub(1) as f32) as u32;
+                let place =
+                    |value: &f32| value.round().clamp(0.0, count.saturating_sub(1) as f32) as u32;
                 match category {
-                    _ if self.class == Some(index) => {
-                        labels.iter().map(|&label| label.min(count - 1) as u32).collect()
-                    }
+                    _ if self.class == Some(index) => labels
+                        .iter()
+                        .map(|&label| label.min(count - 1) as u32)
+                        .collect(),
                     Some(channel) => values(channel).map(place).collect(),
                     None => vec![0; rows],
                 }
@@ -537,21 +584,24 @@ impl TableSchema {
                 Some(value) => Cow::Owned(numbers.write(value)),
                 None => Cow::Borrowed(described.gap.as_deref().unwrap_or_default()),
             },
-            Content::Categories { .. } => {
-                Cow::Borrowed(described.category_text(cells.category(column, row).unwrap_or_default()))
-            }
+            Content::Categories { .. } => Cow::Borrowed(
+                described.category_text(cells.category(column, row).unwrap_or_default()),
+            ),
             Content::Constant { text } => Cow::Borrowed(text.as_str()),
-            Content::RowNumbers { first } => Cow::Owned(first.saturating_add(row as i64).to_string()),
+            Content::RowNumbers { first } => {
+                Cow::Owned(first.saturating_add(row as i64).to_string())
+            }
             Content::LeftOut { .. } => return None,
         })
     }
 
     /// The columns that are left out, and why, for a warning.
     pub fn left_out(&self) -> Vec<(String, ColumnType)> {
-        let columns = (0..self.columns.len()).filter_map(|index| match self.columns[index].content {
-            Content::LeftOut { of } => Some((self.display_name(index), of)),
-            _ => None,
-        });
+        let columns =
+            (0..self.columns.len()).filter_map(|index| match self.columns[index].content {
+                Content::LeftOut { of } => Some((self.display_name(index), of)),
+                _ => None,
+            });
         columns.collect()
     }
 }
@@ -570,7 +620,8 @@ mod tests {
     use crate::tables::{TableOptions, parse_table};
 
     fn penguins() -> Vec<u8> {
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../data/penguins/penguins.csv");
+        let path =
+            PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../data/penguins/penguins.csv");
         std::fs::read(path).unwrap()
     }
 
@@ -581,7 +632,10 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let examples = schema.encode(&cells, &rows, &mut rng);
         let labels: Vec<usize> = match schema.class() {
-            Some(class) => rows.iter().map(|&row| cells.category(class, row).unwrap()).collect(),
+            Some(class) => rows
+                .iter()
+                .map(|&row| cells.category(class, row).unwrap())
+                .collect(),
             None => Vec::new(),
         };
         let back = schema.decode(&examples, &labels).unwrap();
@@ -611,19 +665,40 @@ mod tests {
         assert_eq!(
             types,
             [
-                ColumnType::Category, ColumnType::Category, ColumnType::Decimal, ColumnType::Decimal, ColumnType::Integer,
-                ColumnType::Integer, ColumnType::Category, ColumnType::Integer,
+                ColumnType::Category,
+                ColumnType::Category,
+                ColumnType::Decimal,
+                ColumnType::Decimal,
+                ColumnType::Integer,
+                ColumnType::Integer,
+                ColumnType::Category,
+                ColumnType::Integer,
             ]
         );
         // Four numbers, of which each has gaps; species, island, sex with gaps, and three years.
         assert_eq!(schema.numbers(), [2, 3, 4, 5]);
-        let categories = [(0, 3), (1, 3), (2, 2), (3, 2), (4, 2), (5, 2), (6, 3), (7, 3)];
+        let categories = [
+            (0, 3),
+            (1, 3),
+            (2, 2),
+            (3, 2),
+            (4, 2),
+            (5, 2),
+            (6, 3),
+            (7, 3),
+        ];
         assert_eq!(schema.categories(), categories);
         assert_eq!(schema.example_len(), 12);
         assert_eq!(schema.columns()[0].counts, [152, 68, 124]);
         assert_eq!(schema.columns()[2].counts, [342, 2]);
-        assert_eq!(String::from_utf8(schema.write(&cells)), String::from_utf8(bytes));
-        let options = TableOptions { class: Some("species".to_owned()), ..TableOptions::default() };
+        assert_eq!(
+            String::from_utf8(schema.write(&cells)),
+            String::from_utf8(bytes)
+        );
+        let options = TableOptions {
+            class: Some("species".to_owned()),
+            ..TableOptions::default()
+        };
         let (schema, _) = round_trip(&penguins(), &options);
         assert_eq!(schema.class_names(), ["Adelie", "Chinstrap", "Gentoo"]);
     }
@@ -633,8 +708,16 @@ mod tests {
     fn noise_becomes_rows_of_the_same_distribution() {
         let mut text = "x,y\n".to_owned();
         for i in 0..2000 {
-            let x = if i % 5 == 0 { String::new() } else { (i * 7 % 40).to_string() };
-            let y = if i % 2 == 0 { 0.0 } else { f64::from(i * 31 % 1999) / 100.0 };
+            let x = if i % 5 == 0 {
+                String::new()
+            } else {
+                (i * 7 % 40).to_string()
+            };
+            let y = if i % 2 == 0 {
+                0.0
+            } else {
+                f64::from(i * 31 % 1999) / 100.0
+            };
             text += &format!("{x},{y}\n");
         }
         let (schema, cells) = parse_table(text.as_bytes(), &TableOptions::default()).unwrap();
@@ -643,17 +726,30 @@ mod tests {
         let examples = schema.encode(&cells, &rows, &mut rng);
         assert_eq!(schema.example_len(), 4);
         for channel in 0..2 {
-            let z = examples.iter().skip(channel).step_by(4).map(|&z| f64::from(z));
+            let z = examples
+                .iter()
+                .skip(channel)
+                .step_by(4)
+                .map(|&z| f64::from(z));
             let mean = z.clone().sum::<f64>() / 2000.0;
             let square = z.map(|z| z * z).sum::<f64>() / 2000.0;
             // Six standard errors.
-            assert!(mean.abs() < 0.13 && (square - 1.0).abs() < 0.19, "{mean}, {square}");
+            assert!(
+                mean.abs() < 0.13 && (square - 1.0).abs() < 0.19,
+                "{mean}, {square}"
+            );
         }
         // Fresh noise with the states of the rows: the shares of all values of x.
         let noisy: Vec<f32> = examples
             .iter()
             .enumerate()
-            .map(|(place, &value)| if place % 4 < 2 { normal(uniform(&mut rng)) } else { value })
+            .map(|(place, &value)| {
+                if place % 4 < 2 {
+                    normal(uniform(&mut rng))
+                } else {
+                    value
+                }
+            })
             .collect();
         let drawn = schema.decode(&noisy, &[]).unwrap();
         let mut counts = [[0.0f64; 40]; 2];
@@ -668,17 +764,30 @@ mod tests {
             .sum();
         // 39 degrees of freedom: the 0.999 quantile is 72.
         assert!(chi_square < 72.0, "{chi_square}");
-        let gaps = |cells: &Cells| (0..2000).filter(|&row| cells.number(0, row).is_none()).count();
+        let gaps = |cells: &Cells| {
+            (0..2000)
+                .filter(|&row| cells.number(0, row).is_none())
+                .count()
+        };
         assert_eq!(gaps(&drawn), gaps(&cells));
     }
 
     #[test]
     fn examples_that_are_none_are_refused() {
         let (schema, _) = parse_table(&penguins(), &TableOptions::default()).unwrap();
-        assert!(matches!(schema.decode(&[0.0; 13], &[]), Err(DecodeError::Length { expected: 12, found: 13 })));
+        assert!(matches!(
+            schema.decode(&[0.0; 13], &[]),
+            Err(DecodeError::Length {
+                expected: 12,
+                found: 13
+            })
+        ));
         let mut values = [0.0; 24];
         values[15] = f32::NAN;
-        assert_eq!(schema.decode(&values, &[]), Err(DecodeError::NotFinite { row: 2, channel: 4 }));
+        assert_eq!(
+            schema.decode(&values, &[]),
+            Err(DecodeError::NotFinite { row: 2, channel: 4 })
+        );
         // The mask of a chain, and worse.
         values[15] = 1e30;
         values[16] = 3.0;
@@ -692,7 +801,10 @@ mod tests {
             r#"{"dialect":{"charset":"utf8","separator":",","header":true,"quoted_names":false,"crlf":false},"columns":
                [{"name":"x","content":{"categories":{"of":"category","texts":[]}}}]}"#,
         ] {
-            assert!(serde_json::from_str::<TableSchema>(damaged).is_err(), "{damaged}");
+            assert!(
+                serde_json::from_str::<TableSchema>(damaged).is_err(),
+                "{damaged}"
+            );
         }
     }
 
@@ -714,9 +826,15 @@ mod tests {
         let Some(dir) = std::env::var_os("TABLES_DIR") else {
             return;
         };
-        let mut paths: Vec<PathBuf> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut paths: Vec<PathBuf> = std::fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
         paths.sort();
-        for path in paths.iter().filter(|path| path.extension().is_some_and(|end| end == "csv")) {
+        for path in paths
+            .iter()
+            .filter(|path| path.extension().is_some_and(|end| end == "csv"))
+        {
             let bytes = std::fs::read(path).unwrap();
             let name = path.file_name().unwrap().display();
             if let Err(error) = parse_table(&bytes, &TableOptions::default()) {
@@ -735,7 +853,10 @@ mod tests {
             println!("{name}: {} rows: {}", cells.rows(), kinds.join(" "));
             let written = schema.write(&cells);
             if schema.left_out().is_empty() && written != bytes {
-                let (written, bytes) = (String::from_utf8_lossy(&written), String::from_utf8_lossy(&bytes));
+                let (written, bytes) = (
+                    String::from_utf8_lossy(&written),
+                    String::from_utf8_lossy(&bytes),
+                );
                 let differs = bytes.lines().zip(written.lines()).find(|(a, b)| a != b);
                 println!("{name}: written otherwise: {differs:?}");
             }
@@ -745,14 +866,23 @@ mod tests {
     /// A table of numbers, gaps and words with any separator and line end.
     fn any_table() -> impl Strategy<Value = String> {
         let cell = |column: usize| match column {
-            0 => prop_oneof!["-?[1-9][0-9]{0,6}", Just(String::new()), Just("0".to_owned())].boxed(),
+            0 => prop_oneof![
+                "-?[1-9][0-9]{0,6}",
+                Just(String::new()),
+                Just("0".to_owned())
+            ]
+            .boxed(),
             1 => prop_oneof!["-?[1-9][0-9]{0,3}\\.[0-9]{1,3}", Just("NA".to_owned())].boxed(),
             2 => "[ab\"; ]{1,2}".boxed(),
             _ => "20[0-9]{2}-0[1-9]-[12][0-9]".boxed(),
         };
         let row = (cell(0), cell(1), cell(2), cell(3));
-        (prop::collection::vec(row, 5..60), prop::sample::select(vec![",", ";", "\t"]), any::<bool>()).prop_map(
-            |(rows, separator, crlf)| {
+        (
+            prop::collection::vec(row, 5..60),
+            prop::sample::select(vec![",", ";", "\t"]),
+            any::<bool>(),
+        )
+            .prop_map(|(rows, separator, crlf)| {
                 let end = if crlf { "\r\n" } else { "\n" };
                 let mut text = ["whole", "real", "word", "day"].join(separator) + end;
                 for (a, b, c, d) in rows {
@@ -760,8 +890,7 @@ mod tests {
                     text += &([a, b, c, d].join(separator) + end);
                 }
                 text
-            },
-        )
+            })
     }
 
     proptest! {

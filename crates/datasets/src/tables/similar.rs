@@ -35,7 +35,11 @@ fn distance(a: &[char], b: &[char]) -> usize {
 
 /// The first few of many names.
 pub(crate) fn list<T: AsRef<str>>(names: &[T]) -> String {
-    let names: Vec<&[u8]> = names.iter().map(|name| name.as_ref().as_bytes()).filter(|name| !name.is_empty()).collect();
+    let names: Vec<&[u8]> = names
+        .iter()
+        .map(|name| name.as_ref().as_bytes())
+        .filter(|name| !name.is_empty())
+        .collect();
     shown_list(&names)
 }
 

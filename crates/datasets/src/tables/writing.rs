@@ -51,7 +51,14 @@ impl TableSchema {
                 let described = &self.columns()[column];
                 let field = self.text(cells, column, row).unwrap_or_default();
                 let is_gap = described.gap.as_deref() == Some(&*field);
-                (field, if is_gap { described.quoted_gap } else { described.quoted })
+                (
+                    field,
+                    if is_gap {
+                        described.quoted_gap
+                    } else {
+                        described.quoted
+                    },
+                )
             });
             line(&mut fields);
         }

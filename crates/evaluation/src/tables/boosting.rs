@@ -207,7 +207,11 @@ impl Tree {
 
 /// Numbers above the bin and rows of the category go to the right.
 fn is_right(is_category: bool, found: u32, bin: u32) -> bool {
-    if is_category { found == bin } else { found > bin }
+    if is_category {
+        found == bin
+    } else {
+        found > bin
+    }
 }
 
 /// Boosted trees.
@@ -222,7 +226,13 @@ pub(crate) struct BoostedTrees {
 
 impl BoostedTrees {
     /// Trees that learn `targets`, a number a row, from these `rows`, of which there is at least one.
-    pub(crate) fn grow(bins: &Bins, rows: &[u32], targets: &[f64], loss: Loss, growth: &Growth) -> Self {
+    pub(crate) fn grow(
+        bins: &Bins,
+        rows: &[u32],
+        targets: &[f64],
+        loss: Loss,
+        growth: &Growth,
+    ) -> Self {
         let outputs = loss.outputs();
         let base = loss.base(targets, rows);
         let mut trees = Self {
@@ -248,7 +258,12 @@ impl BoostedTrees {
                 let mut growing = Growing {
                     bins,
                     growth,
-                    derivatives: derivatives.iter().skip(output).step_by(outputs).copied().collect(),
+                    derivatives: derivatives
+                        .iter()
+                        .skip(output)
+                        .step_by(outputs)
+                        .copied()
+                        .collect(),
                     order: rows.to_vec(),
                     gains: &mut trees.gains,
                 };
@@ -407,7 +422,8 @@ impl Growing<'_> {
             .map(|node| {
                 let splits = by_column.iter().filter_map(|splits| splits[node]);
                 // Of equal ones the first.
-                let best = splits.reduce(|best, split| if split.gain > best.gain { split } else { best });
+                let best =
+                    splits.reduce(|best, split| if split.gain > best.gain { split } else { best });
                 best.filter(|best| {
                     best.gain > LEAST_GAIN && f64::from(best.gain) >= self.growth.min_gain
                 })
@@ -429,8 +445,10 @@ impl Growing<'_> {
             }
             // Only bins that have rows, which of few rows and many categories are few.
             let occurring: Vec<u32> = if rows.len() < bin_column.count / 8 {
-                let mut occurring: Vec<u32> =
-                    rows.iter().map(|&row| bin_column.bins[row as usize]).collect();
+                let mut occurring: Vec<u32> = rows
+                    .iter()
+                    .map(|&row| bin_column.bins[row as usize])
+                    .collect();
                 occurring.sort_unstable();
                 occurring.dedup();
                 occurring
@@ -524,7 +542,10 @@ mod tests {
                 }
             })
             .collect();
-        let learned: Vec<u32> = list(&golden["learned"]).iter().map(|&row| row as u32).collect();
+        let learned: Vec<u32> = list(&golden["learned"])
+            .iter()
+            .map(|&row| row as u32)
+            .collect();
         let bins = Bins::new(&inputs, &learned);
         let ways = golden["ways"].as_array().unwrap();
         assert_eq!(ways.len(), 5);
@@ -564,15 +585,26 @@ mod tests {
         assert_eq!(bin_starts(Vec::new()), Vec::<f64>::new());
         let starts = bin_starts((0..2560).map(f64::from).collect());
         assert_eq!(starts.len(), 255);
-        assert!(starts.iter().zip(1..).all(|(&start, bin)| start == 10.0 * f64::from(bin)));
+        assert!(
+            starts
+                .iter()
+                .zip(1..)
+                .all(|(&start, bin)| start == 10.0 * f64::from(bin))
+        );
     }
 
     /// A stump on a category of 10,000: the leaves are those of its formula.
     #[test]
     fn one_category_of_many_is_split_off() {
         let codes: Vec<u32> = (0..30_000).map(|row| row % 10_000).collect();
-        let targets: Vec<f64> = codes.iter().map(|&code| f64::from(u8::from(code == 77))).collect();
-        let inputs = [Input::Categories { codes, count: 10_000 }];
+        let targets: Vec<f64> = codes
+            .iter()
+            .map(|&code| f64::from(u8::from(code == 77)))
+            .collect();
+        let inputs = [Input::Categories {
+            codes,
+            count: 10_000,
+        }];
         let rows: Vec<u32> = (0..30_000).collect();
         let bins = Bins::new(&inputs, &rows);
         let growth = Growth {

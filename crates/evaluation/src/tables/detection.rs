@@ -89,7 +89,10 @@ pub fn detection<R: Rng + ?Sized>(
         let bins = Bins::new(&inputs, &learned);
         let trees = BoostedTrees::grow(&bins, &learned, &targets, Loss::Logistic, &growth);
         let margins = trees.margins(&bins, &tested, growth.rounds);
-        let is_real: Vec<bool> = tested.iter().map(|&row| (row as usize) < real.len()).collect();
+        let is_real: Vec<bool> = tested
+            .iter()
+            .map(|&row| (row as usize) < real.len())
+            .collect();
         // Each third has rows of both tables.
         let area = area_under_curve(&margins, &is_real).unwrap_or(0.5);
         auc += area / FOLDS as f64;
@@ -181,7 +184,10 @@ mod tests {
         // Gaps are half of one and a thirtieth of the other: AUC ½ + ½ (½ − 1/30).
         assert!((found.auc - 0.733).abs() < 0.01, "{found:?}");
         let all_gaps = Table::new(vec![("x".into(), Column::Numbers(vec![f64::NAN; 9]))]).unwrap();
-        assert_eq!(detection(&all_gaps, &all_gaps, &mut rng).unwrap().score, 1.0);
+        assert_eq!(
+            detection(&all_gaps, &all_gaps, &mut rng).unwrap().score,
+            1.0
+        );
         let none = Table::new(Vec::new()).unwrap();
         assert!(matches!(
             detection(&none, &none, &mut rng),

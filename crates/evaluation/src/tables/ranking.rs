@@ -3,7 +3,11 @@
 /// The chance that a row of the first kind (`true`) has a higher score than one of the other, ties counted half: Mann
 /// and Whitney's statistic. `None` unless there are both.
 pub(crate) fn area_under_curve(scores: &[f64], is_first: &[bool]) -> Option<f64> {
-    let mut order: Vec<(f64, bool)> = scores.iter().copied().zip(is_first.iter().copied()).collect();
+    let mut order: Vec<(f64, bool)> = scores
+        .iter()
+        .copied()
+        .zip(is_first.iter().copied())
+        .collect();
     order.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
     let (mut above, mut firsts, mut others) = (0.0, 0.0, 0.0);
     for tied in order.chunk_by(|a, b| a.0 == b.0) {

@@ -134,14 +134,18 @@ fn records(tables: [&Table; 3]) -> [Records; 3] {
                 for (records, column) in all.iter_mut().zip(scaled) {
                     records.numbers.push(column);
                 }
-                let has_gaps = numbers.iter().any(|values| values.iter().any(|x| x.is_nan()));
+                let has_gaps = numbers
+                    .iter()
+                    .any(|values| values.iter().any(|x| x.is_nan()));
                 has_gaps.then(|| {
                     numbers.map(|values| values.iter().map(|x| u32::from(x.is_nan())).collect())
                 })
             }
         };
         for (records, column) in all.iter_mut().zip(codes.into_iter().flatten()) {
-            records.codes.push(column.into_iter().map(f64::from).collect());
+            records
+                .codes
+                .push(column.into_iter().map(f64::from).collect());
         }
     }
     all
@@ -207,7 +211,11 @@ fn least(numbers: &[f64]) -> f64 {
             *least = if *number < *least { *number } else { *least };
         }
     }
-    least.iter().chain(rest).copied().fold(f64::INFINITY, f64::min)
+    least
+        .iter()
+        .chain(rest)
+        .copied()
+        .fold(f64::INFINITY, f64::min)
 }
 
 #[cfg(test)]
@@ -256,7 +264,10 @@ mod tests {
         let (one, two) = (table(&[1.0], &[None]), table(&[1.0, 2.0], &[None, None]));
         assert!(matches!(
             nearest_records(&one, &one, &two),
-            Err(ScoreError::Counts { first: 1, second: 2 })
+            Err(ScoreError::Counts {
+                first: 1,
+                second: 2
+            })
         ));
     }
 
@@ -275,11 +286,18 @@ mod tests {
         let to_nearest = |row: usize, rows: &(Vec<f64>, Vec<Option<u32>>)| {
             let distance = |other: usize| {
                 (drawn.0[row] - rows.0[other]).abs() / range
-                    + if drawn.1[row] == rows.1[other] { 0.0 } else { 2.0 }
+                    + if drawn.1[row] == rows.1[other] {
+                        0.0
+                    } else {
+                        2.0
+                    }
             };
-            (0..rows.0.len()).map(distance).fold(f64::INFINITY, f64::min)
+            (0..rows.0.len())
+                .map(distance)
+                .fold(f64::INFINITY, f64::min)
         };
-        let nearer = (0..150).filter(|&row| to_nearest(row, &training) < to_nearest(row, &held_out));
+        let nearer =
+            (0..150).filter(|&row| to_nearest(row, &training) < to_nearest(row, &held_out));
         let expected = nearer.count() as f64 / 150.0;
         let [drawn, training, held_out] =
             [&drawn, &training, &held_out].map(|rows| table(&rows.0, &rows.1));

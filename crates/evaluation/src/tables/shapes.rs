@@ -100,15 +100,17 @@ fn total_variation(first: &[Option<u32>], second: &[Option<u32>]) -> Option<f64>
     }
     let ([a, b], count) = dense_codes([&first, &second]);
     let mut differences = vec![0.0; count];
-    for (codes, share) in [
-        (&a, 1.0 / a.len() as f64),
-        (&b, -1.0 / b.len() as f64),
-    ] {
+    for (codes, share) in [(&a, 1.0 / a.len() as f64), (&b, -1.0 / b.len() as f64)] {
         for &code in codes {
             differences[code as usize] += share;
         }
     }
-    Some(0.5 * differences.iter().map(|difference| difference.abs()).sum::<f64>())
+    Some(
+        0.5 * differences
+            .iter()
+            .map(|difference| difference.abs())
+            .sum::<f64>(),
+    )
 }
 
 #[cfg(test)]

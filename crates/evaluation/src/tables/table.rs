@@ -147,7 +147,8 @@ pub(crate) fn check_tables(
         Column::Categories(_) => "categories",
     };
     for index in 0..first.columns.len() {
-        let [a, b] = [first, second].map(|table| (&table.names[index], kind(&table.columns[index])));
+        let [a, b] =
+            [first, second].map(|table| (&table.names[index], kind(&table.columns[index])));
         if a != b {
             return Err(ScoreError::Columns {
                 reason: format!(

@@ -70,17 +70,20 @@ pub struct PairTrends {
 pub fn pair_trends(real: &Table, drawn: &Table) -> Result<PairTrends, ScoreError> {
     check_tables("pair trends", real, drawn, 1)?;
     let columns = real.columns().iter().zip(drawn.columns());
-    let discrete: Vec<Discrete> = columns.map(|(real, drawn)| Discrete::new(real, drawn)).collect();
+    let discrete: Vec<Discrete> = columns
+        .map(|(real, drawn)| Discrete::new(real, drawn))
+        .collect();
     let places: Vec<(usize, usize)> = (0..discrete.len())
         .flat_map(|first| (first + 1..discrete.len()).map(move |second| (first, second)))
         .collect();
     let trend = |&(first, second): &(usize, usize)| {
-        let numbers = [real, drawn].map(|table| {
-            match (&table.columns()[first], &table.columns()[second]) {
-                (Column::Numbers(a), Column::Numbers(b)) => Some(correlation(a, b)),
-                _ => None,
-            }
-        });
+        let numbers =
+            [real, drawn].map(
+                |table| match (&table.columns()[first], &table.columns()[second]) {
+                    (Column::Numbers(a), Column::Numbers(b)) => Some(correlation(a, b)),
+                    _ => None,
+                },
+            );
         let (score, real, drawn) = match numbers {
             [Some(real), Some(drawn)] => {
                 let score = real.zip(drawn).map(|(a, b)| 1.0 - (a - b).abs() / 2.0);
@@ -143,7 +146,8 @@ impl Discrete {
         let count = self.count * other.count;
         let rows = real.len() + drawn.len();
         if count <= 1024.max(rows) {
-            let [real, drawn] = [real, drawn].map(|codes| codes.iter().map(|&code| code as u32).collect());
+            let [real, drawn] =
+                [real, drawn].map(|codes| codes.iter().map(|&code| code as u32).collect());
             return Self { real, drawn, count };
         }
         // Of two columns of very many categories only the pairs that occur are counted.
@@ -222,7 +226,9 @@ fn correlation(first: &[f64], second: &[f64]) -> Option<f64> {
         bb += b * b;
     }
     let correlation = ab / (aa.sqrt() * bb.sqrt());
-    correlation.is_finite().then(|| correlation.clamp(-1.0, 1.0))
+    correlation
+        .is_finite()
+        .then(|| correlation.clamp(-1.0, 1.0))
 }
 
 /// The similarity of two tables of counts, and Cramér's V of each.
@@ -310,10 +316,7 @@ mod tests {
             (Some(0.5), Some(1.0), Some(0.0))
         );
         let constant = discrete(&[0; 4], &[0; 4], 1);
-        assert_eq!(
-            contingency(&first, &constant),
-            (Some(1.0), None, None)
-        );
+        assert_eq!(contingency(&first, &constant), (Some(1.0), None, None));
     }
 
     proptest! {

@@ -98,7 +98,9 @@ pub fn utility<R: Rng + ?Sized>(
         });
     }
     let (targets, loss) = targets(&train, &test, place)?;
-    let columns: Vec<usize> = (0..train.columns().len()).filter(|&column| column != place).collect();
+    let columns: Vec<usize> = (0..train.columns().len())
+        .filter(|&column| column != place)
+        .collect();
     let inputs = stacked(&train, &test, &columns);
 
     let mut order: Vec<u32> = (0..train.len() as u32).collect();
@@ -201,7 +203,10 @@ fn judge(margins: &[f64], rows: &[u32], targets: &[f64], loss: Loss) -> Utility 
     match loss {
         Loss::Logistic => {
             let is_one: Vec<bool> = targets.iter().map(|&target| target == 1.0).collect();
-            let right = margins.iter().zip(&is_one).filter(|(margin, is_one)| (**margin > 0.0) == **is_one);
+            let right = margins
+                .iter()
+                .zip(&is_one)
+                .filter(|(margin, is_one)| (**margin > 0.0) == **is_one);
             Utility::Binary {
                 accuracy: right.count() as f64 / count,
                 auc: area_under_curve(margins, &is_one).unwrap_or(0.5),
@@ -210,7 +215,11 @@ fn judge(margins: &[f64], rows: &[u32], targets: &[f64], loss: Loss) -> Utility 
         Loss::Squared => {
             let mean = targets.iter().sum::<f64>() / count;
             let squares = |from: &dyn Fn(usize) -> f64| -> f64 {
-                targets.iter().enumerate().map(|(row, target)| (target - from(row)).powi(2)).sum()
+                targets
+                    .iter()
+                    .enumerate()
+                    .map(|(row, target)| (target - from(row)).powi(2))
+                    .sum()
             };
             let error = squares(&|row| margins[row]);
             Utility::Numbers {
@@ -223,15 +232,23 @@ fn judge(margins: &[f64], rows: &[u32], targets: &[f64], loss: Loss) -> Utility 
             let areas: Vec<f64> = (0..classes)
                 .filter_map(|class| {
                     let scores: Vec<f64> = chances.iter().map(|chances| chances[class]).collect();
-                    let is_it: Vec<bool> = targets.iter().map(|&target| target == class as f64).collect();
+                    let is_it: Vec<bool> = targets
+                        .iter()
+                        .map(|&target| target == class as f64)
+                        .collect();
                     area_under_curve(&scores, &is_it)
                 })
                 .collect();
             let likeliest = |chances: &Vec<f64>| {
                 let classes = chances.iter().enumerate();
-                classes.max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(class, _)| class)
+                classes
+                    .max_by(|a, b| a.1.total_cmp(b.1))
+                    .map_or(0, |(class, _)| class)
             };
-            let right = chances.iter().zip(&targets).filter(|(chances, target)| likeliest(chances) as f64 == **target);
+            let right = chances
+                .iter()
+                .zip(&targets)
+                .filter(|(chances, target)| likeliest(chances) as f64 == **target);
             Utility::Classes {
                 accuracy: right.count() as f64 / count,
                 auc: areas.iter().sum::<f64>() / areas.len().max(1) as f64,
@@ -242,7 +259,10 @@ fn judge(margins: &[f64], rows: &[u32], targets: &[f64], loss: Loss) -> Utility 
 
 fn softmax(margins: &[f64]) -> Vec<f64> {
     let largest = margins.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let powers: Vec<f64> = margins.iter().map(|margin| (margin - largest).exp()).collect();
+    let powers: Vec<f64> = margins
+        .iter()
+        .map(|margin| (margin - largest).exp())
+        .collect();
     let sum: f64 = powers.iter().sum();
     powers.into_iter().map(|power| power / sum).collect()
 }
@@ -291,7 +311,13 @@ mod tests {
     fn what_can_be_known_is_found() {
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         let number = |a: f64, b: u32, noise: f64| Target::Number(a + f64::from(b) + noise);
-        let found = utility(&table(2000, 1, number), &table(1000, 2, number), "y", &mut rng).unwrap();
+        let found = utility(
+            &table(2000, 1, number),
+            &table(1000, 2, number),
+            "y",
+            &mut rng,
+        )
+        .unwrap();
         // The noise has a deviation of 1/√12, all of it one of √(17/12): R² is at best 1 − 1/17.
         let Utility::Numbers { r2, rmse } = found else {
             panic!("{found:?}");
@@ -301,9 +327,19 @@ mod tests {
 
         // One of ten classes is another one.
         let class = |a: f64, b: u32, noise: f64| {
-            Target::Category(if noise < 0.1 { 7 } else { b + 4 * u32::from(a > 0.5) })
+            Target::Category(if noise < 0.1 {
+                7
+            } else {
+                b + 4 * u32::from(a > 0.5)
+            })
         };
-        let found = utility(&table(2000, 1, class), &table(1000, 2, class), "y", &mut rng).unwrap();
+        let found = utility(
+            &table(2000, 1, class),
+            &table(1000, 2, class),
+            "y",
+            &mut rng,
+        )
+        .unwrap();
         let Utility::Classes { accuracy, auc } = found else {
             panic!("{found:?}");
         };

@@ -1,4 +1,6 @@
-//! `trainer evaluate`: images of a trained network, and numbers that say how good they are.
+//! `trainer evaluate`: images, sounds or rows of a trained network, and numbers that say how good they are.
+
+mod rows;
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor};
@@ -12,7 +14,7 @@ use tracing::{info, warn};
 use training::Data as _;
 
 use crate::cli::{EvaluateArgs, FeatureKind, InceptionResize};
-use crate::commands::opened::{Opened, at_least, open_for_kinds, refuse_idle_guidance};
+use crate::commands::opened::{Opened, at_least, of_kinds, open, refuse_idle_guidance};
 use crate::config::RunConfig;
 use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::{grid, pictures};
@@ -29,6 +31,9 @@ use crate::scoring::image_set::ImageSet;
 use crate::scoring::likelihood::{LikelihoodOptions, likelihood};
 use crate::scoring::reference::{Reference, Scored};
 use crate::scoring::scores::{Score, table};
+
+/// Images that are drawn and scored when no number is given.
+const COUNT: usize = 1000;
 
 /// Pairs of a generated image and the training image nearest to it that are drawn.
 const PAIRS: usize = 12;
@@ -51,10 +56,18 @@ struct Report<'a> {
 
 /// Draws, scores, prints and writes.
 pub fn run(args: &EvaluateArgs) -> Result<()> {
-    check(args)?;
+    let count = args.count.unwrap_or(COUNT);
+    check(args, count)?;
     let files = args.samples.as_deref().map(read_labels).transpose()?;
-    let opened = open_for_kinds(&args.model, Kind::of_files())?;
-    opened.check_memory("--count", args.count, args.model.batch_size)?;
+    let opened = open(&args.model)?;
+    if opened.checkpoint.config().data.is_table() {
+        return rows::run(args, opened);
+    }
+    if args.target.is_some() {
+        bail!(Usage("--target is for tables".to_owned()));
+    }
+    let opened = of_kinds(opened, &args.model, Kind::of_files())?;
+    opened.check_memory("--count", count, args.model.batch_size)?;
     let Opened {
         checkpoint,
         model,
@@ -86,7 +99,8 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     // What classifies knows all classes; what is compared with are the images of those that are asked for.
     let training = training.of_classes(asked.as_deref());
     let test = test.of_classes(asked.as_deref());
-    let count = files.as_ref().map_or(args.count, Vec::len);
+    let asked_count = count;
+    let count = files.as_ref().map_or(asked_count, Vec::len);
     if let Some(folder) = args
         .samples
         .as_ref()
@@ -112,15 +126,15 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         ),
         _ => {
             let classes = if args.unconditional {
-                vec![None; args.count]
+                vec![None; asked_count]
             } else {
-                reference.classes_in_proportion(args.count, model.num_classes())
+                reference.classes_in_proportion(asked_count, model.num_classes())
             };
             info!(
                 "{} at step {}: {} {} by {} in {} steps on {device_name}",
                 checkpoint.folder().display(),
                 checkpoint.counters().step,
-                args.count,
+                asked_count,
                 checkpoint.config().data.kind(),
                 sampling.sampler,
                 sampling.num_inference_steps,
@@ -318,13 +332,9 @@ fn nearest_pairs(
 }
 
 /// Numbers of the command line that mean nothing.
-fn check(args: &EvaluateArgs) -> Result<()> {
+fn check(args: &EvaluateArgs, count: usize) -> Result<()> {
     at_least(&[
-        (
-            "--count",
-            args.count,
-            args.neighbours.saturating_add(1).max(2),
-        ),
+        ("--count", count, args.neighbours.saturating_add(1).max(2)),
         ("--neighbours", args.neighbours, 1),
         ("--likelihood-timesteps", args.likelihood_timesteps, 1),
         (

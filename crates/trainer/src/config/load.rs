@@ -4,12 +4,12 @@ use std::io;
 use std::path::Path;
 
 use datasets::files::read_file;
-use mlp::MlpConfig;
 use toml::{Table, Value};
 
 use super::RunConfig;
 use super::check::{BadValue, check, check_guidance};
 use super::diagnostics::{ConfigError, explain, line_of_key, position};
+use crate::kinds::DataConfig;
 use crate::network::NetworkConfig;
 
 /// The text of a configuration: a regular file, and no longer than one can be.
@@ -98,17 +98,31 @@ impl RunConfig {
         if self.found.is_empty() {
             self.data.look();
         }
-        if self.data.kind().uses_mlp() {
+        if let Some(usual) = self.data.usual_network() {
             match (&self.network, mlp) {
                 (_, Some(mlp)) => self.network = NetworkConfig::Mlp(mlp),
                 // The default, or that of the images that points were put in the place of.
-                (NetworkConfig::UNet(_), None) => {
-                    self.network = NetworkConfig::Mlp(MlpConfig::default())
-                }
-                (NetworkConfig::Mlp(_), None) => {}
+                (NetworkConfig::UNet(_), None) => self.network = usual,
+                (NetworkConfig::Mlp(_) | NetworkConfig::Transformer(_), None) => {}
             }
         }
         self
+    }
+
+    /// The data that overrides name, if they name any that make sense.
+    pub(super) fn data_of(overrides: &[String]) -> Option<DataConfig> {
+        let mut data = Table::new();
+        for text in overrides
+            .iter()
+            .filter(|text| text.trim_start().starts_with("data."))
+        {
+            let (key, value) = text.split_once('=')?;
+            merge(&mut data, parse_override(key, value).ok()?);
+        }
+        let mut data: DataConfig = data.remove("data")?.try_into().ok()?;
+        data.check().ok()?;
+        data.look();
+        Some(data)
     }
 
     fn with_overrides(self, overrides: &[String]) -> Result<Self, ConfigError> {
@@ -121,13 +135,8 @@ impl RunConfig {
             let (key, value) = text
                 .split_once('=')
                 .ok_or_else(|| error("expected key=value, as in training.batch_size=64".into()))?;
-            // What is not a TOML value is taken as a string, so that quotes can be left out.
-            let mut table: Table = toml::from_str(&format!("{key} = {value}"))
-                .or_else(|_| {
-                    let quoted = Value::String(value.trim().to_owned());
-                    toml::from_str(&format!("{key} = {quoted}"))
-                })
-                .map_err(|e| error(e.message().to_owned()))?;
+            let mut table =
+                parse_override(key, value).map_err(|e| error(e.message().to_owned()))?;
             let mut merged = Table::try_from(&config).map_err(|e| error(e.to_string()))?;
             choose_data(&mut merged, &table);
             rename_mlp(&merged, &mut table);
@@ -138,6 +147,15 @@ impl RunConfig {
         }
         Ok(config.with_older_keys_moved())
     }
+}
+
+/// An override as a table of its own.
+fn parse_override(key: &str, value: &str) -> Result<Table, toml::de::Error> {
+    // What is not a TOML value is taken as a string, so that quotes can be left out.
+    toml::from_str(&format!("{key} = {value}")).or_else(|_| {
+        let quoted = Value::String(value.trim().to_owned());
+        toml::from_str(&format!("{key} = {quoted}"))
+    })
 }
 
 /// `[mlp]`, as it was called before `[network]` had a kind, is `[network]` where that is an MLP.
@@ -161,7 +179,10 @@ fn choose_data(old: &mut Table, new: &Table) {
     if let Some(Value::Table(old)) = old.get_mut("data") {
         let sources = ["dataset", "path", "cloud"];
         if sources.iter().any(|source| new.contains_key(*source)) {
-            for key in sources.into_iter().chain(of_tables.into_iter().filter(|_| !is_begun)) {
+            for key in sources
+                .into_iter()
+                .chain(of_tables.into_iter().filter(|_| !is_begun))
+            {
                 old.remove(key);
             }
         }
@@ -205,6 +226,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use datasets::DatasetName;
+    use mlp::MlpConfig;
     use noising::BetaSchedule;
     use training::OptimizerConfig;
     use unet::UNetConfig;

@@ -45,7 +45,10 @@ pub fn histograms(all: &[Histogram]) -> Result<DynamicImage> {
 
 fn panel(histogram: &Histogram) -> Result<DynamicImage> {
     let Histogram { real, drawn, .. } = histogram;
-    let largest = real.iter().chain(drawn).fold(0.0f64, |top, &share| top.max(share));
+    let largest = real
+        .iter()
+        .chain(drawn)
+        .fold(0.0f64, |top, &share| top.max(share));
     let top = if largest > 0.0 { 1.05 * largest } else { 1.0 };
     let bars = real.len().max(drawn.len()).max(1);
     let mut picture = canvas((WIDTH, HEIGHT), |area| {
@@ -62,21 +65,38 @@ fn panel(histogram: &Histogram) -> Result<DynamicImage> {
         chart.draw_series(filled)?;
         let steps = drawn.iter().enumerate();
         let mut line: Vec<(f64, f64)> = vec![(0.0, 0.0)];
-        line.extend(steps.flat_map(|(bar, &share)| [(bar as f64, share), (bar as f64 + 1.0, share)]));
+        line.extend(
+            steps.flat_map(|(bar, &share)| [(bar as f64, share), (bar as f64 + 1.0, share)]),
+        );
         line.push((drawn.len() as f64, 0.0));
-        chart.draw_series(std::iter::once(PathElement::new(line, COLOURS[1].stroke_width(2))))?;
+        chart.draw_series(std::iter::once(PathElement::new(
+            line,
+            COLOURS[1].stroke_width(2),
+        )))?;
         Ok(())
     })
     .context("cannot draw a histogram")?;
     let room = WIDTH - 2 * MARGIN;
     let name = text::cut_to(&histogram.name, LETTERS, room)?;
-    text::write(&mut picture, &name, LETTERS, Align::Centre, (WIDTH / 2, LINE / 2))?;
+    text::write(
+        &mut picture,
+        &name,
+        LETTERS,
+        Align::Centre,
+        (WIDTH / 2, LINE / 2),
+    )?;
     let bottom = HEIGHT - LINE / 2;
     let [first, last] = &histogram.ends;
     let first = text::cut_to(first, LETTERS, room / 2)?;
     text::write(&mut picture, &first, LETTERS, Align::Left, (MARGIN, bottom))?;
     let last = text::cut_to(last, LETTERS, room / 2)?;
-    text::write(&mut picture, &last, LETTERS, Align::Right, (WIDTH - MARGIN, bottom))?;
+    text::write(
+        &mut picture,
+        &last,
+        LETTERS,
+        Align::Right,
+        (WIDTH - MARGIN, bottom),
+    )?;
     Ok(picture)
 }
 
@@ -94,7 +114,9 @@ mod tests {
             real: vec![0.9, 0.1],
             drawn: vec![0.1, 0.9],
         };
-        let picture = histograms(&[histogram.clone(), histogram]).unwrap().to_rgb8();
+        let picture = histograms(&[histogram.clone(), histogram])
+            .unwrap()
+            .to_rgb8();
         // Of the first panel, halfway up: the filled bar left, nothing filled right, the line in the right half.
         let row = 2 + HEIGHT / 2;
         let blue = |x: u32| {
@@ -107,7 +129,9 @@ mod tests {
             red > blue.saturating_add(80)
         };
         let orange = |columns: std::ops::Range<u32>| {
-            columns.filter(|&x| (LINE..HEIGHT / 2).any(|y| is_orange(x, y))).count()
+            columns
+                .filter(|&x| (LINE..HEIGHT / 2).any(|y| is_orange(x, y)))
+                .count()
         };
         assert!(orange(2 + WIDTH / 2 + 4..WIDTH) > 80);
         assert_eq!(orange(2 + MARGIN..WIDTH / 2 - 4), 0);

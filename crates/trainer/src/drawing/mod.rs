@@ -5,6 +5,7 @@ pub mod captions;
 pub mod frames;
 pub mod grid;
 pub mod histograms;
+pub mod matrix;
 pub mod page;
 pub mod pictures;
 pub mod plots;

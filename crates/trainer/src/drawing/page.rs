@@ -26,7 +26,10 @@ pub fn page(lines: &[&str]) -> Result<DynamicImage> {
     let columns = u32::try_from(lines.len().div_ceil(ROWS).max(1)).context("too many lines")?;
     let rows = u32::try_from(lines.len().clamp(1, ROWS)).context("too many lines")?;
     let line_height = text::line_height(LETTERS);
-    let size = (MARGIN + columns * (widest + MARGIN), 2 * MARGIN + rows * line_height);
+    let size = (
+        MARGIN + columns * (widest + MARGIN),
+        2 * MARGIN + rows * line_height,
+    );
     let mut picture = DynamicImage::from(RgbImage::from_pixel(size.0, size.1, Rgb([255; 3])));
     for (place, line) in (0u32..).zip(lines) {
         let (column, row) = (place / ROWS as u32, place % ROWS as u32);
@@ -51,7 +54,8 @@ mod tests {
         let one = page(&["anna"]).unwrap();
         let many = page(&vec!["anna"; ROWS + 1]).unwrap();
         assert!(many.width() > one.width() && many.height() > one.height());
-        let dark = |picture: &DynamicImage| picture.to_luma8().pixels().filter(|p| p.0[0] < 128).count();
+        let dark =
+            |picture: &DynamicImage| picture.to_luma8().pixels().filter(|p| p.0[0] < 128).count();
         assert_eq!(dark(&many), (ROWS + 1) * dark(&one));
         assert!(dark(&one) > 20);
         assert_eq!(dark(&page(&[]).unwrap()), 0);

@@ -23,6 +23,8 @@ use anyhow::{Result, bail};
 use burn::tensor::{Device, Tensor};
 use datasets::{DatasetName, Splits};
 use image::DynamicImage;
+use mlp::MlpConfig;
+use transformer::TransformerConfig;
 
 pub use self::data::{DataConfig, Dataset, Found, found};
 use self::fitting::fit_unet;
@@ -35,12 +37,16 @@ pub use self::outputs::{Fitted, Original, Outputs, Refused, Sections, Source};
 pub use self::points::{is_csv, noise as noise_points};
 pub use self::sounds::form::{Representation, SoundConfig};
 pub use self::sounds::{noise as noise_sound, show as show_sounds};
-pub use self::tables::{TableExamples, TableForm, show as show_table};
+pub use self::tables::{
+    Rows, TableExamples, TableForm, edit as edit_rows, is_rows_file, show as show_table,
+};
 use crate::drawing::captions::Captions;
 use crate::drawing::grid;
+use crate::drawing::pictures::EXTENSIONS;
 use crate::error::Usage;
 use crate::memory::{F32, values};
-use crate::sampling::{Model, Request};
+use crate::network::NetworkConfig;
+use crate::sampling::{Model, Request, every_class};
 
 /// A kind of data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +98,36 @@ impl DataConfig {
         self.kind() == Kind::Tables
     }
 
+    /// The network of such data where the configuration names none; of images and sounds it is the U-Net that is the
+    /// default.
+    pub fn usual_network(&self) -> Option<NetworkConfig> {
+        match self.kind() {
+            Kind::Images | Kind::Sounds => None,
+            Kind::Points => Some(NetworkConfig::Mlp(MlpConfig::default())),
+            Kind::Tables if self.is_of_lines() => {
+                Some(NetworkConfig::Transformer(TransformerConfig::default()))
+            }
+            Kind::Tables => Some(NetworkConfig::Mlp(MlpConfig::default())),
+        }
+    }
+
+    /// The name of the configuration by which such data are learned where none is named.
+    pub fn usual_config(&self) -> &'static str {
+        match self.kind() {
+            Kind::Images => "mnist",
+            Kind::Sounds => "speech",
+            Kind::Points => "points",
+            Kind::Tables if self.is_of_lines() => "names",
+            Kind::Tables => "adult",
+        }
+    }
+
+    /// Whether they are lines of text.
+    pub fn is_of_lines(&self) -> bool {
+        self.path.as_deref().is_some_and(tables::is_lines)
+            || self.dataset == Some(DatasetName::Names)
+    }
+
     /// Looks whether a CSV is a table, where that was left open.
     pub fn look(&mut self) {
         if self.table.is_none()
@@ -105,11 +141,6 @@ impl DataConfig {
 }
 
 impl Kind {
-    /// Whether the network is a multilayer perceptron, not a U-Net.
-    pub fn uses_mlp(self) -> bool {
-        matches!(self, Self::Points | Self::Tables)
-    }
-
     /// How many samples are drawn when no number is given and there are no classes.
     pub fn default_count(self) -> usize {
         match self {
@@ -145,8 +176,6 @@ impl Kind {
         self == Self::Images
     }
 
-    /// Refuses data that a command is not for. `whose` says whose they are, as in "the run draws", and `these`
-    /// which it is for.
     /// Bytes of memory that a sample of this shape, and its place in the picture of all, take at the least.
     pub fn sample_bytes(self, shape: [usize; 3]) -> u64 {
         // As they are sampled batch by batch, and all together.
@@ -158,6 +187,8 @@ impl Kind {
         }
     }
 
+    /// Refuses data that a command is not for. `whose` says whose they are, as in "the run draws", and `these`
+    /// which it is for.
     ///
     /// # Errors
     ///
@@ -266,7 +297,9 @@ impl Kind {
                 Ok(mask.neg().add_scalar(1.0).div_scalar(2.0))
             }
             Self::Sounds => sounds::mask(source, mask, device),
-            Self::Points | Self::Tables => bail!(Usage("--mask is for images and sounds".to_owned())),
+            Self::Points | Self::Tables => {
+                bail!(Usage("--mask is for images and sounds".to_owned()))
+            }
         }
     }
 
@@ -284,23 +317,69 @@ impl Kind {
         match self {
             Self::Images => images::write_edit(examples, columns, captions, out),
             Self::Sounds => sounds::write_edit(source, examples, columns, captions, out, original),
-            Self::Points | Self::Tables => bail!(Usage(format!("{self} are not edited as files are"))),
+            Self::Points | Self::Tables => {
+                bail!(Usage(format!("{self} are not edited as files are")))
+            }
         }
     }
 
-    /// Samples as `request` says and writes what was asked for. Returns the samples, `[N, C, H, W]`.
+    /// Samples as `request` says and writes what was asked for. Returns the samples, `[N, C, H, W]`, but of rows under
+    /// conditions none.
     pub fn sample(
         self,
         model: &Model,
         request: &Request,
         outputs: &Outputs<'_>,
-    ) -> Result<Tensor<4>> {
+    ) -> Result<Option<Tensor<4>>> {
         match self {
-            Self::Images => images::sample(model, request, outputs),
-            Self::Points => points::sample(model, request, outputs),
-            Self::Sounds => sounds::sample(model, request, outputs),
+            Self::Images => images::sample(model, request, outputs).map(Some),
+            Self::Points => points::sample(model, request, outputs).map(Some),
+            Self::Sounds => sounds::sample(model, request, outputs).map(Some),
             Self::Tables => tables::sample(model, request, outputs),
         }
+    }
+
+    /// The classes of `count` samples when none are asked for: an equal number of each, in order; of the rows of a
+    /// table, as often as it has each.
+    ///
+    /// # Errors
+    ///
+    /// A run of a table that was changed by hand.
+    pub fn usual_classes(
+        self,
+        source: &Source<'_>,
+        count: usize,
+        num_classes: Option<usize>,
+    ) -> Result<Vec<Option<usize>>> {
+        Ok(match self {
+            Self::Tables => tables::form(source)?.classes_in_proportion(count),
+            Self::Images | Self::Points | Self::Sounds => every_class(count, num_classes),
+        })
+    }
+
+    /// Both splits of a table, and what was found in it.
+    ///
+    /// # Errors
+    ///
+    /// As of [`load`](Self::load), and other kinds of data.
+    pub fn rows(self, source: &Source<'_>) -> Result<Rows> {
+        self.must_be_one_of(&[Self::Tables], "the data are")?;
+        tables::both(source)
+    }
+
+    /// Whether a file named so is what samples are written into.
+    ///
+    /// # Errors
+    ///
+    /// The name of a file of rows, where samples are no rows.
+    pub fn check_out(self, option: &str, out: &Path) -> Result<(), Usage> {
+        if self == Self::Tables || !is_rows_file(out) {
+            return Ok(());
+        }
+        Err(Usage(format!(
+            "{option} {}: {self} are drawn into a picture; expected one of {EXTENSIONS}",
+            out.display()
+        )))
     }
 
     /// Shows `count` examples of the test split on their way to noise.
@@ -309,7 +388,7 @@ impl Kind {
             Self::Images => images::noise_examples(source, forward, count),
             Self::Points => points::noise(forward, &points::load(source)?.test, count),
             Self::Sounds => sounds::noise_examples(source, forward, count),
-            Self::Tables => bail!(Usage("the noise of tables is not drawn".to_owned())),
+            Self::Tables => tables::noise(forward, &tables::load(source)?, count),
         }
     }
 }

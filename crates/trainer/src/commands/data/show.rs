@@ -19,9 +19,7 @@ use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::scatter::{LARGE, axis_limit, panel};
 use crate::drawing::{grid, pictures};
 use crate::error::Usage;
-use crate::kinds::{
-    DataConfig, class_name, is_array, is_csv, one_of_each_class_first, show_table,
-};
+use crate::kinds::{DataConfig, class_name, is_array, is_csv, one_of_each_class_first, show_table};
 use crate::report;
 use training::{Purpose, Streams};
 

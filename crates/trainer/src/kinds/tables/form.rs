@@ -35,7 +35,11 @@ impl TableForm {
     /// How many categories each of the other values of an example has.
     pub fn categories(&self) -> Vec<usize> {
         match self {
-            Self::Rows(schema) => schema.categories().iter().map(|&(_, count)| count).collect(),
+            Self::Rows(schema) => schema
+                .categories()
+                .iter()
+                .map(|&(_, count)| count)
+                .collect(),
             Self::Lines(schema) => vec![schema.num_categories(); schema.example_len()],
         }
     }
@@ -46,6 +50,30 @@ impl TableForm {
             Self::Rows(schema) => schema.class_names(),
             Self::Lines(_) => &[],
         }
+    }
+
+    /// The classes of `count` rows, as often as the table has each; none where no column is the class.
+    pub fn classes_in_proportion(&self, count: usize) -> Vec<Option<usize>> {
+        let class = match self {
+            Self::Rows(schema) => schema.class().map(|class| &schema.columns()[class].counts),
+            Self::Lines(_) => None,
+        };
+        let Some(counts) = class else {
+            return vec![None; count];
+        };
+        // The class in which the middle of each of `count` equal parts of the rows lies.
+        let all: u64 = counts.iter().sum();
+        let mut up_to = Vec::new();
+        for count in counts {
+            up_to.push(up_to.last().copied().unwrap_or(0) + count);
+        }
+        let class = |index: usize| {
+            let place = (index as f64 + 0.5) / count as f64 * all as f64;
+            up_to
+                .partition_point(|&up_to| up_to as f64 <= place)
+                .min(counts.len() - 1)
+        };
+        (0..count).map(|index| Some(class(index))).collect()
     }
 
     /// What an example is called, and many of them.
@@ -73,7 +101,9 @@ impl TableForm {
                 ensure!(
                     schema.class().is_none() || labels.len() == classes.len(),
                     "a row needs a class: that of column {}",
-                    schema.class().map_or(String::new(), |class| schema.display_name(class))
+                    schema
+                        .class()
+                        .map_or(String::new(), |class| schema.display_name(class))
                 );
                 Drawn::Rows(schema.decode(examples, &labels)?)
             }

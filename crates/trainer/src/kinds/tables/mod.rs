@@ -1,7 +1,10 @@
 //! Tables: rows of numbers and categories, and lines of text as rows of characters.
 
+mod edit;
 mod examples;
 mod form;
+mod known;
+mod noise;
 mod sample;
 mod shares;
 mod show;
@@ -16,11 +19,13 @@ use denoising::X0Clipping;
 use image::DynamicImage;
 use tracing::warn;
 
+pub use self::edit::edit;
 pub use self::examples::TableExamples;
+use self::form::Drawn;
 pub use self::form::TableForm;
+pub(super) use self::noise::noise;
 pub(super) use self::sample::sample;
 pub use self::show::show;
-use self::form::Drawn;
 use super::data::{DataConfig, Dataset, has_extension};
 use super::outputs::{Fitted, Refused, Sections, Source};
 use crate::drawing::captions::{Captions, captioned};
@@ -41,6 +46,11 @@ const LINES: usize = 40;
 /// Whether a path is named as lines of text are.
 pub(super) fn is_lines(path: &Path) -> bool {
     has_extension(path, &["txt"])
+}
+
+/// Whether a path is named as a file of rows or lines.
+pub fn is_rows_file(path: &Path) -> bool {
+    has_extension(path, &["csv", "tsv", "tab", "txt"])
 }
 
 /// Whether a path is named as a table is that can be no points.
@@ -66,10 +76,14 @@ fn options(data: &DataConfig) -> TableOptions {
 /// What makes no sense for tables.
 pub(super) fn check(sections: &Sections<'_>) -> Result<(), Refused> {
     let data = sections.data;
-    let is_of_lines = data.path.as_deref().is_some_and(is_lines) || data.dataset == Some(DatasetName::Names);
+    let is_of_lines = data.is_of_lines();
     let for_others = [
         ("data.flip", data.flip, "there is nothing to mirror"),
-        ("data.augment.speed", data.augment.speed > 0.0, "it is how fast sounds are played"),
+        (
+            "data.augment.speed",
+            data.augment.speed > 0.0,
+            "it is how fast sounds are played",
+        ),
         (
             "data.columns",
             is_of_lines && !data.columns.is_empty(),
@@ -85,7 +99,11 @@ pub(super) fn check(sections: &Sections<'_>) -> Result<(), Refused> {
             sections.conditioning.class_labels && data.class_column.is_none(),
             "name the column of the classes, data.class_column",
         ),
-        ("evaluation.every", sections.is_scored, "scores during training are of images and sounds"),
+        (
+            "evaluation.every",
+            sections.is_scored,
+            "scores during training are of images and sounds",
+        ),
         (
             "objective.offset_noise",
             sections.objective.offset_noise > 0.0,
@@ -102,11 +120,16 @@ pub(super) fn check(sections: &Sections<'_>) -> Result<(), Refused> {
             return Err((key.to_owned(), format!("the data are a table: {why}")));
         }
     }
-    if !matches!(sections.network, NetworkConfig::Mlp(_)) {
-        let message = "it is \"unet\", which is for images, and the data are a table: expected \"mlp\"";
-        return Err(("network.kind".to_owned(), message.to_owned()));
+    let refused = |message: &str| Err(("network.kind".to_owned(), message.to_owned()));
+    match sections.network {
+        NetworkConfig::UNet(_) => refused(
+            "it is \"unet\", which is for images, and the data are a table: expected \"mlp\"",
+        ),
+        NetworkConfig::Transformer(_) if !is_of_lines => refused(
+            "it is \"transformer\", which is for lines of text, and the data are a table: expected \"mlp\"",
+        ),
+        NetworkConfig::Transformer(_) | NetworkConfig::Mlp(_) => Ok(()),
     }
-    Ok(())
 }
 
 /// Both splits of a table or of lines. A published data set is looked for as [`datasets::find`] says; a path is taken
@@ -114,7 +137,9 @@ pub(super) fn check(sections: &Sections<'_>) -> Result<(), Refused> {
 pub(super) fn load(source: &Source<'_>) -> Result<Splits<TableExamples>> {
     let data = source.data;
     let splits = read(data, source.data_dir, source.seed)?;
-    source.found.check_fingerprint(splits.fingerprint.as_deref(), data)?;
+    source
+        .found
+        .check_fingerprint(splits.fingerprint.as_deref(), data)?;
     Ok(splits)
 }
 
@@ -148,13 +173,37 @@ fn rows(splits: Splits<datasets::TableRows>) -> Splits<TableExamples> {
 fn lines(splits: Splits<datasets::LineRows>) -> Splits<TableExamples> {
     let passed_over = splits.train.passed_over();
     if passed_over > 0 {
-        warn!("{passed_over} lines are left out: they are longer than {} characters", datasets::tables::lines::MAX_LINE_LEN);
+        warn!(
+            "{passed_over} lines are left out: they are longer than {} characters",
+            datasets::tables::lines::MAX_LINE_LEN
+        );
     }
     Splits {
         train: TableExamples::Lines(splits.train),
         test: TableExamples::Lines(splits.test),
         fingerprint: splits.fingerprint,
     }
+}
+
+/// The rows of a network of tables, and what was found in them.
+#[derive(Debug)]
+pub struct Rows {
+    /// Those that are learned.
+    pub training: TableExamples,
+    /// Those that are not.
+    pub held_out: TableExamples,
+    /// What was found when the run began.
+    pub form: TableForm,
+}
+
+/// Both splits, and what was found in them.
+pub(super) fn both(source: &Source<'_>) -> Result<Rows> {
+    let splits = load(source)?;
+    Ok(Rows {
+        training: splits.train,
+        held_out: splits.test,
+        form: form(source)?.clone(),
+    })
 }
 
 /// What was found in the table that a network learned from.
@@ -165,25 +214,62 @@ pub(super) fn form<'a>(source: &Source<'a>) -> Result<&'a TableForm> {
 
 /// A network for tables gets a number for each of theirs, and the categories of each column of them.
 pub(super) fn fit(fitted: Fitted<'_>, dataset: &Dataset) -> Result<(), Refused> {
-    let Fitted { network, conditioning, name } = fitted;
-    let (NetworkConfig::Mlp(mlp), Dataset::Table(examples)) = (network, dataset) else {
-        return Err(("network.kind".to_owned(), "the data are a table".to_owned()));
+    let Fitted {
+        network,
+        conditioning,
+        name,
+    } = fitted;
+    let refused = |key: &str, message: String| Err((format!("network.{key}"), message));
+    let Dataset::Table(examples) = dataset else {
+        return refused("kind", "the data are no table".to_owned());
     };
     let form = examples.form();
-    let given = mlp.dimensions.is_some_and(|given| given != form.numbers());
-    if given || !(mlp.categories.is_empty() || mlp.categories == form.categories()) {
-        let key = if given { "network.dimensions" } else { "network.categories" };
-        return Err((key.to_owned(), format!("it follows from the columns of {name}: leave it out")));
-    }
+    let (numbers, categories) = (form.numbers(), form.categories());
     let classes = form.class_names().len();
-    let embeds = conditioning.class_labels.then_some(classes + usize::from(conditioning.null_label));
-    if mlp.num_class_embeds.is_some() && mlp.num_class_embeds != embeds {
-        let message = "it follows from conditioning.class_labels and the data: leave it out";
-        return Err(("network.num_class_embeds".to_owned(), message.to_owned()));
+    let embeds = conditioning
+        .class_labels
+        .then_some(classes + usize::from(conditioning.null_label));
+    let follows = || format!("it follows from the columns of {name}: leave it out");
+    let (num_class_embeds, is_new) = match network {
+        NetworkConfig::UNet(_) => return refused("kind", "the data are a table".to_owned()),
+        NetworkConfig::Mlp(mlp) => {
+            if mlp.dimensions.is_some_and(|given| given != numbers) {
+                return refused("dimensions", follows());
+            }
+            if !(mlp.categories.is_empty() || mlp.categories == categories) {
+                return refused("categories", follows());
+            }
+            let is_new = mlp.dimensions.is_none();
+            mlp.dimensions = Some(numbers);
+            mlp.categories = categories;
+            // Where there are neither categories nor classes it is that of tables, too.
+            mlp.normalize = true;
+            (&mut mlp.num_class_embeds, is_new)
+        }
+        NetworkConfig::Transformer(transformer) => {
+            let [columns, of_each] = [
+                categories.len(),
+                categories.first().copied().unwrap_or_default(),
+            ];
+            if transformer.columns.is_some_and(|given| given != columns) {
+                return refused("columns", follows());
+            }
+            if transformer.categories.is_some_and(|given| given != of_each) {
+                return refused("categories", follows());
+            }
+            let is_new = transformer.columns.is_none();
+            transformer.columns = Some(columns);
+            transformer.categories = Some(of_each);
+            (&mut transformer.num_class_embeds, is_new)
+        }
+    };
+    if *num_class_embeds != embeds && !(is_new && num_class_embeds.is_none()) {
+        return refused(
+            "num_class_embeds",
+            "it follows from conditioning.class_labels and the data: leave it out".to_owned(),
+        );
     }
-    mlp.dimensions = Some(form.numbers());
-    mlp.categories = form.categories();
-    mlp.num_class_embeds = embeds;
+    *num_class_embeds = embeds;
     Ok(())
 }
 
@@ -196,8 +282,9 @@ pub(super) fn picture(
     title: &str,
 ) -> Result<DynamicImage> {
     let classes = every_class(samples.dims()[0], num_classes);
-    let samples: Vec<f32> =
-        samples.try_into_vec_as().context("cannot read the rows back from the device")?;
+    let samples: Vec<f32> = samples
+        .try_into_vec_as()
+        .context("cannot read the rows back from the device")?;
     let form = form(source)?;
     draw(form, &form.decode(&samples, &classes)?, title)
 }

@@ -15,7 +15,9 @@ const CENTRE: f32 = 2.576;
 pub(super) fn histograms(schema: &TableSchema, cells: &Cells) -> Vec<Histogram> {
     let columns = schema.columns().iter().enumerate();
     let learned = columns.filter(|(_, column)| column.num_categories() > 1 || is_numeric(column));
-    learned.map(|(index, column)| histogram(schema, index, column, cells)).collect()
+    learned
+        .map(|(index, column)| histogram(schema, index, column, cells))
+        .collect()
 }
 
 fn is_numeric(column: &Column) -> bool {
@@ -43,12 +45,19 @@ fn histogram(schema: &TableSchema, index: usize, column: &Column, cells: &Cells)
     if let Some(quantiles) = &numbers.quantiles {
         let share = |shares: &[f64]| {
             let regular = states.iter().position(|state| *state == State::Regular);
-            regular.and_then(|place| shares.get(place)).copied().unwrap_or(1.0)
+            regular
+                .and_then(|place| shares.get(place))
+                .copied()
+                .unwrap_or(1.0)
         };
         let (least, largest) = (quantiles.decode(-CENTRE), quantiles.decode(CENTRE));
-        let limits: Vec<f64> =
-            (1..BARS).map(|bar| least + (largest - least) * bar as f64 / BARS as f64).collect();
-        let mut up_to: Vec<f64> = limits.iter().map(|&limit| quantiles.share_up_to(limit)).collect();
+        let limits: Vec<f64> = (1..BARS)
+            .map(|bar| least + (largest - least) * bar as f64 / BARS as f64)
+            .collect();
+        let mut up_to: Vec<f64> = limits
+            .iter()
+            .map(|&limit| quantiles.share_up_to(limit))
+            .collect();
         up_to.push(1.0);
         let mut before = 0.0;
         for up_to in up_to {
@@ -61,8 +70,14 @@ fn histogram(schema: &TableSchema, index: usize, column: &Column, cells: &Cells)
                 counts[limits.partition_point(|limit| *limit < number)] += 1;
             }
         }
-        drawn = self::shares(&counts).iter().map(|of| of * share(&drawn_shares)).collect();
-        ends = [numbers.write(numbers.nearest(least)), numbers.write(numbers.nearest(largest))];
+        drawn = self::shares(&counts)
+            .iter()
+            .map(|of| of * share(&drawn_shares))
+            .collect();
+        ends = [
+            numbers.write(numbers.nearest(least)),
+            numbers.write(numbers.nearest(largest)),
+        ];
     }
     for (place, state) in states.iter().enumerate() {
         if let State::Gap | State::Spike(_) = state {
@@ -75,10 +90,19 @@ fn histogram(schema: &TableSchema, index: usize, column: &Column, cells: &Cells)
                 State::Spike(value) => numbers.write(*value),
                 _ => "gap".to_owned(),
             };
-            ends[1] = if ends[1].is_empty() { text } else { format!("{} | {text}", ends[1]) };
+            ends[1] = if ends[1].is_empty() {
+                text
+            } else {
+                format!("{} | {text}", ends[1])
+            };
         }
     }
-    Histogram { name, ends, real, drawn }
+    Histogram {
+        name,
+        ends,
+        real,
+        drawn,
+    }
 }
 
 /// The categories that the data have most, in their order, and all others as one bar.
@@ -89,8 +113,17 @@ fn of_categories(name: String, column: &Column, real: &[f64], drawn: &[f64]) -> 
         places.truncate(BARS - 1);
         places.sort_unstable();
     }
-    let mut bars = [real, drawn].map(|shares| places.iter().map(|&place| shares[place]).collect::<Vec<f64>>());
-    let text = |place: Option<&usize>| place.map_or("", |&place| column.category_text(place)).to_owned();
+    let mut bars = [real, drawn].map(|shares| {
+        places
+            .iter()
+            .map(|&place| shares[place])
+            .collect::<Vec<f64>>()
+    });
+    let text = |place: Option<&usize>| {
+        place
+            .map_or("", |&place| column.category_text(place))
+            .to_owned()
+    };
     let mut ends = [text(places.first()), text(places.last())];
     if places.len() < real.len() {
         for bars in &mut bars {
@@ -100,7 +133,12 @@ fn of_categories(name: String, column: &Column, real: &[f64], drawn: &[f64]) -> 
         ends[1] = "others".to_owned();
     }
     let [real, drawn] = bars;
-    Histogram { name, ends, real, drawn }
+    Histogram {
+        name,
+        ends,
+        real,
+        drawn,
+    }
 }
 
 fn shares(counts: &[u64]) -> Vec<f64> {
@@ -121,7 +159,11 @@ mod tests {
     fn the_data_have_their_own_histograms() {
         let mut text = "age,gain,city\n".to_owned();
         for i in 0..600 {
-            let age = if i % 6 == 0 { String::new() } else { (i * 7 % 71).to_string() };
+            let age = if i % 6 == 0 {
+                String::new()
+            } else {
+                (i * 7 % 71).to_string()
+            };
             let gain = if i % 3 == 0 { i } else { 0 };
             text += &format!("{age},{gain},c{}\n", i * i % 53);
         }
@@ -130,7 +172,10 @@ mod tests {
         assert_eq!(all.len(), 3);
         for histogram in &all {
             let sums = [&histogram.real, &histogram.drawn].map(|shares| shares.iter().sum::<f64>());
-            assert!(sums.iter().all(|sum| (sum - 1.0).abs() < 1e-9), "{histogram:?}");
+            assert!(
+                sums.iter().all(|sum| (sum - 1.0).abs() < 1e-9),
+                "{histogram:?}"
+            );
             // The rows are those of the data.
             for (real, drawn) in histogram.real.iter().zip(&histogram.drawn) {
                 assert!((real - drawn).abs() < 1e-9, "{histogram:?}");

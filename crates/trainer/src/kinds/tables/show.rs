@@ -33,7 +33,11 @@ pub fn show(data: &DataConfig, data_dir: Option<&Path>, out: &Path) -> Result<()
     Ok(())
 }
 
-fn show_rows(name: &str, train: &TableRows, test: &TableRows) -> Result<(TableForm, Drawn, String)> {
+fn show_rows(
+    name: &str,
+    train: &TableRows,
+    test: &TableRows,
+) -> Result<(TableForm, Drawn, String)> {
     let schema = train.schema();
     report::figures(format!(
         "{name}: {} training rows, {} held out; {} columns, of which {} numbers and {} categories are learned",
@@ -44,10 +48,17 @@ fn show_rows(name: &str, train: &TableRows, test: &TableRows) -> Result<(TableFo
         schema.categories().len()
     ));
     for (index, column) in schema.columns().iter().enumerate().take(MAX_COLUMNS) {
-        report::figures(format!("  {}: {}", schema.display_name(index), described(column)));
+        report::figures(format!(
+            "  {}: {}",
+            schema.display_name(index),
+            described(column)
+        ));
     }
     if schema.columns().len() > MAX_COLUMNS {
-        report::figures(format!("  … {} more columns", schema.columns().len() - MAX_COLUMNS));
+        report::figures(format!(
+            "  … {} more columns",
+            schema.columns().len() - MAX_COLUMNS
+        ));
     }
     report::json(&json!({
         "data": name,
@@ -56,7 +67,11 @@ fn show_rows(name: &str, train: &TableRows, test: &TableRows) -> Result<(TableFo
         "columns": columns(schema),
     }))?;
     let title = format!("{name}: {} training rows", train.len());
-    Ok((TableForm::Rows(schema.as_ref().clone()), Drawn::Rows(train.cells()), title))
+    Ok((
+        TableForm::Rows(schema.as_ref().clone()),
+        Drawn::Rows(train.cells()),
+        title,
+    ))
 }
 
 /// Columns as JSON.
@@ -82,7 +97,11 @@ fn described(column: &Column) -> String {
     let mut text = match &column.content {
         Content::Numbers(numbers) => {
             let [least, largest] = numbers.range();
-            let mut text = format!("{type_name}, {} to {}", numbers.write(least), numbers.write(largest));
+            let mut text = format!(
+                "{type_name}, {} to {}",
+                numbers.write(least),
+                numbers.write(largest)
+            );
             let states = column.states();
             let all: u64 = column.counts.iter().sum();
             for (state, count) in states.iter().zip(&column.counts) {
@@ -94,7 +113,11 @@ fn described(column: &Column) -> String {
             text
         }
         Content::Categories { texts, .. } => {
-            let mut shown: Vec<&str> = texts.iter().take(MAX_CATEGORIES).map(String::as_str).collect();
+            let mut shown: Vec<&str> = texts
+                .iter()
+                .take(MAX_CATEGORIES)
+                .map(String::as_str)
+                .collect();
             if texts.len() > MAX_CATEGORIES {
                 shown.push("…");
             }
@@ -105,9 +128,15 @@ fn described(column: &Column) -> String {
         Content::LeftOut { of } => format!("{of}, left out"),
     };
     if let Some(gap) = &column.gap {
-        let place = column.states().iter().position(|state| *state == State::Gap);
+        let place = column
+            .states()
+            .iter()
+            .position(|state| *state == State::Gap);
         let place = place.or_else(|| column.num_categories().checked_sub(1));
-        let count = place.and_then(|place| column.counts.get(place)).copied().unwrap_or_default();
+        let count = place
+            .and_then(|place| column.counts.get(place))
+            .copied()
+            .unwrap_or_default();
         text += &format!("; {count} gaps ({gap:?})");
     }
     text
@@ -128,7 +157,9 @@ fn show_lines(
     ));
     report::figures(format!("characters: {}", schema.alphabet()));
     let count = train.len();
-    let shown: Vec<String> = (0..LINES.min(count)).map(|index| train.line(index)).collect();
+    let shown: Vec<String> = (0..LINES.min(count))
+        .map(|index| train.line(index))
+        .collect();
     report::figures(format!("lines such as {}", shown.join(", ")));
     report::json(&json!({
         "data": name,
@@ -137,7 +168,12 @@ fn show_lines(
         "longest": schema.example_len(),
         "alphabet": schema.alphabet(),
     }))?;
-    let lines = (0..count.min(super::LINES)).map(|place| train.line(place * count / count.min(super::LINES)));
+    let lines = (0..count.min(super::LINES))
+        .map(|place| train.line(place * count / count.min(super::LINES)));
     let form = TableForm::Lines(schema.as_ref().clone());
-    Ok((form, Drawn::Lines(lines.collect()), format!("{name}: {count} training lines")))
+    Ok((
+        form,
+        Drawn::Lines(lines.collect()),
+        format!("{name}: {count} training lines"),
+    ))
 }
