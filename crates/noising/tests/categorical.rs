@@ -72,6 +72,11 @@ fn matrices_posteriors_and_bound_are_those_of_torch() {
         let log_p = golden.read("log_p_x_0");
         let [of_q, of_p, of_kl] = ["posterior", "p", "kl"].map(|part| golden.read(part));
         for x_t in 0..states {
+            // A state that the chain cannot be in at t has no way back.
+            let is_impossible = of_p[x_t * states..][..states].iter().all(|&p| p == 0.0);
+            if is_impossible {
+                continue;
+            }
             let log_x_0 = &log_p[x_t * count..][..count];
             for (x_s, found) in posterior.log_p(x_t, log_x_0).into_iter().enumerate() {
                 assert_close(found.exp(), of_p[x_t * states + x_s], name);

@@ -520,13 +520,6 @@ mod tests {
                 let chain =
                     CategoricalChain::new(schedule.clone(), transition, vec![2, count]).unwrap();
                 for likely in [0, 7, count - 1] {
-                    let mut logits = vec![-200.0_f32; 2 * (2 + count)];
-                    (logits[0], logits[2 + likely]) = (300.0, 300.0);
-                    let data = TensorData::new(logits, [2, 2 + count]);
-                    let logits = Tensor::<2>::from_data(data, &device).require_grad();
-                    let [narrow, wide] = [(0, 2), (2, count)]
-                        .map(|(at, len)| log_softmax(logits.clone().narrow(1, at, len), 1));
-                    let log_p = Tensor::cat(vec![narrow, wide], 1);
                     let x_0 = Tensor::<2>::from_floats([[1.0, 7.0], [0.0, 7.0]], &device);
                     let x_t = match transition {
                         Transition::Uniform => [[0.0, 7.0], [1.0, last]],
@@ -534,8 +527,14 @@ mod tests {
                     };
                     let x_t = Tensor::<2>::from_floats(x_t, &device);
                     for timesteps in [[0, 0], [1, 500], [999, 999]] {
-                        let bound =
-                            chain.bound(x_0.clone(), x_t.clone(), log_p.clone(), &timesteps);
+                        let mut logits = vec![-200.0_f32; 2 * (2 + count)];
+                        (logits[0], logits[2 + likely]) = (300.0, 300.0);
+                        let data = TensorData::new(logits, [2, 2 + count]);
+                        let logits = Tensor::<2>::from_data(data, &device).require_grad();
+                        let [narrow, wide] = [(0, 2), (2, count)]
+                            .map(|(at, len)| log_softmax(logits.clone().narrow(1, at, len), 1));
+                        let log_p = Tensor::cat(vec![narrow, wide], 1);
+                        let bound = chain.bound(x_0.clone(), x_t.clone(), log_p, &timesteps);
                         assert!(
                             values(bound.clone())
                                 .iter()

@@ -16,8 +16,6 @@ use crate::sampling::parse_classes;
 use crate::sampling::tensor_file;
 use crate::sampling::{Classes, Request};
 
-/// Images of each class in a grid when no number is given.
-const COUNT_PER_CLASS: usize = 10;
 /// Names in files of tensors.
 const NOISE: &str = "noise";
 const IMAGES: &str = "images";
@@ -35,7 +33,7 @@ pub fn run(args: &SampleArgs) -> Result<()> {
     let kind = checkpoint.config().data.kind();
     kind.check_out("--out", &out)?;
     if !args.conditions.is_empty() {
-        kind.must_be_one_of(&[Kind::Tables], "--where: the run draws")?;
+        kind.must_be_one_of(Kind::of_rows(), "--where: the run draws")?;
     }
     let noise = args
         .noise
@@ -145,10 +143,8 @@ fn count(
 ) -> Result<usize> {
     let count = args.count.or(noise.map(|noise| noise.dims()[0]));
     let count = count.unwrap_or(match (asked, known) {
-        _ if kind == Kind::Tables => kind.default_count(),
-        (Some(asked), Some(_)) => COUNT_PER_CLASS * asked.len(),
-        (None, Some(known)) => COUNT_PER_CLASS * known.count,
-        (_, None) => kind.default_count(),
+        (Some(asked), Some(_)) => kind.default_count(Some(asked.len())),
+        (_, known) => kind.default_count(known.map(|known| known.count)),
     });
     at_least(&[("--count", count, 1)])?;
     Ok(count)

@@ -106,6 +106,11 @@ impl RunConfig {
                 (NetworkConfig::Mlp(_) | NetworkConfig::Transformer(_), None) => {}
             }
         }
+        if self.data.is_table()
+            && let NetworkConfig::Mlp(mlp) = &mut self.network
+        {
+            mlp.normalize = true;
+        }
         self
     }
 

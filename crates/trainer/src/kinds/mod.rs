@@ -48,6 +48,9 @@ use crate::memory::{F32, values};
 use crate::network::NetworkConfig;
 use crate::sampling::{Model, Request, every_class};
 
+/// Samples of each class that are drawn when no number is given.
+const COUNT_PER_CLASS: usize = 10;
+
 /// A kind of data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -141,13 +144,14 @@ impl DataConfig {
 }
 
 impl Kind {
-    /// How many samples are drawn when no number is given and there are no classes.
-    pub fn default_count(self) -> usize {
-        match self {
-            Self::Images => images::COUNT,
-            Self::Points => points::COUNT,
-            Self::Sounds => sounds::COUNT,
-            Self::Tables => tables::COUNT,
+    /// How many samples of so many classes, or of none, are drawn when no number is given.
+    pub fn default_count(self, classes: Option<usize>) -> usize {
+        match (self, classes) {
+            (Self::Tables, _) => tables::COUNT,
+            (_, Some(classes)) => COUNT_PER_CLASS * classes,
+            (Self::Images, None) => images::COUNT,
+            (Self::Points, None) => points::COUNT,
+            (Self::Sounds, None) => sounds::COUNT,
         }
     }
 
@@ -164,6 +168,11 @@ impl Kind {
     /// The kinds whose examples are files of their own, which can be edited and scored.
     pub fn of_files() -> &'static [Self] {
         &[Self::Images, Self::Sounds]
+    }
+
+    /// The kinds whose examples are rows, in which conditions can hold.
+    pub fn of_rows() -> &'static [Self] {
+        &[Self::Tables]
     }
 
     /// The kinds that a grid of pixels shows wholly, and whose networks diffusers' pipelines draw from.
@@ -363,7 +372,7 @@ impl Kind {
     ///
     /// As of [`load`](Self::load), and other kinds of data.
     pub fn rows(self, source: &Source<'_>) -> Result<Rows> {
-        self.must_be_one_of(&[Self::Tables], "the data are")?;
+        self.must_be_one_of(Self::of_rows(), "the data are")?;
         tables::both(source)
     }
 

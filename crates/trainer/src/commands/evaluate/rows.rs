@@ -7,7 +7,6 @@ use image::DynamicImage;
 use serde_json::json;
 use tracing::info;
 
-use super::describe;
 use crate::cli::{EvaluateArgs, FeatureKind};
 use crate::commands::opened::Opened;
 use crate::drawing::captions::{Captions, captioned};
@@ -17,7 +16,7 @@ use crate::kinds::{Rows, TableExamples, TableForm};
 use crate::progress;
 use crate::report;
 use crate::run::atomic_file;
-use crate::sampling::Request;
+use crate::sampling::{Request, describe};
 use crate::scoring::rows::{ScoredTables, bound_score, category_bounds, row_scores, table_of};
 use crate::scoring::scores::{Score, table};
 

@@ -10,7 +10,7 @@ use training::{Purpose, Streams};
 use crate::sampling::{Edit, Model, Request};
 
 /// How often a step is taken where numbers are known, so that the rest comes to fit them.
-const RESAMPLINGS: usize = 4;
+const RESAMPLINGS: usize = 10;
 
 /// Rounds of drawing rows and keeping those in which all conditions hold. What is missing then gets values that the
 /// conditions allow.

@@ -242,8 +242,6 @@ pub(super) fn fit(fitted: Fitted<'_>, dataset: &Dataset) -> Result<(), Refused> 
             let is_new = mlp.dimensions.is_none();
             mlp.dimensions = Some(numbers);
             mlp.categories = categories;
-            // Where there are neither categories nor classes it is that of tables, too.
-            mlp.normalize = true;
             (&mut mlp.num_class_embeds, is_new)
         }
         NetworkConfig::Transformer(transformer) => {
