@@ -30,7 +30,7 @@ pub enum TableFileError {
         /// The file.
         path: PathBuf,
         /// What is wrong, and where.
-        source: TableError,
+        source: Box<TableError>,
     },
     /// The file is not the published one.
     #[error(

@@ -171,9 +171,9 @@ fn split(
     options: &TableOptions,
     key: u64,
 ) -> Result<Splits<TableRows>, TableFileError> {
-    let table_error = |source| TableFileError::Table {
+    let table_error = |source: TableError| TableFileError::Table {
         path: path.to_owned(),
-        source,
+        source: Box::new(source),
     };
     let (schema, cells) = parse_table(bytes, options).map_err(table_error)?;
     let keys: Vec<String> = (0..cells.rows()).map(|row| row.to_string()).collect();

@@ -154,10 +154,9 @@ mod tests {
                 let x_s = values(chain.step_back(x_t, logits, uniforms, now, before));
                 for column in 0..3 {
                     let matrix = transition.matrix(counts[column], before);
-                    for state in 0..matrix.len() {
-                        let p: f64 = (0..counts[column])
-                            .map(|j| data[column][j] * matrix[j][state])
-                            .sum();
+                    for state in 0..transition.num_states(counts[column]) {
+                        let rows = data[column].iter().zip(&matrix);
+                        let p: f64 = rows.map(|(p_0, row)| p_0 * row[state]).sum();
                         let found = x_s.chunks(3).filter(|row| row[column] as usize == state);
                         let share = found.count() as f64 / ROWS as f64;
                         let error = (p * (1.0 - p) / ROWS as f64).sqrt().max(1e-9);
