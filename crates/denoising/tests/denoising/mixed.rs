@@ -271,7 +271,7 @@ fn known_numbers_are_kept_and_the_rest_goes_by_them() {
     for &transition in Transition::ALL {
         // What is unmasked under a noisy number must be masked again to come to fit it.
         let [steps, resamplings] = match transition {
-            Transition::Absorbing => [25, 40],
+            Transition::Absorbing => [50, 40],
             _ => [50, 10],
         };
         let sampler = of_kind(SamplerKind::Ddpm, &schedule, transition, steps)
