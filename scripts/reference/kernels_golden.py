@@ -42,8 +42,8 @@ CONVOLUTIONS_3X3 = {
         ([1, 3, 33, 1, 2], ["bias", "residual"]),
     ],
 }
-# Stride 2 with the padding below and on the right only. Last of all cases, so that the numbers of the
-# others stay as they were.
+# Stride 2 with the padding below and on the right only. It and the operations on rows are the last of all
+# cases, so that the numbers of the others stay as they were.
 CONVOLUTIONS_DOWN_BELOW_RIGHT = [
     ([1, 16, 3, 7, 5], ["bias"]),
     ([2, 3, 33, 6, 3], ["bias", "per_example", "residual"]),
@@ -81,6 +81,18 @@ ATTENTIONS = [
     ([1, 32, 5, 3], 2),
     ([3, 33, 1, 3], 1),
 ]
+
+# Rows, columns of x and of the output; what is added; SiLU.
+LINEARS = [
+    ([1, 3, 5], ["bias"], False),
+    ([7, 33, 16], ["bias", "residual"], False),
+    ([5, 16, 17], ["bias"], True),
+    ([4, 9, 1], ["residual"], True),
+]
+# Rows, columns; SiLU.
+ROW_NORMS = [([3, 7], False), ([1, 33], True), ([5, 64], True)]
+# Rows; the columns of each segment.
+SEGMENTS = [(4, [3, 1, 18]), (1, [2, 33, 5])]
 
 
 def convolve(inputs, sampling):
@@ -134,6 +146,37 @@ def convolutions(everything):
             yield f"convolution_{sampling}_{i}", options, shapes, 1, lambda x: convolve(x, sampling)
 
 
+def layer(inputs, silu):
+    """A linear layer whose weight is `[inputs, outputs]`."""
+    z = inputs["x"] @ inputs["weight"]
+    for name in ["bias", "residual"]:
+        z = z + inputs[name] if name in inputs else z
+    return F.silu(z) if silu else z
+
+
+def normalise_rows(inputs, silu):
+    y = F.layer_norm(inputs["x"], inputs["gamma"].shape, inputs["gamma"], inputs["beta"], EPSILON)
+    return F.silu(y) if silu else y
+
+
+def rows():
+    """The cases of operations on rows."""
+    for i, ([count, width, out], plus, silu) in enumerate(LINEARS):
+        added = {"bias": [out], "residual": [count, out]}
+        shapes = {"x": [count, width], "weight": [width, out]}
+        shapes |= {name: added[name] for name in plus}
+        options = f"linear {'silu' if silu else 'linear'}"
+        yield f"linear_{i}", options, shapes, 1, lambda x: layer(x, silu)
+    for i, (dims, silu) in enumerate(ROW_NORMS):
+        shapes = {"x": dims, "gamma": dims[1:], "beta": dims[1:]}
+        options = f"row_norm {'silu' if silu else 'linear'}"
+        yield f"row_norm_{i}", options, shapes, 1, lambda x: normalise_rows(x, silu)
+    for i, (count, sizes) in enumerate(SEGMENTS):
+        options = f"segments {' '.join(map(str, sizes))}"
+        logs = lambda x: torch.cat([F.log_softmax(part, 1) for part in x["x"].split(sizes, 1)], 1)
+        yield f"segments_{i}", options, {"x": [count, sum(sizes)]}, 1, logs
+
+
 def cases():
     """Options, shapes of the inputs, the deviation of x, and the operation, by name."""
     yield from convolutions({**CONVOLUTIONS_3X3, "1x1": CONVOLUTIONS_1X1})
@@ -151,6 +194,7 @@ def cases():
         shapes = {name: dims for name in ["q", "k", "v"]}
         yield f"attention_{i}", f"attention {heads}", shapes, 1, lambda x: attend(x, heads)
     yield from convolutions({"down_below_right": CONVOLUTIONS_DOWN_BELOW_RIGHT})
+    yield from rows()
 
 
 def main():

@@ -19,6 +19,8 @@
 //!   batch. MNIST, Fashion-MNIST and CIFAR-10 by name ([`ImageDataset::load`]; [`find`] says where they
 //!   lie), any folder of images ([`load_folder`], with classes by folder or by [`folders::metadata`]) and NumPy arrays ([`load_array`]).
 //! - [`images::idx`] and [`images::cifar10`]: the file formats of the published datasets.
+//! - [`tables`]: rows of any CSV ([`load_table`]) with the types of their columns, as numbers that are normal and
+//!   categories, and back to a CSV that is written the same way; lines of text ([`load_lines`]) as tables of characters.
 //! - [`Points`]: clouds of points, from a CSV ([`load_points`]) or made by a formula ([`CloudName`]).
 //! - [`SoundDataset`]: recordings of one rate and one loudness, from any folder of sounds ([`load_sounds`]) or of
 //!   spoken digits ([`SoundDataset::load_fsdd`]).
@@ -59,5 +61,7 @@ pub use sounds::{
 };
 pub use splits::Splits;
 pub use tables::{
-    CloudName, CsvError, Normalisation, Points, PointsError, UnknownCloud, load_points, read_points,
+    CloudName, ColumnType, Conditions, CsvError, LineRows, LineSchema, Normalisation, Points,
+    PointsError, TableError, TableOptions, TableRows, TableSchema, UnknownCloud, load_lines,
+    load_points, load_table, read_points,
 };

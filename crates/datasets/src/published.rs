@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::files::DatasetName;
 use crate::images::{self, DatasetError};
 use crate::sounds::{self, FsddError};
+use crate::tables::{self, TableFileError};
 
 /// Why a file that was fetched is not the published one.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +16,9 @@ pub enum DownloadError {
     /// It belongs to the Free Spoken Digit Dataset.
     #[error(transparent)]
     Fsdd(#[from] FsddError),
+    /// It is a table, or lines of text.
+    #[error(transparent)]
+    Table(#[from] TableFileError),
 }
 
 /// Checks a file that was fetched as `download`, one of [`DatasetName::downloads`], against the
@@ -33,5 +37,6 @@ pub fn verify_download(
             Ok(images::verify_download(name, download, path)?)
         }
         DatasetName::Fsdd => Ok(sounds::verify_archive(path)?),
+        DatasetName::Adult | DatasetName::Names => Ok(tables::verify(name, path)?),
     }
 }

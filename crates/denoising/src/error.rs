@@ -51,6 +51,21 @@ pub enum SamplerError {
         /// Its end.
         last: f64,
     },
+    /// An order in which masks are lifted, where there are none.
+    #[error(
+        "masks are lifted in an order, but the categories are on the uniform chain, which has none; use \
+         by-chance, or the absorbing chain"
+    )]
+    NoMasks,
+    /// An order of columns that leaves one out or has one twice.
+    #[error(
+        "the order in which masks are lifted must name each of the {columns} categorical columns once, \
+         counted from 0"
+    )]
+    Order {
+        /// C, the number of categorical columns.
+        columns: usize,
+    },
     /// A number out of its range.
     #[error("{parameter} is {value}; it must be {expected}")]
     Parameter {

@@ -46,22 +46,26 @@ mod editing;
 mod error;
 mod guidance;
 mod kind;
+mod mixed;
 mod options;
 mod sampler;
 mod samplers;
 mod spacing;
 mod steps;
+mod unmasking;
 
 pub use clipping::X0Clipping;
 pub use editing::{DdimInversion, Inpainting, slerp};
 pub use error::{SamplerError, UnknownName};
 pub use guidance::Guidance;
 pub use kind::{SamplerKind, SamplerOptions};
+pub use mixed::MixedSampler;
 pub use options::{OptionError, SamplingOptions};
 pub use sampler::{Denoising, Sampler, State};
 pub use samplers::*;
 pub use spacing::{SpacingError, TimestepSpacing};
 pub use steps::{History, NoiseLevel, Prediction, Step, Steps, add_noise, noise_levels};
+pub use unmasking::Unmasking;
 
 /// The code of README.md, as a test.
 #[cfg(doctest)]

@@ -75,6 +75,44 @@ pub enum ScoreError {
         /// Classes run from 0 to one below this.
         num_classes: usize,
     },
+    /// The columns of a table are not of one length.
+    #[error("column `{column}` has {found} rows, and the first column {expected}")]
+    Rows {
+        /// The column.
+        column: String,
+        /// Its rows.
+        found: usize,
+        /// Those of the first column.
+        expected: usize,
+    },
+    /// A number of a table is infinite.
+    #[error("row {row} of column `{column}` is infinite: expected a number, or NaN for a gap")]
+    Infinite {
+        /// The column.
+        column: String,
+        /// The row, from 0.
+        row: usize,
+    },
+    /// Two tables do not have the same columns.
+    #[error("the columns of two tables differ: {reason}")]
+    Columns {
+        /// In what.
+        reason: String,
+    },
+    /// A table has no such column.
+    #[error("there is no column `{column}`")]
+    NoColumn {
+        /// The column asked for.
+        column: String,
+    },
+    /// A column cannot be predicted.
+    #[error("column `{column}` cannot be predicted: {reason}")]
+    Target {
+        /// The column.
+        column: String,
+        /// Why.
+        reason: &'static str,
+    },
     /// The terms of a bound could not be read back from the device.
     #[error("cannot read a term of the bound back from the device: {0}")]
     Device(String),

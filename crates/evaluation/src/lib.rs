@@ -12,6 +12,8 @@
 //!   [`sliced_wasserstein`] needs no network: pixels will do;
 //! - of the model itself: [`VariationalBound`], the bits that an image costs under it.
 //!
+//! Rows of tables have scores of their own: [`tables`].
+//!
 //! [`ClassShares`] counts classes that some classifier sees in the images.
 
 mod classes;
@@ -24,6 +26,7 @@ mod nearest;
 mod neighbours;
 mod precision_recall;
 mod sliced_wasserstein;
+pub mod tables;
 
 pub use crate::classes::{ClassShares, class_agreement};
 pub use crate::error::ScoreError;

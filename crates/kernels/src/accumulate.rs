@@ -1,7 +1,7 @@
 //! The sum of the gradients of a tensor that is used more than once.
 //!
-//! `Gradients::register` adds a gradient to the one that is there, by an addition that does not know
-//! channels-last: it runs on one thread and leaves its result in another order. Gradients of this
+//! `Gradients::register` adds a gradient to the one that is there, by an addition that runs on one thread
+//! and, for it does not know channels-last, leaves images in another order. Gradients of this
 //! crate's own results are added here instead. `Gradients` does not say whether it has a gradient of a
 //! node, so that is remembered, from the forward pass of a node to its backward pass. To forget a node
 //! is safe: then burn adds.
@@ -9,12 +9,13 @@
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
+use burn::backend::TensorMetadata;
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::tensor::FloatTensor;
 use rayon::prelude::*;
 
-use crate::cpu::host::{Host, Numbers, dims4, from_channels_last};
+use crate::cpu::host::{Host, Numbers, dims4, from_channels_last, tensor};
 use crate::cpu::memory::filled;
 
 /// Nodes that are remembered at most.
@@ -44,7 +45,7 @@ pub(crate) fn taken(node: NodeId) {
     expected().remove(&node.value);
 }
 
-/// Registers the gradient of an image, or adds it to the one that is there, which `take` takes out.
+/// Registers a gradient, or adds it to the one that is there, which `take` takes out.
 pub(crate) fn register<B: Host>(
     grads: &mut Gradients,
     node: NodeId,
@@ -62,15 +63,21 @@ pub(crate) fn register<B: Host>(
     grads.register::<B>(node, gradient);
 }
 
-/// The sum of two images.
+/// The sum of two tensors of a shape: images channels-last, all others in the order of their axes.
 fn sum<B: Host>(a: FloatTensor<B>, b: FloatTensor<B>) -> FloatTensor<B> {
     const NUMBERS: usize = 1 << 15;
-    let device = burn::backend::TensorMetadata::device(&a);
-    let dims = dims4::<B>(&a);
-    let (a, b) = (
-        Numbers::<B>::channels_last(a),
-        Numbers::<B>::channels_last(b),
-    );
+    let device = a.device();
+    let shape = a.shape();
+    let is_image = shape.num_dims() == 4;
+    let numbers = |x| {
+        if is_image {
+            Numbers::<B>::channels_last(x)
+        } else {
+            Numbers::<B>::plain(x)
+        }
+    };
+    let dims = is_image.then(|| dims4::<B>(&a));
+    let (a, b) = (numbers(a), numbers(b));
     let (a, b) = (a.get(), b.get());
     let sum = filled(a.len(), |sum| {
         sum.par_chunks_mut(NUMBERS)
@@ -82,5 +89,8 @@ fn sum<B: Host>(a: FloatTensor<B>, b: FloatTensor<B>) -> FloatTensor<B> {
                 }
             });
     });
-    from_channels_last::<B>(sum, dims, &device)
+    match dims {
+        Some(dims) => from_channels_last::<B>(sum, dims, &device),
+        None => tensor::<B>(sum, shape, &device),
+    }
 }

@@ -131,18 +131,24 @@ macro_rules! host_operations {
 host_operations!("flex", Flex);
 host_operations!("ndarray", NdArray);
 
-/// Registers the gradient of an image. A macro, for the type of a node has no public name.
-macro_rules! register_image {
+/// Registers the gradient of a tensor that may be used again. A macro, for the type of a node has no
+/// public name.
+macro_rules! register_gradient {
     ($backend:ident, $grads:expr, $node:expr, $gradient:expr) => {{
         let (node, gradient) = ($node, $gradient);
-        accumulate::register::<$backend>($grads, node.id, gradient, |grads| {
+        $crate::accumulate::register::<$backend>($grads, node.id, gradient, |grads| {
             grads.consume::<$backend>(&node)
         });
     }};
 }
 
+pub(crate) use register_gradient;
+
 /// Takes the gradient of a result out, at the beginning of its backward pass.
-fn take<B: Host, S, const N: usize>(ops: &Ops<S, N>, grads: &mut Gradients) -> FloatTensor<B> {
+pub(crate) fn take<B: Host, S, const N: usize>(
+    ops: &Ops<S, N>,
+    grads: &mut Gradients,
+) -> FloatTensor<B> {
     accumulate::taken(ops.node.id);
     grads.consume::<B>(&ops.node)
 }
@@ -178,7 +184,7 @@ impl<B: Host> Backward<B, 5> for ConvolutionBackward {
         } = ops.state;
         let [to_x, to_weight, to_bias, to_per_example, to_residual] = ops.parents;
         if let Some(node) = to_residual {
-            register_image!(B, grads, node, gradient.clone());
+            register_gradient!(B, grads, node, gradient.clone());
         }
         let dy = Numbers::<B>::channels_last(gradient);
         if to_weight.is_some() || to_bias.is_some() || to_per_example.is_some() {
@@ -195,7 +201,7 @@ impl<B: Host> Backward<B, 5> for ConvolutionBackward {
         }
         if let Some(node) = to_x {
             let dx = convolution::input_gradient::<B>(&dy, &weight, &shape, &device);
-            register_image!(B, grads, node, dx);
+            register_gradient!(B, grads, node, dx);
         }
     }
 }
@@ -284,7 +290,7 @@ impl<B: Host> Backward<B, 4> for NormBackward {
         let [to_x, to_gamma, to_beta, to_scale_shift] = ops.parents;
         if let Some(node) = to_x {
             let dx = from_channels_last::<B>(found.x, state.dims, device);
-            register_image!(B, grads, node, dx);
+            register_gradient!(B, grads, node, dx);
         }
         if let Some(node) = to_gamma {
             grads.register::<B>(
@@ -306,7 +312,7 @@ impl<B: Host> Backward<B, 4> for NormBackward {
 }
 
 /// A result whose backward pass is one of this file.
-fn tracked<B: Host, C: CheckpointStrategy>(
+pub(crate) fn tracked<B: Host, C: CheckpointStrategy>(
     y: FloatTensor<Autodiff<B, C>>,
 ) -> FloatTensor<Autodiff<B, C>> {
     accumulate::expect(y.id());
@@ -327,7 +333,7 @@ fn added<B: Host>(
 }
 
 /// An input, unless it is left out.
-fn given<B: Backend>(input: FloatTensor<B>) -> Option<FloatTensor<B>> {
+pub(crate) fn given<B: Backend>(input: FloatTensor<B>) -> Option<FloatTensor<B>> {
     (input.shape().num_elements() > 0).then_some(input)
 }
 
@@ -463,7 +469,7 @@ impl<B: Host> Backward<B, 2> for ConcatenationBackward {
             if let Some(node) = node {
                 let part = concat::part(gradient.get(), channels, start, dims[1]);
                 let part = from_channels_last::<B>(part, dims, &device);
-                register_image!(B, grads, node, part);
+                register_gradient!(B, grads, node, part);
             }
         }
     }
@@ -534,7 +540,7 @@ impl<B: Host> Backward<B, 3> for AttentionBackward {
         for (node, found) in ops.parents.into_iter().zip(found) {
             if let Some(node) = node {
                 let found = from_channels_last::<B>(found, state.dims, &state.device);
-                register_image!(B, grads, node, found);
+                register_gradient!(B, grads, node, found);
             }
         }
     }

@@ -10,6 +10,8 @@
 //! - [`group_norm`], [`group_norm_silu`]: GroupNorm, scale and shift, SiLU, in one pass.
 //! - [`concat_channels`]: the skip connections.
 //! - [`attention`]: self-attention between pixels, whose probabilities are not kept.
+//! - [`linear`], [`linear_silu`], [`layer_norm`], [`layer_norm_silu`], [`embedding_sum`],
+//!   [`segment_log_softmax`]: networks of rows, such as those of tables.
 //! - [`adamw`], [`moving_average`], [`sum_of_squares`]: the optimiser, a pass each.
 //!
 //! # Memory
@@ -25,8 +27,9 @@
 //!
 //! # Instructions
 //!
-//! On x86-64 the kernels use AVX-512 or AVX2 with FMA where the processor has them. The environment
-//! variable `KERNELS_SIMD=avx512|avx2|plain` sets the most that they may use, so that one machine
+//! On x86-64 the kernels use AVX-512 or AVX2 with FMA where the processor has them, and the tiles of AMX
+//! for the products of linear layers, with 16 bits of each number, as exact as they need to be (on Linux). The environment variable
+//! `KERNELS_SIMD=amx|avx512|avx2|plain` sets the most that they may use, so that one machine
 //! tests what another runs; empty, it is as if it were unset, and another value panics, for it would
 //! seem to test what it does not. It is read once, when the first kernel runs. Levels differ from each
 //! other in rounding.
@@ -43,6 +46,8 @@ mod cpu;
 mod gradients;
 mod operations;
 mod optimizer;
+mod row_gradients;
+mod rows;
 
 pub use crate::cpu::simd::{UnknownLevel, check_level};
 pub use crate::operations::{
@@ -50,6 +55,9 @@ pub use crate::operations::{
     group_norm_silu,
 };
 pub use crate::optimizer::{AdamWState, AdamWStep, adamw, moving_average, sum_of_squares};
+pub use crate::rows::{
+    PlusRows, embedding_sum, layer_norm, layer_norm_silu, linear, linear_silu, segment_log_softmax,
+};
 
 /// The code of README.md, as a test.
 #[cfg(doctest)]

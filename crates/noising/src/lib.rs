@@ -19,6 +19,37 @@
 //! Timesteps stay on the host as `&[usize]`. Coefficients are looked up there in f64 and cast to the
 //! type of the tensor they meet; tables in f32 would lose 1 − ᾱ near t = 0.
 //!
+//! # Categories
+//!
+//! [`CategoricalChain`] is the chain over categories, with the same schedules: a step keeps a category with
+//! probability α_t and else replaces it, by any other or by a mask ([`Transition`]). [`MixedChain`] is both
+//! chains over the rows of a table, numbers first.
+//!
+//! ```
+//! use burn::tensor::{Device, Tensor};
+//! use noising::{CategoricalChain, NoiseConfig, Transition};
+//!
+//! let schedule = NoiseConfig::default().chain()?.schedule().clone();
+//! // Two columns, of 3 and of 2 categories.
+//! let chain = CategoricalChain::new(schedule, Transition::Absorbing, vec![3, 2])?;
+//!
+//! let device = Device::flex();
+//! let x_0 = Tensor::<2>::from_floats([[2.0, 0.0], [1.0, 1.0]], &device);
+//! let uniforms = Tensor::from_floats([[0.3, 0.9], [0.5, 0.2]], &device);
+//! let x_t = chain.q_sample(x_0.clone(), uniforms, &[250, 999]);
+//! // What is not kept is masked, and the code of the mask is the number of categories.
+//! x_t.to_data().assert_eq(&Tensor::<2>::from_floats([[3.0, 0.0], [3.0, 2.0]], &device).to_data(), false);
+//!
+//! // A network that says nothing costs ln 3 nats in the first masked cell, weighed as the bound has it.
+//! let log_p = Tensor::<1>::from_floats([1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0, 0.5, 0.5], &device).log();
+//! let log_p = log_p.unsqueeze::<2>().expand([2, 5]);
+//! let bound = chain.bound(x_0, x_t, log_p, &[250, 999]).into_data();
+//! let cost: Vec<f32> = bound.try_into_vec()?;
+//! assert!((f64::from(cost[0]) - chain.bound_weight(250) * 3.0_f64.ln()).abs() < 1e-6);
+//! assert_eq!(cost[1], 0.0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Example
 //!
 //! ```
@@ -41,16 +72,20 @@
 
 #![forbid(unsafe_code)]
 
+mod categorical;
 mod chain;
 mod config;
 mod loss_weight;
+mod mixed;
 mod parameterization;
 mod posterior;
 mod schedule;
 
+pub use categorical::{CategoricalChain, CategoricalPosterior, CategoryCountError, Transition};
 pub use chain::Chain;
 pub use config::NoiseConfig;
 pub use loss_weight::{LossWeight, LossWeightError};
+pub use mixed::MixedChain;
 pub use parameterization::{Marginal, PredictionType};
 pub use posterior::Posterior;
 pub use schedule::{BetaSchedule, MAX_TRAIN_TIMESTEPS, NoiseSchedule, ScheduleError};

@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use datasets::images::{array, cifar10, idx};
-use datasets::{Audio, Channels, FolderOptions, SoundOptions};
+use datasets::tables::parse_table;
+use datasets::{Audio, Channels, FolderOptions, SoundOptions, TableOptions, TableSchema};
 use flate2::{Compression, write::GzEncoder};
 use image::codecs::gif::GifEncoder;
 use image::{DynamicImage, Frame, ImageFormat, Rgba, RgbaImage};
@@ -172,6 +173,49 @@ fn readers() -> Vec<Reader> {
             ]),
             |path| said(datasets::load_points(path)),
         ),
+        reader("table", "input.csv", 32 * MIB, tables(), |path| {
+            let splits = datasets::load_table(path, &TableOptions::default(), 0);
+            if let Ok(splits) = &splits {
+                let rows = Vec::from_iter(0..splits.train.len());
+                let schema = splits.train.schema();
+                let labels = vec![0; rows.len()];
+                let cells = schema.decode(&splits.train.read(&rows), &labels).unwrap();
+                schema.write(&cells);
+            }
+            said(splits)
+        }),
+        reader(
+            "table-schema",
+            "input.json",
+            16 * MIB,
+            vec![schema()],
+            |path| {
+                let schema = serde_json::from_slice::<TableSchema>(&fs::read(path).unwrap());
+                if let Ok(schema) = &schema
+                    && let Ok(cells) = schema.decode(&vec![0.5; schema.example_len()], &[0])
+                {
+                    schema.write(&cells);
+                }
+                said(schema)
+            },
+        ),
+        reader(
+            "partial-rows",
+            "input.csv",
+            16 * MIB,
+            tables()[..1].to_vec(),
+            |path| {
+                let schema: TableSchema = serde_json::from_slice(&schema()).unwrap();
+                said(schema.parse_partial(&fs::read(path).unwrap()))
+            },
+        ),
+        reader(
+            "lines",
+            "input.txt",
+            16 * MIB,
+            texts(&["anna\nbo\ncarla\n", "\u{feff}z\u{fc}rich\r\nbern\r\n"]),
+            |path| said(datasets::load_lines(path)),
+        ),
         reader(
             "metadata-csv",
             "folder/metadata.csv",
@@ -287,6 +331,32 @@ fn read_folder(path: &Path) -> Result<(), String> {
         cache_bytes: 0,
     };
     said(datasets::load_folder(path.parent().unwrap(), &options))
+}
+
+/// Tables with numbers, dates, categories and gaps.
+fn tables() -> Vec<Vec<u8>> {
+    let mut plain = "id,age,price,day,kind,smokes\n".to_owned();
+    let mut other = "alter;preis;\"art\"\r\n".to_owned();
+    for i in 0..40 {
+        let (kind, smokes) = (["a", "b,c", "NA"][i % 3], ["yes", "no"][i % 2]);
+        plain += &format!(
+            "{},{},{}.5,2020-01-{:02},\"{kind}\",{smokes}\n",
+            i + 1,
+            20 + i,
+            i * 7,
+            i % 28 + 1
+        );
+        other += &format!("{},5;1.{:03},25;\"{kind}\"\r\n", i, i * 7);
+    }
+    let utf_16 = other.encode_utf16().flat_map(u16::to_le_bytes);
+    let utf_16 = [0xff, 0xfe].into_iter().chain(utf_16).collect();
+    vec![plain.into_bytes(), other.into_bytes(), utf_16]
+}
+
+/// What is saved of the first of them.
+fn schema() -> Vec<u8> {
+    let (schema, _) = parse_table(&tables()[0], &TableOptions::default()).unwrap();
+    serde_json::to_vec(&schema).unwrap()
 }
 
 fn texts(texts: &[&str]) -> Vec<Vec<u8>> {

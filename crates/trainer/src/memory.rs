@@ -168,11 +168,19 @@ impl Layers {
                 }
             }
             NetworkConfig::Mlp(mlp) => {
+                let (width, outputs) = (mlp.width as u64, mlp.outputs() as u64);
+                all.add(mlp.blocks as u64, width, width.saturating_mul(width));
+                all.add(1, outputs, width.saturating_mul(outputs));
+            }
+            NetworkConfig::Transformer(transformer) => {
+                let (width, columns) = (transformer.width as u64, transformer.columns() as u64);
+                // Queries, keys, values and their sum, and two layers of four times the width.
                 all.add(
-                    mlp.blocks as u64,
-                    mlp.width as u64,
-                    values([mlp.width, mlp.width, 1]),
+                    transformer.layers as u64,
+                    12 * columns.saturating_mul(width),
+                    12 * width.saturating_mul(width),
                 );
+                all.add(1, transformer.outputs() as u64, 0);
             }
         }
         all

@@ -1,5 +1,6 @@
-//! The network of a run: a U-Net for images, a multilayer perceptron for points. The rest of the program
-//! sees one network of examples `[B, C, H, W]`; a point of D coordinates is D channels of one pixel.
+//! The network of a run: a U-Net for images, a multilayer perceptron for points and rows of tables, a transformer for
+//! lines of text. The rest of the program sees one network of examples `[B, C, H, W]`; a point of D coordinates is D
+//! channels of one pixel, and so is a row of as many columns.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +10,7 @@ use mlp::{Mlp, MlpConfig};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use training::{Condition, InvalidValue, Purpose, Streams};
+use transformer::{Transformer, TransformerConfig};
 use unet::{SampleSize, UNet, UNetConfig, UNetConfigError};
 use weights::WeightsError;
 
@@ -19,8 +21,10 @@ use weights::WeightsError;
 pub enum NetworkConfig {
     /// `kind = "unet"`, for images.
     UNet(UNetConfig),
-    /// `kind = "mlp"`, for points.
+    /// `kind = "mlp"`, for points and tables.
     Mlp(MlpConfig),
+    /// `kind = "transformer"`, for lines of text.
+    Transformer(TransformerConfig),
 }
 
 /// As it is read: a table without `kind` is a U-Net.
@@ -48,9 +52,12 @@ impl<'de> Deserialize<'de> for NetworkConfig {
         let network = match kind.as_ref().map(toml::Value::as_str) {
             None | Some(Some("unet")) => UNetConfig::deserialize(keys).map(Self::UNet),
             Some(Some("mlp")) => MlpConfig::deserialize(keys).map(Self::Mlp),
+            Some(Some("transformer")) => {
+                TransformerConfig::deserialize(keys).map(Self::Transformer)
+            }
             Some(_) => {
                 return Err(D::Error::custom(format!(
-                    "unknown kind of network, {}, expected `unet` or `mlp`",
+                    "unknown kind of network, {}, expected `unet`, `mlp` or `transformer`",
                     kind.unwrap_or_else(|| "none".into())
                 )));
             }
@@ -72,6 +79,9 @@ impl NetworkConfig {
             Self::Mlp(mlp) => mlp
                 .validate()
                 .map_err(|(key, message)| InvalidValue::new(key, message)),
+            Self::Transformer(transformer) => transformer
+                .validate()
+                .map_err(|(key, message)| InvalidValue::new(key, message)),
         }
     }
 
@@ -79,7 +89,7 @@ impl NetworkConfig {
     pub fn as_unet(&self) -> Option<&UNetConfig> {
         match self {
             Self::UNet(unet) => Some(unet),
-            Self::Mlp(_) => None,
+            Self::Mlp(_) | Self::Transformer(_) => None,
         }
     }
 
@@ -90,19 +100,39 @@ impl NetworkConfig {
                 let SampleSize { height, width } = unet.sample_size;
                 [unet.in_channels, height, width]
             }
-            Self::Mlp(mlp) => [mlp.dimensions(), 1, 1],
+            Self::Mlp(mlp) => [mlp.inputs(), 1, 1],
+            Self::Transformer(transformer) => [transformer.columns(), 1, 1],
+        }
+    }
+
+    /// How many categories each of the last channels of an example has, where they are categories.
+    pub fn categories(&self) -> Vec<usize> {
+        match self {
+            Self::UNet(_) => Vec::new(),
+            Self::Mlp(mlp) => mlp.categories.clone(),
+            Self::Transformer(transformer) => {
+                vec![transformer.categories(); transformer.columns()]
+            }
         }
     }
 
     /// The number of embeddings of classes, and of "no class" where there is one; `None` where the network
     /// knows no classes.
     pub fn num_class_embeds(&self) -> Option<usize> {
-        self.as_unet().and_then(|unet| unet.num_class_embeds)
+        match self {
+            Self::UNet(unet) => unet.num_class_embeds,
+            Self::Mlp(mlp) => mlp.num_class_embeds,
+            Self::Transformer(transformer) => transformer.num_class_embeds,
+        }
     }
 
     /// Whether the network draws from the device's own generator in training.
     pub fn has_dropout(&self) -> bool {
-        self.as_unet().is_some_and(|unet| unet.dropout > 0.0)
+        match self {
+            Self::UNet(unet) => unet.dropout > 0.0,
+            Self::Mlp(mlp) => mlp.dropout > 0.0,
+            Self::Transformer(transformer) => transformer.dropout > 0.0,
+        }
     }
 
     /// A network that has learnt nothing yet, on `device`, as the runs of `seed` begin.
@@ -115,6 +145,9 @@ impl NetworkConfig {
         Ok(match self {
             Self::UNet(unet) => Network::UNet(unet.init(device, &mut rng)?),
             Self::Mlp(mlp) => Network::Mlp(mlp.init(device, &mut rng)),
+            Self::Transformer(transformer) => {
+                Network::Transformer(transformer.init(device, &mut rng))
+            }
         })
     }
 }
@@ -125,8 +158,10 @@ impl NetworkConfig {
 pub enum Network {
     /// For images.
     UNet(UNet),
-    /// For points.
+    /// For points and tables.
     Mlp(Mlp),
+    /// For lines of text.
+    Transformer(Transformer),
 }
 
 impl Network {
@@ -135,6 +170,7 @@ impl Network {
         match self {
             Self::UNet(_) => "unet",
             Self::Mlp(_) => "mlp",
+            Self::Transformer(_) => "transformer",
         }
     }
 
@@ -145,7 +181,20 @@ impl Network {
                 let SampleSize { height, width } = unet.config().sample_size;
                 [unet.config().in_channels, height, width]
             }
-            Self::Mlp(mlp) => [mlp.config().dimensions(), 1, 1],
+            Self::Mlp(mlp) => [mlp.config().inputs(), 1, 1],
+            Self::Transformer(transformer) => [transformer.config().columns(), 1, 1],
+        }
+    }
+
+    /// How many categories each of the last channels of an example has, where they are categories.
+    pub fn categories(&self) -> Vec<usize> {
+        match self {
+            Self::UNet(_) => Vec::new(),
+            Self::Mlp(mlp) => mlp.config().categories.clone(),
+            Self::Transformer(transformer) => {
+                let config = transformer.config();
+                vec![config.categories(); config.columns()]
+            }
         }
     }
 
@@ -157,6 +206,7 @@ impl Network {
         match self {
             Self::UNet(unet) => weights::to_safetensors(unet, metadata),
             Self::Mlp(mlp) => weights::to_safetensors(mlp, metadata),
+            Self::Transformer(transformer) => weights::to_safetensors(transformer, metadata),
         }
     }
 
@@ -165,30 +215,31 @@ impl Network {
         Ok(match self {
             Self::UNet(unet) => Self::UNet(weights::from_safetensors(unet, bytes)?),
             Self::Mlp(mlp) => Self::Mlp(weights::from_safetensors(mlp, bytes)?),
+            Self::Transformer(transformer) => {
+                Self::Transformer(weights::from_safetensors(transformer, bytes)?)
+            }
         })
     }
 }
 
 impl training::Network for Network {
     fn forward(&self, x_t: Tensor<4>, timesteps: &[f64], condition: &Condition) -> Tensor<4> {
-        match self {
-            Self::UNet(unet) => {
-                // The embedding behind those of the classes, where the network has one, is that of "no
-                // class".
-                let labels = condition.num_classes().map(|num_classes| {
-                    let labels = condition.labels().unwrap_or_default().iter();
-                    labels
-                        .map(|label| label.unwrap_or(num_classes))
-                        .collect::<Vec<usize>>()
-                });
-                unet.forward(x_t, timesteps, labels.as_deref())
+        // The embedding behind those of the classes, where the network has one, is that of "no class".
+        let labels = condition.num_classes().map(|num_classes| {
+            let labels = condition.labels().unwrap_or_default().iter();
+            labels
+                .map(|label| label.unwrap_or(num_classes))
+                .collect::<Vec<usize>>()
+        });
+        let labels = labels.as_deref();
+        let predicted = match self {
+            Self::UNet(unet) => return unet.forward(x_t, timesteps, labels),
+            Self::Mlp(mlp) => mlp.forward(x_t.flatten::<2>(1, 3), timesteps, labels),
+            Self::Transformer(transformer) => {
+                transformer.forward(x_t.flatten::<2>(1, 3), timesteps, labels)
             }
-            Self::Mlp(mlp) => {
-                assert!(condition.labels().is_none(), "points have no classes");
-                let shape = x_t.dims();
-                mlp.forward(x_t.flatten::<2>(1, 3), timesteps)
-                    .reshape(shape)
-            }
-        }
+        };
+        let [batch, outputs] = predicted.dims();
+        predicted.reshape([batch, outputs, 1, 1])
     }
 }

@@ -102,7 +102,13 @@ fn learner_of(
     optimizer: AdamW,
     ema: Ema,
 ) -> Result<Learner<Network>> {
-    let objective = Objective::new(config.noise.chain()?, &config.objective);
+    let chain = config.noise.chain()?;
+    let categories = network.categories();
+    let objective = if categories.is_empty() {
+        Objective::new(chain, &config.objective)
+    } else {
+        Objective::with_categories(chain, &config.objective, categories)?
+    };
     let max_grad_norm = config.training.max_grad_norm;
     Ok(Learner::new(
         network,

@@ -7,11 +7,12 @@ use crate::network::Condition;
 /// What one pass through the network is made from.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    /// Clean examples: `[B, C, H, W]`, images in [-1, 1].
+    /// Clean examples: `[B, C, H, W]`, images in [-1, 1]; rows of a table `[B, N + C, 1, 1]`, numbers and then
+    /// category codes.
     pub x_0: Tensor<4>,
     /// What the network is told of them.
     pub condition: Condition,
-    /// Standard normal noise of the shape of `x_0`.
+    /// Standard normal noise of the shape of `x_0`, by which categories are drawn too.
     pub noise: Tensor<4>,
     /// A timestep for each.
     pub timesteps: Vec<usize>,

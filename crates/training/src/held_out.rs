@@ -52,7 +52,8 @@ impl HeldOutConfig {
     }
 }
 
-/// The mean squared error of a network on the test split.
+/// The mean squared error of a network on the test split; of rows of a table, with the loss of their categories
+/// ([`Objective::errors`]).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct HeldOutLoss {

@@ -4,7 +4,8 @@
 //! - [`Network`] and [`Data`] are what a network and a set of examples must be able to do.
 //! - [`Batches`] is an endless supply of [`Batch`]es: examples in an order that the seed fixes, each with a
 //!   timestep and noise.
-//! - [`Objective`] is what the network learns to predict, and how its error is weighted.
+//! - [`Objective`] is what the network learns to predict, and how its error is weighted; rows of a table have
+//!   categories beside their numbers ([`Objective::with_categories`]).
 //! - [`Learner`] takes steps: gradients, [`AdamW`], the moving average [`Ema`].
 //! - [`held_out_loss`] measures what was learned on examples that were not seen.
 //!
@@ -68,6 +69,7 @@
 
 mod batch;
 mod batches;
+mod categories;
 mod config;
 mod data;
 mod ema;
@@ -84,6 +86,7 @@ pub mod streams;
 
 pub use batch::Batch;
 pub use batches::{BatchOptions, Batches, ClassOptions, ConditioningConfig};
+pub use categories::CategoryLoss;
 pub use config::{LearningRateSchedule, TrainingConfig};
 pub use data::{Data, to_tensor};
 pub use ema::{Ema, EmaConfig};
@@ -91,7 +94,7 @@ pub use error::{InvalidValue, TrainingError};
 pub use held_out::{HeldOutConfig, HeldOutLoss, held_out_loss};
 pub use learner::{Learner, Step};
 pub use network::{Condition, Network, labels_tensor};
-pub use objective::{Objective, ObjectiveConfig};
+pub use objective::{Objective, ObjectiveConfig, ObjectiveError};
 pub use optimizer::{AdamW, Moments, OptimizerConfig, clip_by_global_norm};
 pub use order::{DataOrder, Position};
 pub use parameters::{flatten, flatten_gradients, unflatten};

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// A dataset that the program knows by name, in kebab case everywhere: `mnist`, `fashion-mnist`,
-/// `cifar10`, `fsdd`.
+/// `cifar10`, `fsdd`, `adult`, `names`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -20,6 +20,10 @@ pub enum DatasetName {
     Cifar10,
     /// The Free Spoken Digit Dataset: digits in English by six speakers, 8 kHz (Jackson and others).
     Fsdd,
+    /// Adults of the census of the United States of 1994: a table (Becker, Kohavi 1996), its rows without gaps.
+    Adult,
+    /// First names, a line each (Karpathy's makemore, 2022).
+    Names,
 }
 
 /// A part of a dataset.
@@ -55,6 +59,19 @@ pub(crate) const CIFAR10_ARCHIVE: &str = "cifar-10-binary.tar.gz";
 
 /// The archive that the Free Spoken Digit Dataset is published as; it is read as it is.
 pub(crate) const FSDD_ARCHIVE: &str = "free-spoken-digit-dataset-1.0.10.tar.gz";
+
+/// The table of Adult under the name that it is published as, and under its usual one.
+pub(crate) const ADULT_FILES: [DatasetFile; 2] = [
+    file("adult.data", ADULT_SHA256),
+    file("adult.csv", ADULT_SHA256),
+];
+const ADULT_SHA256: &str = "23959c20762e10ad3cf7af811ea355b81fff9f69debbed9a5505657f3145d8cf";
+
+/// The list of names.
+pub(crate) const NAMES_FILE: DatasetFile = file(
+    "names.txt",
+    "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d",
+);
 
 /// One of the recordings of the Free Spoken Digit Dataset, whose checksums lie beside its reader.
 const FSDD_EXAMPLE: &str = "0_george_0.wav";
@@ -159,7 +176,14 @@ const CIFAR10: [&str; 10] = [
 
 impl DatasetName {
     /// Every dataset with a name.
-    pub const ALL: [Self; 4] = [Self::Mnist, Self::FashionMnist, Self::Cifar10, Self::Fsdd];
+    pub const ALL: [Self; 6] = [
+        Self::Mnist,
+        Self::FashionMnist,
+        Self::Cifar10,
+        Self::Fsdd,
+        Self::Adult,
+        Self::Names,
+    ];
 
     /// The name in kebab case, which is also the name of its folder.
     pub fn as_str(self) -> &'static str {
@@ -168,23 +192,28 @@ impl DatasetName {
             Self::FashionMnist => "fashion-mnist",
             Self::Cifar10 => "cifar10",
             Self::Fsdd => "fsdd",
+            Self::Adult => "adult",
+            Self::Names => "names",
         }
     }
 
-    /// Whether it is a data set of sounds; the others are of images.
+    /// Whether it is a data set of sounds.
     pub fn is_sound(self) -> bool {
-        match self {
-            Self::Mnist | Self::FashionMnist | Self::Cifar10 => false,
-            Self::Fsdd => true,
-        }
+        self == Self::Fsdd
     }
 
-    /// The names of the ten classes, by label.
-    pub fn class_names(self) -> &'static [&'static str; 10] {
+    /// Whether it is a table, or lines of text.
+    pub fn is_table(self) -> bool {
+        matches!(self, Self::Adult | Self::Names)
+    }
+
+    /// The names of the classes, by label; none of a table.
+    pub fn class_names(self) -> &'static [&'static str] {
         match self {
             Self::Mnist | Self::Fsdd => &DIGITS,
             Self::FashionMnist => &FASHION,
             Self::Cifar10 => &CIFAR10,
+            Self::Adult | Self::Names => &[],
         }
     }
 
@@ -193,6 +222,8 @@ impl DatasetName {
         match self {
             Self::Cifar10 => vec![CIFAR10_ARCHIVE.to_owned()],
             Self::Fsdd => vec![FSDD_ARCHIVE.to_owned()],
+            Self::Adult => vec![ADULT_FILES[0].name.to_owned()],
+            Self::Names => vec![NAMES_FILE.name.to_owned()],
             Self::Mnist | Self::FashionMnist => [Split::Train, Split::Test]
                 .into_iter()
                 .flat_map(|split| self.files(split))
@@ -219,6 +250,8 @@ impl DatasetName {
             Self::Fsdd => {
                 &["https://github.com/Jakobovski/free-spoken-digit-dataset/archive/v1.0.10"]
             }
+            Self::Adult => &["https://raw.githubusercontent.com/pjreddie/Logistic-SGD/master"],
+            Self::Names => &["https://raw.githubusercontent.com/karpathy/makemore/master"],
         }
     }
 
@@ -232,14 +265,18 @@ impl DatasetName {
             (Self::FashionMnist, Split::Test) => &FASHION_MNIST_TEST,
             (Self::Cifar10, Split::Train) => &CIFAR10_TRAIN,
             (Self::Cifar10, Split::Test) => &CIFAR10_TEST,
-            (Self::Fsdd, _) => &[],
+            (Self::Fsdd | Self::Adult | Self::Names, _) => &[],
         }
     }
 
     /// The name of one of the files.
     pub(super) fn example_file(self) -> &'static str {
-        let first = self.files(Split::Train).first();
-        first.map_or(FSDD_EXAMPLE, |file| file.name)
+        match self {
+            Self::Fsdd => FSDD_EXAMPLE,
+            Self::Adult => ADULT_FILES[0].name,
+            Self::Names => NAMES_FILE.name,
+            Self::Mnist | Self::FashionMnist | Self::Cifar10 => self.files(Split::Train)[0].name,
+        }
     }
 
     /// Whether `dir` holds at least one of the dataset's files.
@@ -253,6 +290,8 @@ impl DatasetName {
                     .into_iter()
                     .any(has_file)
             }
+            Self::Adult => ADULT_FILES.iter().any(|file| has_file(file.name)),
+            Self::Names => has_file(NAMES_FILE.name),
             Self::Mnist | Self::FashionMnist | Self::Cifar10 => [Split::Train, Split::Test]
                 .into_iter()
                 .flat_map(|split| self.files(split))
@@ -335,7 +374,8 @@ mod tests {
         }
         assert_eq!(
             "MNIST".parse::<DatasetName>().unwrap_err().to_string(),
-            "no dataset is called \"MNIST\"; choose one of mnist, fashion-mnist, cifar10, fsdd"
+            "no dataset is called \"MNIST\"; choose one of mnist, fashion-mnist, cifar10, fsdd, \
+             adult, names"
         );
         assert_eq!("test".parse::<Split>().unwrap(), Split::Test);
         assert!("valid".parse::<Split>().is_err());

@@ -32,7 +32,9 @@ impl ImageDataset {
         match name {
             DatasetName::Mnist | DatasetName::FashionMnist => load_mnist(name, split, dir),
             DatasetName::Cifar10 => load_cifar10(split, dir),
-            DatasetName::Fsdd => Err(DatasetError::NotImages { name }),
+            DatasetName::Fsdd | DatasetName::Adult | DatasetName::Names => {
+                Err(DatasetError::NotImages { name })
+            }
         }
     }
 }
@@ -236,7 +238,10 @@ fn verify(
 }
 
 fn owned_class_names(name: DatasetName) -> Vec<String> {
-    name.class_names().map(str::to_owned).to_vec()
+    name.class_names()
+        .iter()
+        .map(|&name| name.to_owned())
+        .collect()
 }
 
 #[cfg(test)]

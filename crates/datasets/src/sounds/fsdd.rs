@@ -128,7 +128,8 @@ impl SoundDataset {
             let digit = |name: &&String| name.bytes().next().map(|digit| u16::from(digit - b'0'));
             let labels = names.iter().map(digit).collect();
             let lengths = recordings.iter().map(Vec::len).collect();
-            let class_names = DatasetName::Fsdd.class_names().map(str::to_owned).to_vec();
+            let class_names = DatasetName::Fsdd.class_names().iter();
+            let class_names = class_names.map(|&name| name.to_owned()).collect();
             let recordings = Recordings::held(recordings);
             Self::new(
                 recordings,

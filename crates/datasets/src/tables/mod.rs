@@ -1,7 +1,37 @@
-//! Tables of numbers: clouds of points, from a CSV or made by a formula.
+//! Tables: rows of any CSV, whose columns are numbers, dates and categories; clouds of points, which are tables of
+//! numbers alone, from a CSV or made by a formula; and lines of text as tables of characters.
 
+pub mod cells;
+pub mod charset;
 pub mod clouds;
+pub mod column_type;
+pub mod conditions;
+pub mod dates;
+pub mod dialect;
+pub mod error;
+mod gaps;
+pub mod inference;
+pub mod lines;
+pub mod numbers;
+pub mod partial;
 pub mod points;
+mod published;
+pub mod quantiles;
+mod records;
+pub mod rows;
+pub mod schema;
+mod similar;
+mod writing;
 
+pub use cells::Cells;
 pub use clouds::{CloudName, UnknownCloud};
+pub use column_type::ColumnType;
+pub use conditions::{Condition, ConditionError, Conditions};
+pub use error::{CellError, TableError, TableFileError};
+pub use inference::{MAX_CATEGORIES, TableOptions, parse_table};
+pub use lines::{LineError, LineRows, LineSchema, load_lines, load_names, parse_lines};
+pub use partial::Partial;
 pub use points::{CsvError, Normalisation, Points, PointsError, load_points, read_points};
+pub(crate) use published::verify;
+pub use rows::{MAX_FILE_LEN, TableRows, load_published, load_table};
+pub use schema::{Column, Content, DecodeError, Spelling, State, TableSchema};

@@ -5,6 +5,7 @@ mod diffusers;
 mod editing;
 mod gaussian;
 mod golden;
+mod mixed;
 mod mixture;
 mod own_network;
 mod resampling;

@@ -21,7 +21,7 @@
 use rayon::prelude::*;
 
 use crate::cpu::memory::{Buffer, filled};
-use crate::cpu::simd::{Kernel, Simd, run};
+use crate::cpu::simd::{Kernel, Simd, read, run, write};
 
 /// Lengths and choices of a normalisation.
 #[derive(Clone, Copy, Debug)]
@@ -176,32 +176,6 @@ impl Kernel for Sums<'_> {
                 }
                 channel += count;
             }
-        }
-    }
-}
-
-/// Reads `count` numbers, at most a vector.
-#[inline(always)]
-unsafe fn read<S: Simd>(simd: S, from: *const f32, count: usize) -> S::V {
-    // SAFETY: the caller's promise.
-    unsafe {
-        if count == S::LANES {
-            simd.load(from)
-        } else {
-            simd.load_first(from, count)
-        }
-    }
-}
-
-/// Writes `count` numbers, at most a vector.
-#[inline(always)]
-unsafe fn write<S: Simd>(simd: S, to: *mut f32, count: usize, x: S::V) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        if count == S::LANES {
-            simd.store(to, x);
-        } else {
-            simd.store_first(to, count, x);
         }
     }
 }

@@ -101,6 +101,12 @@ pub(crate) fn dims4<B: Backend>(tensor: &FloatTensor<B>) -> [usize; 4] {
     [shape[0], shape[1], shape[2], shape[3]]
 }
 
+/// The two lengths of a tensor's axes.
+pub(crate) fn dims2<B: Backend>(tensor: &FloatTensor<B>) -> [usize; 2] {
+    let shape = tensor.shape();
+    [shape[0], shape[1]]
+}
+
 #[cfg(feature = "flex")]
 impl Host for burn::backend::Flex {
     fn contiguous(tensor: FloatTensor<Self>) -> FloatTensor<Self> {

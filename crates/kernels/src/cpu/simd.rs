@@ -8,6 +8,8 @@
 use std::fmt;
 use std::sync::LazyLock;
 
+use crate::cpu::tiles::have_tiles;
+
 /// A vector type of `LANES` f32 and its operations.
 ///
 /// Methods are unsafe where they follow a pointer. The others are safe because a value of an
@@ -95,6 +97,40 @@ pub(crate) trait Simd: Copy {
     }
 }
 
+/// Reads `count` numbers, at most a vector.
+///
+/// # Safety
+///
+/// They must be readable.
+#[inline(always)]
+pub(crate) unsafe fn read<S: Simd>(simd: S, from: *const f32, count: usize) -> S::V {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if count == S::LANES {
+            simd.load(from)
+        } else {
+            simd.load_first(from, count)
+        }
+    }
+}
+
+/// Writes `count` numbers, at most a vector.
+///
+/// # Safety
+///
+/// They must be writable.
+#[inline(always)]
+pub(crate) unsafe fn write<S: Simd>(simd: S, to: *mut f32, count: usize, x: S::V) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if count == S::LANES {
+            simd.store(to, x);
+        } else {
+            simd.store_first(to, count, x);
+        }
+    }
+}
+
 /// A kernel that [`run`] compiles for every level.
 pub(crate) trait Kernel {
     /// What it gives back.
@@ -109,6 +145,8 @@ enum Level {
     Plain,
     Avx2,
     Avx512,
+    /// The vectors of AVX-512, and tiles for the products of large matrices.
+    Amx,
 }
 
 impl Level {
@@ -119,7 +157,11 @@ impl Level {
             let avx2 = std::arch::is_x86_feature_detected!("avx2")
                 && std::arch::is_x86_feature_detected!("fma");
             if avx2 && std::arch::is_x86_feature_detected!("avx512f") {
-                return Self::Avx512;
+                return if have_tiles() {
+                    Self::Amx
+                } else {
+                    Self::Avx512
+                };
             }
             if avx2 {
                 return Self::Avx2;
@@ -136,7 +178,8 @@ impl Level {
     /// tested.
     fn named(name: Option<&str>) -> Result<Self, UnknownLevel> {
         let level = match name {
-            None | Some("" | "avx512") => Self::Avx512,
+            None | Some("" | "amx") => Self::Amx,
+            Some("avx512") => Self::Avx512,
             Some("avx2") => Self::Avx2,
             Some("plain") => Self::Plain,
             Some(name) => return Err(UnknownLevel(name.to_owned())),
@@ -154,7 +197,7 @@ impl fmt::Display for UnknownLevel {
         let Self(name) = self;
         write!(
             f,
-            "the environment variable KERNELS_SIMD is {name:?}, expected avx512, avx2 or plain"
+            "the environment variable KERNELS_SIMD is {name:?}, expected amx, avx512, avx2 or plain"
         )
     }
 }
@@ -177,6 +220,11 @@ pub fn check_level() -> Result<(), UnknownLevel> {
     LEVEL.clone().map(|_| ())
 }
 
+/// Whether matrix products are to use tiles; see [`crate::cpu::tiles`].
+pub(crate) fn use_tiles() -> bool {
+    matches!(&*LEVEL, Ok(Level::Amx))
+}
+
 /// Runs a kernel with the widest vectors that the processor has and `KERNELS_SIMD` allows.
 pub(crate) fn run<K: Kernel>(kernel: K) -> K::Output {
     match &*LEVEL {
@@ -192,7 +240,7 @@ fn run_at<K: Kernel>(level: Level, kernel: K) -> K::Output {
     match level.min(Level::widest()) {
         // SAFETY: the processor has AVX-512F, AVX2 and FMA, for it has no lower level.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => unsafe { x86::with_avx512(kernel) },
+        Level::Amx | Level::Avx512 => unsafe { x86::with_avx512(kernel) },
         // SAFETY: the processor has AVX2 and FMA, for it has no lower level.
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => unsafe { x86::with_avx2(kernel) },
@@ -489,7 +537,7 @@ mod tests {
     #[test]
     fn exp_is_right_to_two_units_in_the_last_place() {
         let x: Vec<f32> = (0..160_000).map(|i| -80.0 + i as f32 * 1e-3).collect();
-        for level in [Level::Plain, Level::Avx2, Level::Avx512] {
+        for level in [Level::Plain, Level::Avx2, Level::Avx512, Level::Amx] {
             let mut y = x.clone();
             run_at(level, Exp(&mut y));
             for (x, y) in x.iter().zip(y) {
@@ -514,8 +562,8 @@ mod tests {
     fn a_name_lowers_the_level_and_never_raises_it() {
         assert_eq!(Level::named(None), Ok(Level::widest()));
         assert_eq!(Level::named(Some("")), Ok(Level::widest()));
-        assert_eq!(Level::named(Some("avx512")), Ok(Level::widest()));
-        for (name, lanes) in [("plain", 4), ("avx2", 8), ("avx512", 16)] {
+        assert_eq!(Level::named(Some("amx")), Ok(Level::widest()));
+        for (name, lanes) in [("plain", 4), ("avx2", 8), ("avx512", 16), ("amx", 16)] {
             let widest = run_at(Level::widest(), Lanes);
             let level = Level::named(Some(name)).expect("a level");
             assert_eq!(run_at(level, Lanes), widest.min(lanes));

@@ -1,8 +1,8 @@
 //! Every operation against burn's own on the flex backend: values and all gradients, over drawn
 //! shapes; against slopes; and the same bits whatever the number of threads.
 
-use burn::tensor::activation::{silu, softmax};
-use burn::tensor::module::{conv2d, interpolate};
+use burn::tensor::activation::{log_softmax, silu, softmax};
+use burn::tensor::module::{self, conv2d, interpolate};
 use burn::tensor::ops::{ConvOptions, InterpolateMode, InterpolateOptions, PadMode};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use kernels::{Plus, Sampling, conv2d_3x3, group_norm};
@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
-use crate::case::{Case, EPSILON, Input, Leaves, Operation, largest_error, numbers};
+use crate::case::{Case, EPSILON, Input, Leaves, Operation, image, largest_error, numbers};
 
 /// Largest difference, over the largest number of the reference.
 const TOLERANCE: f32 = 1e-4;
@@ -127,6 +127,44 @@ impl Draw {
         let inputs: [(&str, &[usize]); 3] = [("q", &dims), ("k", &dims), ("v", &dims)];
         self.case(Operation::Attention { heads }, &inputs, dims)
     }
+
+    /// A linear layer plus a drawn choice of what can be added to it.
+    fn linear(&mut self, [rows, inputs, outputs]: [usize; 3], silu: bool) -> Case {
+        let (x, weight, bias, y) = (
+            [rows, inputs],
+            [inputs, outputs],
+            [outputs],
+            [rows, outputs],
+        );
+        let mut found: Vec<(&str, &[usize])> = vec![("x", &x), ("weight", &weight)];
+        let plus: [(&str, &[usize]); 2] = [("bias", &bias), ("residual", &y)];
+        found.extend(plus.into_iter().filter(|_| self.0.random::<bool>()));
+        self.case(Operation::Linear { silu }, &found, [rows, outputs, 1, 1])
+    }
+
+    fn row_norm(&mut self, [rows, width]: [usize; 2], silu: bool) -> Case {
+        let (x, channel) = ([rows, width], [width]);
+        let inputs: [(&str, &[usize]); 3] = [("x", &x), ("gamma", &channel), ("beta", &channel)];
+        self.case(Operation::RowNorm { silu }, &inputs, [rows, width, 1, 1])
+    }
+
+    /// Codes of which some lie outside.
+    fn embedding(&mut self, [rows, width]: [usize; 2], sizes: [usize; 3]) -> Case {
+        let (table, codes) = ([sizes.iter().sum(), width], [rows, sizes.len()]);
+        let inputs: [(&str, &[usize]); 2] = [("table", &table), ("codes", &codes)];
+        let mut case = self.case(Operation::Embedding { sizes }, &inputs, [rows, width, 1, 1]);
+        for (place, code) in case.inputs[1].numbers.iter_mut().enumerate() {
+            let size = sizes[place % sizes.len()] as i32;
+            *code = self.0.random_range(-1..=size) as f32;
+        }
+        case
+    }
+
+    fn segments(&mut self, rows: usize, sizes: [usize; 3]) -> Case {
+        let x = [rows, sizes.iter().sum()];
+        let inputs: [(&str, &[usize]); 1] = [("x", &x)];
+        self.case(Operation::Segments { sizes }, &inputs, [rows, x[1], 1, 1])
+    }
 }
 
 /// The operation as burn computes it.
@@ -189,7 +227,46 @@ fn burns(operation: Operation, inputs: &Leaves) -> Tensor<4> {
             let scores = q.matmul(k.transpose()) / (head as f64).sqrt();
             softmax(scores, 3).matmul(v).swap_dims(2, 3).reshape(dims)
         }
+        Operation::Linear { silu: is_activated } => {
+            let mut z = inputs.get::<2>("x").matmul(inputs.get("weight"));
+            if let Some(bias) = inputs.find::<1>("bias") {
+                z = z + bias.unsqueeze();
+            }
+            if let Some(residual) = inputs.find("residual") {
+                z = z + residual;
+            }
+            image(if is_activated { silu(z) } else { z })
+        }
+        Operation::RowNorm { silu: is_activated } => {
+            let (gamma, beta) = (inputs.get("gamma"), inputs.get("beta"));
+            let z = module::layer_norm(inputs.get::<2>("x"), gamma, Some(beta), EPSILON);
+            image(if is_activated { silu(z) } else { z })
+        }
+        Operation::Embedding { sizes } => {
+            let (codes, table) = (inputs.get::<2>("codes"), inputs.get::<2>("table"));
+            let parts = parts(sizes).enumerate().map(|(column, (start, size))| {
+                let code = codes.clone().detach().narrow(1, column, 1);
+                let code = code.clamp(0, size as i64 - 1);
+                let all = Tensor::arange(0..size as i64, &table.device()).float();
+                let ones = code.expand([codes.dims()[0], size]);
+                let ones = ones.equal(all.unsqueeze::<2>().expand([codes.dims()[0], size]));
+                ones.float().matmul(table.clone().narrow(0, start, size))
+            });
+            image(parts.reduce(|sum, part| sum + part).unwrap())
+        }
+        Operation::Segments { sizes } => {
+            let x = inputs.get::<2>("x");
+            let parts =
+                parts(sizes).map(|(start, size)| log_softmax(x.clone().narrow(1, start, size), 1));
+            image(Tensor::cat(parts.collect(), 1))
+        }
     }
+}
+
+/// Where each begins, and how long it is.
+fn parts(sizes: [usize; 3]) -> impl Iterator<Item = (usize, usize)> {
+    let starts = [0, sizes[0], sizes[0] + sizes[1]];
+    starts.into_iter().zip(sizes)
 }
 
 /// With what there is to add.
@@ -221,6 +298,8 @@ fn check(case: &Case) {
     let floor = match case.operation {
         // One pixel attends to itself alone: its gradient is 0, as a difference of numbers near 1.
         Operation::Attention { .. } => 0.1,
+        // A segment of one has no gradient, but as a difference.
+        Operation::Segments { .. } => 0.1,
         _ => 1e-3,
     };
     let operation = case.operation;
@@ -344,6 +423,103 @@ proptest! {
     ) {
         check(&Draw::new(seed).attention([batch, channels, height, width], heads));
     }
+
+    // From some thousand weights on, tiles are used.
+    #[test]
+    fn linear_is_burns(
+        rows in prop_oneof![1..=300usize, 1..=4usize],
+        (inputs, outputs) in (1..=200usize, 1..=200usize),
+        activated in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        check(&Draw::new(seed).linear([rows, inputs, outputs], activated));
+    }
+
+    #[test]
+    fn layer_norm_is_burns(
+        rows in prop_oneof![1..=300usize, Just(1)],
+        width in 4..=150usize,
+        activated in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        check(&Draw::new(seed).row_norm([rows, width], activated));
+    }
+
+    #[test]
+    fn embedding_sum_is_burns(
+        (rows, width) in (1..=200usize, 1..=70usize),
+        sizes in [1..=40usize, 1..=5usize, 1..=300usize],
+        seed in any::<u64>(),
+    ) {
+        check(&Draw::new(seed).embedding([rows, width], sizes));
+    }
+
+    #[test]
+    fn segment_log_softmax_is_burns(
+        rows in 1..=200usize,
+        sizes in [1..=40usize, 1..=5usize, 1..=300usize],
+        seed in any::<u64>(),
+    ) {
+        check(&Draw::new(seed).segments(rows, sizes));
+    }
+}
+
+/// Sums in parts, and the edges of strips of 32.
+#[test]
+fn long_sums_of_linear_layers_are_burns() {
+    let mut draw = Draw::new(13);
+    for size in [
+        [2500, 33, 31],
+        [40, 2100, 65],
+        [64, 64, 1500],
+        [17, 1024, 512],
+        [1, 1500, 900],
+    ] {
+        check(&draw.linear(size, false));
+        check(&draw.linear(size, true));
+    }
+}
+
+/// What is lost of a product is less than 2^-16 of it, and most of that cancels.
+#[test]
+fn a_product_of_tiles_is_nearly_as_exact_as_of_f32() {
+    let mut draw = Draw::new(17);
+    let (rows, inputs, outputs) = (128, 512, 96);
+    let [x, weight] = [rows * inputs, inputs * outputs].map(|count| draw.numbers(count));
+    let tensor = |numbers: &[f32], dims: [usize; 2]| {
+        Tensor::<2>::from_data(TensorData::new(numbers.to_vec(), dims), &Device::flex())
+    };
+    let (x_, weight_) = (
+        tensor(&x, [rows, inputs]),
+        tensor(&weight, [inputs, outputs]),
+    );
+    let found = numbers(kernels::linear(x_, weight_, kernels::PlusRows::default()));
+    for row in 0..rows {
+        for column in 0..outputs {
+            let product =
+                |i: usize| f64::from(x[row * inputs + i]) * f64::from(weight[i * outputs + column]);
+            let exact: f64 = (0..inputs).map(product).sum();
+            let size: f64 = (0..inputs).map(|i| product(i).powi(2)).sum::<f64>().sqrt();
+            let error = (f64::from(found[row * outputs + column]) - exact).abs();
+            assert!(error < 2e-5 * size, "off by {error} of {size}");
+        }
+    }
+}
+
+/// What is not finite is not hidden.
+#[test]
+fn what_is_not_finite_stays_so() {
+    let device = Device::flex();
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut x = vec![1.0f32; 64 * 256];
+        x[70 * 64 + 5] = bad;
+        let x = Tensor::<2>::from_data(TensorData::new(x, [256, 64]), &device);
+        let weight = Tensor::<2>::ones([64, 128], &device);
+        let y = numbers(kernels::linear(x, weight, kernels::PlusRows::default()));
+        for (place, y) in y.iter().enumerate() {
+            assert_eq!(y.is_finite(), place / 128 != 70, "{y}");
+        }
+    }
 }
 
 #[test]
@@ -368,6 +544,12 @@ fn results_do_not_depend_on_the_number_of_threads() {
         draw.attention([5, 64, 7, 7], 1),
         draw.attention([1, 64, 14, 14], 2),
         draw.attention([3, 33, 5, 9], 3),
+        draw.linear([300, 70, 90], false),
+        draw.linear([300, 70, 90], true),
+        draw.linear([3, 7, 9], true),
+        draw.row_norm([130, 33], true),
+        draw.embedding([150, 20], [5, 1, 30]),
+        draw.segments(150, [5, 1, 30]),
     ];
     for case in cases {
         let results = [1, 2, 3].map(|threads| {
@@ -419,6 +601,29 @@ fn padding_below_and_on_the_right_is_the_same_without_kernels() {
     }
 }
 
+/// The same of the operations on rows.
+#[test]
+fn operations_on_rows_are_the_same_without_kernels() {
+    let mut draw = Draw::new(19);
+    for case in [
+        draw.linear([5, 9, 7], false),
+        draw.linear([5, 9, 7], true),
+        draw.row_norm([4, 19], false),
+        draw.row_norm([4, 19], true),
+        draw.embedding([20, 5], [5, 1, 7]),
+        draw.segments(4, [5, 1, 7]),
+    ] {
+        let device = Device::flex().autodiff();
+        let with = case.results(&device, |inputs| case.operation.ours(inputs));
+        let without = case.results(&device, |inputs| {
+            case.operation.ours(&inputs.wide()).cast(DType::F32)
+        });
+        for ((what, with), (_, without)) in with.iter().zip(&without) {
+            assert_close(what, with, without, 1e-2);
+        }
+    }
+}
+
 /// The slope along a drawn step of an input, by central differences, is the gradient times the step.
 #[test]
 fn gradients_are_slopes() {
@@ -438,6 +643,13 @@ fn gradients_are_slopes() {
         draw.concatenation([2, 3, 7, 5, 4]),
         draw.attention([2, 8, 3, 5], 1),
         draw.attention([2, 8, 3, 5], 2),
+        draw.linear([5, 9, 7], false),
+        draw.linear([5, 9, 7], true),
+        draw.linear([120, 100, 90], false),
+        draw.row_norm([4, 19], false),
+        draw.row_norm([4, 19], true),
+        draw.embedding([20, 5], [5, 1, 7]),
+        draw.segments(4, [5, 1, 7]),
     ];
     for case in cases {
         let results = case.results(&Device::flex().autodiff(), |inputs| {
@@ -445,10 +657,12 @@ fn gradients_are_slopes() {
         });
         let length = match case.operation {
             // In each input by itself they are linear: the longer, the less does rounding count.
-            Operation::Convolution { .. } | Operation::Window { .. } | Operation::Concatenation => {
-                1.0
-            }
-            Operation::Norm { .. } | Operation::Attention { .. } => 1e-2,
+            Operation::Convolution { .. }
+            | Operation::Window { .. }
+            | Operation::Concatenation
+            | Operation::Linear { silu: false }
+            | Operation::Embedding { .. } => 1.0,
+            _ => 1e-2,
         };
         for (i, (what, gradient)) in results[1..].iter().enumerate() {
             let step = draw.numbers(gradient.len());
@@ -524,6 +738,38 @@ fn gradients_of_a_tensor_that_is_used_again_are_added() {
     assert_close("weight", &gradient(&ours), &gradient(&burns), 1e-3);
 }
 
+/// Rows that a normalisation and a residual connection share.
+#[test]
+fn gradients_of_rows_that_are_used_again_are_added() {
+    let mut draw = Draw::new(23);
+    let x = draw.leaf([30, 12]);
+    let weight = draw.leaf([12, 12]);
+    let (one, zero) = (draw.leaf([12]), draw.leaf([12]));
+    let direction = draw.leaf([30, 12]).detach();
+    let loss = |ours: bool| {
+        let block = |h: Tensor<2>| {
+            let (one, zero) = (one.clone(), zero.clone());
+            if ours {
+                let normal = kernels::layer_norm_silu(h.clone(), one, zero, EPSILON);
+                let plus = kernels::PlusRows {
+                    bias: None,
+                    residual: Some(h),
+                };
+                kernels::linear(normal, weight.clone(), plus)
+            } else {
+                let normal = silu(module::layer_norm(h.clone(), one, Some(zero), EPSILON));
+                h + normal.matmul(weight.clone())
+            }
+        };
+        (block(block(block(x.clone()))) * direction.clone()).sum()
+    };
+    let (ours, burns) = (loss(true).backward(), loss(false).backward());
+    for leaf in [&x, &weight] {
+        let gradient = |of: &burn::tensor::Gradients| numbers(leaf.grad(of).unwrap());
+        assert_close("a gradient", &gradient(&ours), &gradient(&burns), 1e-3);
+    }
+}
+
 /// The kernels are the same: so are the numbers.
 #[cfg(feature = "ndarray")]
 #[test]
@@ -538,6 +784,10 @@ fn ndarray_is_flex() {
         draw.norm([2, 16, 5, 4], 4, true, true),
         draw.concatenation([2, 3, 7, 5, 4]),
         draw.attention([2, 16, 5, 4], 2),
+        draw.linear([5, 9, 7], true),
+        draw.row_norm([4, 19], true),
+        draw.embedding([20, 5], [5, 1, 7]),
+        draw.segments(4, [5, 1, 7]),
     ] {
         let [flex, ndarray] = [Device::flex(), Device::ndarray()]
             .map(|device| case.results(&device.autodiff(), |inputs| case.operation.ours(inputs)));

@@ -48,6 +48,15 @@ fn operation(options: &[&str]) -> Operation {
         ["attention", heads] => Operation::Attention {
             heads: heads.parse().unwrap(),
         },
+        ["linear", activation] => Operation::Linear {
+            silu: *activation == "silu",
+        },
+        ["row_norm", activation] => Operation::RowNorm {
+            silu: *activation == "silu",
+        },
+        ["segments", a, b, c] => Operation::Segments {
+            sizes: [a, b, c].map(|size| size.parse().unwrap()),
+        },
         other => panic!("operation {other:?}"),
     }
 }

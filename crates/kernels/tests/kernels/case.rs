@@ -1,9 +1,10 @@
 //! An operation at given inputs: its value, and the gradients of all of them.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use kernels::{
-    Plus, Sampling, attention, concat_channels, conv2d, conv2d_1x1, conv2d_3x3, group_norm,
-    group_norm_silu,
+    Plus, PlusRows, Sampling, attention, concat_channels, conv2d, conv2d_1x1, conv2d_3x3,
+    embedding_sum, group_norm, group_norm_silu, layer_norm, layer_norm_silu, linear, linear_silu,
+    segment_log_softmax,
 };
 
 pub(crate) const EPSILON: f64 = 1e-5;
@@ -20,6 +21,14 @@ pub(crate) enum Operation {
     Concatenation,
     /// Of `q`, `k` and `v`.
     Attention { heads: usize },
+    /// Of rows `x` by `weight`, plus what there is of `bias` and `residual`.
+    Linear { silu: bool },
+    /// Of rows `x`, with `gamma` and `beta`.
+    RowNorm { silu: bool },
+    /// Of `table` and `codes`, which have no gradient.
+    Embedding { sizes: [usize; 3] },
+    /// Of rows `x`.
+    Segments { sizes: [usize; 3] },
 }
 
 #[derive(Clone, Debug)]
@@ -50,10 +59,23 @@ impl Leaves {
     pub(crate) fn get<const D: usize>(&self, name: &str) -> Tensor<D> {
         self.find(name).unwrap()
     }
+
+    /// The same in f64, for which there are no kernels.
+    pub(crate) fn wide(&self) -> Self {
+        let cast =
+            |(input, leaf): &(Input, Tensor<1>)| (input.clone(), leaf.clone().cast(DType::F64));
+        Self(self.0.iter().map(cast).collect())
+    }
 }
 
 pub(crate) fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_to_vec().unwrap()
+}
+
+/// Rows as images of one pixel.
+pub(crate) fn image(rows: Tensor<2>) -> Tensor<4> {
+    let [count, width] = rows.dims();
+    rows.reshape([count, width, 1, 1])
 }
 
 impl Operation {
@@ -87,6 +109,32 @@ impl Operation {
             Self::Attention { heads } => {
                 attention(inputs.get("q"), inputs.get("k"), inputs.get("v"), heads)
             }
+            Self::Linear { silu } => {
+                let plus = PlusRows {
+                    bias: inputs.find("bias"),
+                    residual: inputs.find("residual"),
+                };
+                let (x, weight) = (inputs.get("x"), inputs.get("weight"));
+                image(if silu {
+                    linear_silu(x, weight, plus)
+                } else {
+                    linear(x, weight, plus)
+                })
+            }
+            Self::RowNorm { silu } => {
+                let (x, gamma, beta) = (inputs.get("x"), inputs.get("gamma"), inputs.get("beta"));
+                image(if silu {
+                    layer_norm_silu(x, gamma, beta, EPSILON)
+                } else {
+                    layer_norm(x, gamma, beta, EPSILON)
+                })
+            }
+            Self::Embedding { sizes } => image(embedding_sum(
+                inputs.get("codes"),
+                inputs.get("table"),
+                &sizes,
+            )),
+            Self::Segments { sizes } => image(segment_log_softmax(inputs.get("x"), &sizes)),
         }
     }
 }
@@ -118,7 +166,7 @@ impl Case {
         let direction = TensorData::new(self.direction.clone(), y.dims());
         let mut results = vec![("y", numbers(y.clone()))];
         let grads = (y * Tensor::from_data(direction, device)).sum().backward();
-        for (input, leaf) in &leaves.0 {
+        for (input, leaf) in leaves.0.iter().filter(|(input, _)| input.name != "codes") {
             results.push((input.name, numbers(leaf.grad(&grads).unwrap())));
         }
         results

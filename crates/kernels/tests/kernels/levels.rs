@@ -15,7 +15,7 @@ fn all_but_these(level: &str) -> Output {
 #[test]
 fn every_test_passes_at_every_level() {
     // An empty variable is as good as none.
-    for level in ["", "avx512", "avx2", "plain"] {
+    for level in ["", "amx", "avx512", "avx2", "plain"] {
         let output = all_but_these(level);
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{level}: {said}");

@@ -19,8 +19,9 @@ pub enum DataCommand {
 /// `trainer data show`
 #[derive(Debug, Args)]
 pub struct DataShowArgs {
-    /// A data set (mnist, fashion-mnist, cifar10 or fsdd), a cloud of points (two-moons, swiss-roll, spiral or
-    /// eight-gaussians), a folder of images or of sounds, a .npy or .npz file, or a .csv of points.
+    /// A data set (mnist, fashion-mnist, cifar10, fsdd, adult or names), a cloud of points (two-moons, swiss-roll, spiral or
+    /// eight-gaussians), a folder of images or of sounds, a .npy or .npz file, a .csv of points or of a table, or a .txt
+    /// of lines of text.
     pub what: String,
     /// Folder that holds the data set, or a folder of that name [default: data/ of the working folder or of
     /// one above it].
@@ -55,7 +56,7 @@ pub struct DataShowArgs {
 /// `trainer data fetch`
 #[derive(Debug, Args)]
 pub struct DataFetchArgs {
-    /// The data set: mnist, fashion-mnist, cifar10 or fsdd.
+    /// The data set: mnist, fashion-mnist, cifar10, fsdd, adult or names.
     pub name: DatasetName,
     /// Folder that gets a folder of the data set's name [default: data/ of the working folder or of one
     /// above it, else made in it].

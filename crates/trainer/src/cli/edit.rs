@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::ModelArgs;
-use super::values::{finite, picture};
+use super::values::{finite, picture_or_rows};
 
 /// `trainer edit`
 #[derive(Debug, Args)]
@@ -14,11 +14,12 @@ pub struct EditArgs {
     /// The network, and how it is sampled from.
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Image or sound to start from (image-to-image); it is cropped and brought to the network's size.
+    /// Image or sound to start from (image-to-image); it is cropped and brought to the network's size. Of a table a
+    /// file of rows, whose empty cells are filled; of lines of text a pattern such as a__n_, whose blanks are.
     #[arg(long, value_name = "FILE", required_unless_present = "between")]
     pub from: Option<PathBuf>,
     /// How much of it is given up to noise first, above 0 and at most 1 [default: 0.5, or 1 with
-    /// --mask].
+    /// --mask; of rows and lines none, but what is empty is filled].
     #[arg(long, conflicts_with = "between", value_parser = finite)]
     pub strength: Option<f64>,
     /// What is made anew: of an image, an image of the same shape, white where it is and black where it is kept;
@@ -29,15 +30,10 @@ pub struct EditArgs {
     /// [default: 4].
     #[arg(long, value_name = "N", requires = "mask")]
     pub resamplings: Option<usize>,
-    /// Number of images or sounds made of --from.
-    #[arg(
-        short = 'n',
-        long,
-        value_name = "N",
-        default_value_t = 8,
-        conflicts_with = "between"
-    )]
-    pub count: usize,
+    /// Number of images or sounds made of --from, of lines, or of rows made of each of its rows [default: 8; 1 of
+    /// each row].
+    #[arg(short = 'n', long, value_name = "N", conflicts_with = "between")]
+    pub count: Option<usize>,
     /// Two images or sounds to interpolate between, as a strip, through the noise that DDIM makes each of them from.
     #[arg(
         long,
@@ -53,7 +49,7 @@ pub struct EditArgs {
     #[arg(long, default_value = "none")]
     pub class: String,
     /// The picture: the image, what --mask keeps of it, and what was made of it; or the strip. Of sounds, a WAV
-    /// file of all is written beside it [default: edited.png in the folder of the run].
-    #[arg(short, long, value_name = "PICTURE", value_parser = picture())]
+    /// file of all is written beside it, of tables their rows [default: edited.png in the folder of the run].
+    #[arg(short, long, value_name = "FILE", value_parser = picture_or_rows())]
     pub out: Option<PathBuf>,
 }

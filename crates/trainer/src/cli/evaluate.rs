@@ -12,10 +12,14 @@ pub struct EvaluateArgs {
     /// The network, and how it is sampled from.
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Number of images to sample and score, in the classes' shares of the training split. Figures of
-    /// different numbers cannot be compared.
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 1000)]
-    pub count: usize,
+    /// Number of images, sounds or rows to sample and score, in the classes' shares of the training split. Figures of
+    /// different numbers cannot be compared [default: 1000; as many rows as were learned from, at most 10,000].
+    #[arg(short = 'n', long, value_name = "N")]
+    pub count: Option<usize>,
+    /// Of a table: the column that a model which learns from the rows that were drawn is to predict in held-out rows
+    /// [default: the column of the classes, if the run has one].
+    #[arg(long, value_name = "COLUMN")]
+    pub target: Option<String>,
     /// Score the files of this folder in place of samples of the network: as `sample --each` writes them, with
     /// labels.csv. The scores are written into it.
     #[arg(

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{PathBufValueParser, TypedValueParser};
 
 use crate::drawing::pictures::{EXTENSIONS, format_of};
+use crate::kinds::is_rows_file;
 
 /// A number that is neither infinite nor no number at all.
 pub(super) fn finite(text: &str) -> Result<f64, String> {
@@ -21,6 +22,20 @@ pub(super) fn picture() -> impl TypedValueParser<Value = PathBuf> {
         None => Err(format!(
             "the extension says how a picture is written: expected one of {EXTENSIONS}"
         )),
+    })
+}
+
+/// The name of a picture, or of a file of rows.
+pub(super) fn picture_or_rows() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| {
+        if format_of(&path).is_some() || is_rows_file(&path) {
+            Ok(path)
+        } else {
+            Err(format!(
+                "the extension says what is written: expected a picture ({EXTENSIONS}) or, of a table, its rows (.csv, \
+                 .tsv, .tab, .txt)"
+            ))
+        }
     })
 }
 

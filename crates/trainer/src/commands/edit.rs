@@ -1,5 +1,5 @@
 //! `trainer edit`: a trained network draws over an image or a sound, fills a part of it in, or goes from one to
-//! another.
+//! another; of rows it fills the empty cells.
 
 use std::path::{Path, PathBuf};
 
@@ -12,13 +12,13 @@ use tracing::info;
 
 use crate::cli::EditArgs;
 use crate::commands::opened::{
-    Opened, at_least, exists, key_of_sampling, open_for_kinds, refuse_idle_guidance,
+    Opened, at_least, exists, key_of_sampling, of_kinds, open, refuse_idle_guidance,
 };
 use crate::destination::check_file;
 use crate::drawing::captions::Captions;
 use crate::drawing::grid;
 use crate::error::Usage;
-use crate::kinds::{Kind, Original, Source};
+use crate::kinds::{Kind, Original, Source, edit_rows};
 use crate::progress;
 use crate::sampling::{Edit, Model, Request, parse_classes};
 
@@ -29,6 +29,12 @@ const STRENGTH_WITH_MASK: f64 = 1.0;
 
 /// How often each step is taken with a mask when no number is given.
 const RESAMPLINGS: usize = 4;
+
+/// Images, sounds or lines that are made of one when no number is given.
+const COUNT: usize = 8;
+
+/// Rows that go through the network at once.
+const ROWS_AT_ONCE: usize = 4096;
 
 /// Images of a strip when no number is given.
 const FRAMES: usize = 9;
@@ -44,9 +50,20 @@ pub fn run(args: &EditArgs) -> Result<()> {
         .unwrap_or_else(|| args.model.run.join("edited.png"));
     exists(&args.model.run)?;
     check_file("--out", &out)?;
-    let opened = open_for_kinds(&args.model, Kind::of_files())?;
+    let opened = open(&args.model)?;
+    if opened.checkpoint.config().data.is_table() {
+        return rows(args, opened, &out);
+    }
+    let opened = of_kinds(opened, &args.model, Kind::of_files())?;
+    opened
+        .checkpoint
+        .config()
+        .data
+        .kind()
+        .check_out("--out", &out)?;
+    let count = args.count.unwrap_or(COUNT);
     if args.between.is_empty() {
-        opened.check_memory("--count", args.count, args.model.batch_size)?;
+        opened.check_memory("--count", count, args.model.batch_size)?;
     } else {
         // The frames go through the network all at once.
         let frames = args.frames.unwrap_or(FRAMES);
@@ -59,12 +76,7 @@ pub fn run(args: &EditArgs) -> Result<()> {
         ..
     } = opened;
     let names = &checkpoint.config().found.class_names;
-    let [class] = parse_classes(&args.class, model.classes, names)?[..] else {
-        bail!(Usage(format!(
-            "--class {:?}: an edit has one class",
-            args.class
-        )));
-    };
+    let class = class(args, &model, names)?;
     let config = checkpoint.config();
     if class.is_none()
         && model.classes.is_some()
@@ -90,7 +102,7 @@ pub fn run(args: &EditArgs) -> Result<()> {
             } else {
                 ""
             };
-            let title = format!("{}{kept}, and {} of it anew", file_name(from), args.count);
+            let title = format!("{}{kept}, and {count} of it anew", file_name(from));
             (
                 cells.clone(),
                 grid::columns(cells.dims()[0], None),
@@ -117,6 +129,62 @@ pub fn run(args: &EditArgs) -> Result<()> {
     edited
         .kind
         .write_edit(edited.source, cells, columns, &captions, &out, original)
+}
+
+/// The class that is asked for.
+fn class(args: &EditArgs, model: &Model, names: &[String]) -> Result<Option<usize>> {
+    match parse_classes(&args.class, model.classes, names)?[..] {
+        [class] => Ok(class),
+        _ => bail!(Usage(format!(
+            "--class {:?}: an edit has one class",
+            args.class
+        ))),
+    }
+}
+
+/// Fills the empty cells of rows, or varies rows.
+fn rows(args: &EditArgs, opened: Opened, out: &Path) -> Result<()> {
+    for (option, given) in [
+        ("--mask", args.mask.is_some()),
+        ("--resamplings", args.resamplings.is_some()),
+        ("--between", !args.between.is_empty()),
+    ] {
+        if given {
+            bail!(Usage(format!(
+                "{option} is for images and sounds, and the run draws rows of a table: what is empty in --from is filled"
+            )));
+        }
+    }
+    if let Some(strength) = args.strength {
+        check_strength(strength)?;
+    }
+    let Some(from) = &args.from else {
+        bail!(Usage("expected --from FILE".to_owned()));
+    };
+    let config = opened.checkpoint.config();
+    let is_of_lines = config.data.is_of_lines();
+    let count = args.count.unwrap_or(if is_of_lines { COUNT } else { 1 });
+    at_least(&[("--count", count, 1)])?;
+    opened.check_memory("--count", count, args.model.batch_size)?;
+    let class = class(args, &opened.model, &config.found.class_names)?;
+    let request = Request {
+        classes: vec![class],
+        sampling: opened.sampling.clone(),
+        seed: args.model.seed,
+        batch_size: ROWS_AT_ONCE,
+        initial_noise: None,
+        edit: None,
+    };
+    let source = config.source(None);
+    edit_rows(
+        &source,
+        &opened.model,
+        &request,
+        from.as_os_str(),
+        args.strength,
+        count,
+        out,
+    )
 }
 
 /// The network that edits, and how files become its examples.
@@ -154,16 +222,10 @@ fn draw_over(
         Some(_) => STRENGTH_WITH_MASK,
         None => STRENGTH,
     });
-    if !(strength > 0.0 && strength <= 1.0) {
-        bail!(Usage(format!(
-            "--strength {strength}: expected a number above 0, at most 1"
-        )));
-    }
+    check_strength(strength)?;
+    let count = args.count.unwrap_or(COUNT);
     let resamplings = args.resamplings.unwrap_or(RESAMPLINGS);
-    at_least(&[
-        ("--count", args.count, 1),
-        ("--resamplings", resamplings, 1),
-    ])?;
+    at_least(&[("--count", count, 1), ("--resamplings", resamplings, 1)])?;
     let Edited {
         model,
         kind,
@@ -181,7 +243,7 @@ fn draw_over(
         cells.push(image.clone() * keep.clone().expand(image.dims()));
     }
     let request = Request {
-        classes: vec![class; args.count],
+        classes: vec![class; count],
         sampling,
         seed: args.model.seed,
         batch_size: args.model.batch_size,
@@ -194,14 +256,13 @@ fn draw_over(
     };
     let timesteps = model.timesteps(&request)?;
     info!(
-        "{} {kind} over {} by {} in {} steps from t = {}",
-        args.count,
+        "{count} {kind} over {} by {} in {} steps from t = {}",
         from.display(),
         request.sampling.sampler,
         timesteps.len(),
         timesteps[0]
     );
-    let batches = args.count.div_ceil(args.model.batch_size);
+    let batches = count.div_ceil(args.model.batch_size);
     let bar = progress::bar(batches * timesteps.len(), "denoising");
     cells.push(model.sample(&request, |_, _| {
         bar.inc(1);
@@ -209,6 +270,15 @@ fn draw_over(
     })?);
     bar.finish_and_clear();
     Ok(Tensor::cat(cells, 0))
+}
+
+fn check_strength(strength: f64) -> Result<()> {
+    if strength > 0.0 && strength <= 1.0 {
+        return Ok(());
+    }
+    bail!(Usage(format!(
+        "--strength {strength}: expected a number above 0, at most 1"
+    )))
 }
 
 /// The way there and back is DDIM's, without clipping or guidance: only its timesteps can be chosen.

@@ -1,9 +1,11 @@
-//! `trainer evaluate`: images of a trained network, and numbers that say how good they are.
+//! `trainer evaluate`: images, sounds or rows of a trained network, and numbers that say how good they are.
+
+mod rows;
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor};
 use datasets::Split;
-use denoising::{HeunOptions, SamplingOptions, X0Clipping};
+use denoising::SamplingOptions;
 use evaluation::Neighbour;
 use image::DynamicImage;
 use inception::Resize;
@@ -12,7 +14,7 @@ use tracing::{info, warn};
 use training::Data as _;
 
 use crate::cli::{EvaluateArgs, FeatureKind, InceptionResize};
-use crate::commands::opened::{Opened, at_least, open_for_kinds, refuse_idle_guidance};
+use crate::commands::opened::{Opened, at_least, of_kinds, open, refuse_idle_guidance};
 use crate::config::RunConfig;
 use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::{grid, pictures};
@@ -21,7 +23,7 @@ use crate::kinds::{Dataset, Kind, read_labels};
 use crate::progress;
 use crate::report;
 use crate::run::atomic_file;
-use crate::sampling::{Classes, Model, Request, parse_classes};
+use crate::sampling::{Classes, Model, Request, describe, parse_classes};
 use crate::scoring::cache::FeatureCache;
 use crate::scoring::classifier::default_steps;
 use crate::scoring::features::{FeatureNetwork, find_inception};
@@ -29,6 +31,9 @@ use crate::scoring::image_set::ImageSet;
 use crate::scoring::likelihood::{LikelihoodOptions, likelihood};
 use crate::scoring::reference::{Reference, Scored};
 use crate::scoring::scores::{Score, table};
+
+/// Images that are drawn and scored when no number is given.
+const COUNT: usize = 1000;
 
 /// Pairs of a generated image and the training image nearest to it that are drawn.
 const PAIRS: usize = 12;
@@ -51,10 +56,18 @@ struct Report<'a> {
 
 /// Draws, scores, prints and writes.
 pub fn run(args: &EvaluateArgs) -> Result<()> {
-    check(args)?;
+    let count = args.count.unwrap_or(COUNT);
+    check(args, count)?;
     let files = args.samples.as_deref().map(read_labels).transpose()?;
-    let opened = open_for_kinds(&args.model, Kind::of_files())?;
-    opened.check_memory("--count", args.count, args.model.batch_size)?;
+    let opened = open(&args.model)?;
+    if opened.checkpoint.config().data.is_table() {
+        return rows::run(args, opened);
+    }
+    if args.target.is_some() {
+        bail!(Usage("--target is for tables".to_owned()));
+    }
+    let opened = of_kinds(opened, &args.model, Kind::of_files())?;
+    opened.check_memory("--count", count, args.model.batch_size)?;
     let Opened {
         checkpoint,
         model,
@@ -86,7 +99,8 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     // What classifies knows all classes; what is compared with are the images of those that are asked for.
     let training = training.of_classes(asked.as_deref());
     let test = test.of_classes(asked.as_deref());
-    let count = files.as_ref().map_or(args.count, Vec::len);
+    let asked_count = count;
+    let count = files.as_ref().map_or(asked_count, Vec::len);
     if let Some(folder) = args
         .samples
         .as_ref()
@@ -112,15 +126,15 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         ),
         _ => {
             let classes = if args.unconditional {
-                vec![None; args.count]
+                vec![None; asked_count]
             } else {
-                reference.classes_in_proportion(args.count, model.num_classes())
+                reference.classes_in_proportion(asked_count, model.num_classes())
             };
             info!(
                 "{} at step {}: {} {} by {} in {} steps on {device_name}",
                 checkpoint.folder().display(),
                 checkpoint.counters().step,
-                args.count,
+                asked_count,
                 checkpoint.config().data.kind(),
                 sampling.sampler,
                 sampling.num_inference_steps,
@@ -318,13 +332,9 @@ fn nearest_pairs(
 }
 
 /// Numbers of the command line that mean nothing.
-fn check(args: &EvaluateArgs) -> Result<()> {
+fn check(args: &EvaluateArgs, count: usize) -> Result<()> {
     at_least(&[
-        (
-            "--count",
-            args.count,
-            args.neighbours.saturating_add(1).max(2),
-        ),
+        ("--count", count, args.neighbours.saturating_add(1).max(2)),
         ("--neighbours", args.neighbours, 1),
         ("--likelihood-timesteps", args.likelihood_timesteps, 1),
         (
@@ -425,136 +435,11 @@ fn network(
     }
 }
 
-/// The settings of a sampler in one line: all that the images depend on beside the network, the seed and the
-/// classes.
-fn describe(sampling: &SamplingOptions, guided: bool) -> Result<String> {
-    // By name, so that a new option cannot be forgotten here.
-    let SamplingOptions {
-        sampler,
-        num_inference_steps,
-        timestep_spacing,
-        clipping,
-        eta,
-        ddpm_variance,
-        heun,
-        guidance_scale,
-        guidance_interval,
-        guidance_rescale,
-    } = sampling;
-    let mut parts = vec![
-        sampler.to_string(),
-        format!("{num_inference_steps} steps"),
-        name_of(timestep_spacing)?,
-    ];
-    parts.push(match clipping {
-        X0Clipping::None => "no clipping".to_owned(),
-        X0Clipping::Clamp { range } => format!("clamped to {range}"),
-        X0Clipping::DynamicThreshold { ratio, max } => {
-            format!("dynamic threshold {ratio} to {max}")
-        }
-    });
-    for option in sampler.options() {
-        parts.push(match *option {
-            "eta" => format!("eta {eta}"),
-            "ddpm_variance" => format!("variance {}", name_of(ddpm_variance)?),
-            "heun" => {
-                let HeunOptions {
-                    s_churn,
-                    s_tmin,
-                    s_tmax,
-                    s_noise,
-                } = heun;
-                format!("churn {s_churn} from {s_tmin} to {s_tmax}, noise {s_noise}")
-            }
-            other => bail!("the option {other} of {sampler} is described nowhere"),
-        });
-    }
-    if guided {
-        parts.push(format!("guidance {guidance_scale}"));
-        if let Some([first, last]) = guidance_interval {
-            parts.push(format!("guided from timestep {first} to {last}"));
-        }
-        if *guidance_rescale != 0.0 {
-            parts.push(format!("rescale {guidance_rescale}"));
-        }
-    }
-    Ok(parts.join(", "))
-}
-
-/// The name of a choice, as in configurations.
-fn name_of(choice: impl Serialize) -> Result<String> {
-    let value = serde_json::to_value(choice)?;
-    Ok(value.as_str().unwrap_or_default().to_owned())
-}
-
 /// Which classes were asked for.
 fn classes_asked(args: &EvaluateArgs, classes_known: bool) -> String {
     match &args.class {
         Some(classes) => format!("of class {classes}"),
         None if args.unconditional || !classes_known => "unconditional".to_owned(),
         None => "of all classes".to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use denoising::SamplerKind;
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    /// Whatever changes the images of some sampler changes what is said of them.
-    #[test]
-    fn every_option_is_described() {
-        let changes = [
-            ("sampler", json!("heun")),
-            ("num_inference_steps", json!(7)),
-            ("timestep_spacing", json!("karras")),
-            ("clipping", json!({"kind": "none"})),
-            ("clipping", json!({"kind": "clamp", "range": 2.0})),
-            (
-                "clipping",
-                json!({"kind": "dynamic-threshold", "ratio": 0.9}),
-            ),
-            ("eta", json!(0.5)),
-            ("ddpm_variance", json!("fixed-large")),
-            ("heun", json!({"s_churn": 3.0})),
-            ("heun", json!({"s_tmin": 0.1})),
-            ("heun", json!({"s_tmax": 9.0})),
-            ("heun", json!({"s_noise": 1.1})),
-            ("guidance_scale", json!(2.0)),
-            ("guidance_interval", json!([100.0, 600.0])),
-            ("guidance_rescale", json!(0.7)),
-        ];
-        let keys: Vec<&str> = changes.iter().map(|(key, _)| *key).collect();
-        let plain = serde_json::to_value(SamplingOptions::default()).unwrap();
-        for key in plain.as_object().unwrap().keys() {
-            assert!(keys.contains(&key.as_str()), "{key}");
-        }
-        let described = |kind: SamplerKind, change: Option<(&str, &Value)>| {
-            let mut options = json!({"sampler": kind});
-            if let Some((key, value)) = change {
-                options[key] = value.clone();
-            }
-            describe(&serde_json::from_value(options).unwrap(), true).unwrap()
-        };
-        for (key, value) in &changes {
-            let told = SamplerKind::ALL
-                .iter()
-                .filter(|kind| described(**kind, None) != described(**kind, Some((key, value))));
-            let told: Vec<&SamplerKind> = told.collect();
-            match *key {
-                "eta" | "ddpm_variance" | "heun" => assert_eq!(told.len(), 1, "{key} {value}"),
-                "sampler" => assert_eq!(told.len(), SamplerKind::ALL.len() - 1),
-                _ => assert_eq!(told.len(), SamplerKind::ALL.len(), "{key} {value}"),
-            }
-        }
-        let text = described(SamplerKind::Ddpm, Some(("guidance_rescale", &json!(0.7))));
-        assert_eq!(
-            text,
-            "ddpm, 50 steps, trailing, clamped to 1, variance fixed-small, guidance 1, rescale 0.7"
-        );
     }
 }

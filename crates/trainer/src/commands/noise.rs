@@ -52,7 +52,10 @@ const NOT_OF_THE_CHAIN: [&str; 2] = [
 pub fn run(args: &NoiseArgs) -> Result<()> {
     let device = device::select(args.device.device.as_deref())?;
     let source = source(args)?;
-    let named = NamedConfig::find(args.config.as_deref())?;
+    let named = match &args.config {
+        Some(config) => NamedConfig::find(Some(config))?,
+        None => NamedConfig::for_data(&args.set),
+    };
     let overrides: Vec<String> = NOT_OF_THE_CHAIN
         .iter()
         .map(|&text| text.to_owned())

@@ -81,17 +81,17 @@ fn open_for(args: &ModelArgs, samplers: Samplers) -> Result<Opened> {
     })
 }
 
-/// As [`open`], for a command that is for these kinds of data alone.
-pub(super) fn open_for_kinds(args: &ModelArgs, kinds: &[Kind]) -> Result<Opened> {
-    of_kinds(open_for(args, Samplers::Chosen)?, args, kinds)
-}
-
-/// As [`open_for_kinds`], to draw with all samplers.
+/// As [`open`], for a command that is for these kinds of data alone and draws with all samplers.
 pub(super) fn open_for_all_samplers(args: &ModelArgs, kinds: &[Kind]) -> Result<Opened> {
     of_kinds(open_for(args, Samplers::All)?, args, kinds)
 }
 
-fn of_kinds(opened: Opened, args: &ModelArgs, kinds: &[Kind]) -> Result<Opened> {
+/// Refuses a network that draws other kinds of data than these.
+///
+/// # Errors
+///
+/// [`Usage`].
+pub(super) fn of_kinds(opened: Opened, args: &ModelArgs, kinds: &[Kind]) -> Result<Opened> {
     let kind = opened.checkpoint.config().data.kind();
     kind.must_be_one_of(kinds, format_args!("{} draws", args.run.display()))?;
     Ok(opened)

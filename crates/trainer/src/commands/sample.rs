@@ -1,4 +1,4 @@
-//! `trainer sample`: images or points from a trained network, by iterative denoising.
+//! `trainer sample`: images, sounds, points or rows from a trained network, by iterative denoising.
 
 use std::path::Path;
 
@@ -14,10 +14,8 @@ use crate::kinds::{Kind, Outputs};
 use crate::report;
 use crate::sampling::parse_classes;
 use crate::sampling::tensor_file;
-use crate::sampling::{Classes, Request, every_class};
+use crate::sampling::{Classes, Request};
 
-/// Images of each class in a grid when no number is given.
-const COUNT_PER_CLASS: usize = 10;
 /// Names in files of tensors.
 const NOISE: &str = "noise";
 const IMAGES: &str = "images";
@@ -33,6 +31,10 @@ pub fn run(args: &SampleArgs) -> Result<()> {
     let opened = open(&args.model)?;
     let (model, checkpoint) = (&opened.model, &opened.checkpoint);
     let kind = checkpoint.config().data.kind();
+    kind.check_out("--out", &out)?;
+    if !args.conditions.is_empty() {
+        kind.must_be_one_of(Kind::of_rows(), "--where: the run draws")?;
+    }
     let noise = args
         .noise
         .as_deref()
@@ -42,9 +44,10 @@ pub fn run(args: &SampleArgs) -> Result<()> {
     let asked = asked_classes(args, model.classes, names)?;
     let count = count(args, asked.as_deref(), noise.as_ref(), model.classes, kind)?;
     opened.check_memory("--count", count, args.model.batch_size)?;
+    let source = checkpoint.config().source(None);
     let classes = match asked {
         Some(asked) => asked.iter().copied().cycle().take(count).collect(),
-        None => every_class(count, model.num_classes()),
+        None => kind.usual_classes(&source, count, model.num_classes())?,
     };
     refuse_idle_guidance(&args.model.sampler, &classes)?;
     if let Some(noise) = &noise {
@@ -67,17 +70,17 @@ pub fn run(args: &SampleArgs) -> Result<()> {
         request.sampling.num_inference_steps,
         opened.device_name
     );
-    let source = checkpoint.config().source(None);
     let outputs = Outputs {
         picture: &out,
         each: args.each.as_deref(),
         gif: args.gif.as_deref(),
         trajectory: args.trajectory.as_deref(),
+        conditions: &args.conditions,
         class_a_row: args.class.is_none(),
         source: &source,
     };
     let drawn = kind.sample(model, &request, &outputs)?;
-    if let Some(path) = &args.tensors {
+    if let (Some(path), Some(drawn)) = (&args.tensors, drawn) {
         let noise = match request.initial_noise {
             Some(noise) => noise.narrow(0, 0, count),
             None => model.initial_noise(request.seed, count),
@@ -140,9 +143,8 @@ fn count(
 ) -> Result<usize> {
     let count = args.count.or(noise.map(|noise| noise.dims()[0]));
     let count = count.unwrap_or(match (asked, known) {
-        (Some(asked), Some(_)) => COUNT_PER_CLASS * asked.len(),
-        (None, Some(known)) => COUNT_PER_CLASS * known.count,
-        (_, None) => kind.default_count(),
+        (Some(asked), Some(_)) => kind.default_count(Some(asked.len())),
+        (_, known) => kind.default_count(known.map(|known| known.count)),
     });
     at_least(&[("--count", count, 1)])?;
     Ok(count)

@@ -118,7 +118,7 @@ fn draw(model: &Model, args: &SamplersArgs, sampling: &SamplingOptions) -> Resul
 fn measure(model: &Model, args: &SamplersArgs, sampling: &SamplingOptions) -> Result<()> {
     let every_step = SamplingOptions {
         sampler: SamplerKind::Ddpm,
-        num_inference_steps: model.chain.num_train_timesteps(),
+        num_inference_steps: model.chain.schedule().num_train_timesteps(),
         timestep_spacing: TimestepSpacing::Trailing,
         ddpm_variance: DdpmVariance::FixedSmall,
         ..sampling.clone()
@@ -163,7 +163,7 @@ fn measure(model: &Model, args: &SamplersArgs, sampling: &SamplingOptions) -> Re
         "(sliced Wasserstein distance of {} images from as many by ddpm in {} steps; two such sets are \
          {floor:.4} apart)",
         args.count,
-        model.chain.num_train_timesteps()
+        model.chain.schedule().num_train_timesteps()
     ));
     Ok(())
 }

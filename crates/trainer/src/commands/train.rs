@@ -123,7 +123,10 @@ fn begin(args: &TrainArgs) -> Result<Beginning> {
     }
     let overrides = [budget_overrides(&args.budget), args.set.clone()].concat();
     let Some(run) = &args.from else {
-        let named = NamedConfig::find(args.config())?;
+        let named = match args.config() {
+            Some(config) => NamedConfig::find(Some(config))?,
+            None => NamedConfig::for_data(&overrides),
+        };
         return Ok(Beginning {
             config: with_budget(named.load(&overrides)?, &args.budget),
             out: out(args, &named.name),

@@ -7,6 +7,7 @@ macro_rules! embedded {
 }
 
 /// The configurations of the program by name, and their text.
-pub const EMBEDDED: [(&str, &str); 8] = embedded!(
-    "mnist" "fashion-mnist" "cifar10-small" "cifar10" "emoji" "points" "speech" "smoke"
+pub const EMBEDDED: [(&str, &str); 12] = embedded!(
+    "mnist" "fashion-mnist" "cifar10-small" "cifar10" "emoji" "points" "speech" "adult" "diamonds"
+    "penguins" "names" "smoke"
 );

@@ -4,12 +4,12 @@ use std::io;
 use std::path::Path;
 
 use datasets::files::read_file;
-use mlp::MlpConfig;
 use toml::{Table, Value};
 
 use super::RunConfig;
 use super::check::{BadValue, check, check_guidance};
 use super::diagnostics::{ConfigError, explain, line_of_key, position};
+use crate::kinds::DataConfig;
 use crate::network::NetworkConfig;
 
 /// The text of a configuration: a regular file, and no longer than one can be.
@@ -88,24 +88,46 @@ impl RunConfig {
     }
 
     /// What older files hold elsewhere, put in its place: what was found, from `[data]` to `[found]`, and the
-    /// network of points, from `[mlp]` to `[network]`.
+    /// network of points, from `[mlp]` to `[network]`. A CSV of a new run is looked at, whether it is a table.
     fn with_older_keys_moved(mut self) -> Self {
         let (data, found) = (&mut self.data, &mut self.found);
         let (fingerprint, normalisation) = (data.fingerprint.take(), data.normalisation.take());
         found.fingerprint = found.fingerprint.take().or(fingerprint);
         found.normalisation = found.normalisation.take().or(normalisation);
         let mlp = self.mlp.take();
-        if self.data.kind().uses_mlp() {
+        if self.found.is_empty() {
+            self.data.look();
+        }
+        if let Some(usual) = self.data.usual_network() {
             match (&self.network, mlp) {
                 (_, Some(mlp)) => self.network = NetworkConfig::Mlp(mlp),
                 // The default, or that of the images that points were put in the place of.
-                (NetworkConfig::UNet(_), None) => {
-                    self.network = NetworkConfig::Mlp(MlpConfig::default())
-                }
-                (NetworkConfig::Mlp(_), None) => {}
+                (NetworkConfig::UNet(_), None) => self.network = usual,
+                (NetworkConfig::Mlp(_) | NetworkConfig::Transformer(_), None) => {}
             }
         }
+        if self.data.is_table()
+            && let NetworkConfig::Mlp(mlp) = &mut self.network
+        {
+            mlp.normalize = true;
+        }
         self
+    }
+
+    /// The data that overrides name, if they name any that make sense.
+    pub(super) fn data_of(overrides: &[String]) -> Option<DataConfig> {
+        let mut data = Table::new();
+        for text in overrides
+            .iter()
+            .filter(|text| text.trim_start().starts_with("data."))
+        {
+            let (key, value) = text.split_once('=')?;
+            merge(&mut data, parse_override(key, value).ok()?);
+        }
+        let mut data: DataConfig = data.remove("data")?.try_into().ok()?;
+        data.check().ok()?;
+        data.look();
+        Some(data)
     }
 
     fn with_overrides(self, overrides: &[String]) -> Result<Self, ConfigError> {
@@ -118,13 +140,8 @@ impl RunConfig {
             let (key, value) = text
                 .split_once('=')
                 .ok_or_else(|| error("expected key=value, as in training.batch_size=64".into()))?;
-            // What is not a TOML value is taken as a string, so that quotes can be left out.
-            let mut table: Table = toml::from_str(&format!("{key} = {value}"))
-                .or_else(|_| {
-                    let quoted = Value::String(value.trim().to_owned());
-                    toml::from_str(&format!("{key} = {quoted}"))
-                })
-                .map_err(|e| error(e.message().to_owned()))?;
+            let mut table =
+                parse_override(key, value).map_err(|e| error(e.message().to_owned()))?;
             let mut merged = Table::try_from(&config).map_err(|e| error(e.to_string()))?;
             choose_data(&mut merged, &table);
             rename_mlp(&merged, &mut table);
@@ -137,6 +154,15 @@ impl RunConfig {
     }
 }
 
+/// An override as a table of its own.
+fn parse_override(key: &str, value: &str) -> Result<Table, toml::de::Error> {
+    // What is not a TOML value is taken as a string, so that quotes can be left out.
+    toml::from_str(&format!("{key} = {value}")).or_else(|_| {
+        let quoted = Value::String(value.trim().to_owned());
+        toml::from_str(&format!("{key} = {quoted}"))
+    })
+}
+
 /// `[mlp]`, as it was called before `[network]` had a kind, is `[network]` where that is an MLP.
 fn rename_mlp(old: &Table, new: &mut Table) {
     let kind = old.get("network").and_then(|network| network.get("kind"));
@@ -147,16 +173,22 @@ fn rename_mlp(old: &Table, new: &mut Table) {
     }
 }
 
-/// A data set, a path and a cloud are a choice: where `new` says one of them, the others go from `old`.
+/// A data set, a path and a cloud are a choice: where `new` says one of them, the others go from `old`; in a new
+/// run, what is said of a table goes, too.
 fn choose_data(old: &mut Table, new: &Table) {
     let Some(Value::Table(new)) = new.get("data") else {
         return;
     };
+    let of_tables = ["table", "columns", "class_column"];
+    let is_begun = old.contains_key("found");
     if let Some(Value::Table(old)) = old.get_mut("data") {
         let sources = ["dataset", "path", "cloud"];
         if sources.iter().any(|source| new.contains_key(*source)) {
-            for source in sources {
-                old.remove(source);
+            for key in sources
+                .into_iter()
+                .chain(of_tables.into_iter().filter(|_| !is_begun))
+            {
+                old.remove(key);
             }
         }
     }
@@ -199,6 +231,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use datasets::DatasetName;
+    use mlp::MlpConfig;
     use noising::BetaSchedule;
     use training::OptimizerConfig;
     use unet::UNetConfig;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::embedded::EMBEDDED;
 use super::load::read_text;
 use super::{ConfigError, RunConfig};
+use crate::kinds::DataConfig;
 
 /// The name of the configuration that is used when none is named.
 pub(super) const DEFAULT: &str = "mnist";
@@ -43,6 +44,21 @@ impl NamedConfig {
             path: path.to_owned(),
             text,
         })
+    }
+
+    /// The configuration for the data that `overrides` (`key.key=value` each) name, where no configuration is named:
+    /// the usual one of their kind, under the name of a file of them, or that of `mnist`.
+    pub fn for_data(overrides: &[String]) -> Self {
+        let data = RunConfig::data_of(overrides);
+        let usual = data.as_ref().map_or(DEFAULT, DataConfig::usual_config);
+        let mut found = Self::embedded(usual).expect("it is in the program");
+        if usual != DEFAULT
+            && let Some(path) = data.and_then(|data| data.path)
+            && let Some(stem) = path.file_stem()
+        {
+            found.name = stem.to_string_lossy().into_owned();
+        }
+        found
     }
 
     /// The configuration of this name that is in the program.

@@ -1,11 +1,13 @@
 //! `[data]` and `[found]`, and the examples that a network learns from.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use burn::tensor::Tensor;
 use datasets::{
-    Channels, CloudName, DatasetName, ImageDataset, Normalisation, Points, Splits, read_image,
+    Channels, CloudName, ColumnType, DatasetName, ImageDataset, Normalisation, Points, Splits,
+    read_image,
 };
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -13,6 +15,7 @@ use training::InvalidValue;
 
 use super::sounds::form::SoundConfig;
 use super::sounds::windows::SoundWindows;
+use super::tables::{TableExamples, TableForm};
 use crate::drawing::pictures::to_byte;
 
 /// `[data]`: a published data set, or what lies at a path.
@@ -23,7 +26,7 @@ pub struct DataConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dataset: Option<DatasetName>,
     /// A folder of images or, with `[data.sound]`, of sounds; a NumPy array of images in a `.npy` or `.npz`
-    /// file; or a `.csv` of points.
+    /// file; a `.csv` of points or of a table, a `.tsv` of a table; or a `.txt` of lines of text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
     /// Points that the program makes up.
@@ -40,6 +43,15 @@ pub struct DataConfig {
     /// `[data.sound]`: that the data are sounds, and how they are read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sound: Option<SoundConfig>,
+    /// Whether a `.csv` is a table; where that is left open, it is one unless it has numbers alone, which are points.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<bool>,
+    /// `[data.columns]`: the types of columns of a table by name, where they are not those that are found.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub columns: BTreeMap<String, ColumnType>,
+    /// The column of a table that is the class.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class_column: Option<String>,
     /// `[data.augment]`: how training examples are changed each time that they are seen.
     #[serde(skip_serializing_if = "AugmentConfig::is_none")]
     pub augment: AugmentConfig,
@@ -98,6 +110,9 @@ impl Default for DataConfig {
             skip_bad: false,
             cache_mib: 4096,
             sound: None,
+            table: None,
+            columns: BTreeMap::new(),
+            class_column: None,
             augment: AugmentConfig::default(),
             fingerprint: None,
             normalisation: None,
@@ -120,7 +135,7 @@ impl DataConfig {
         let message = match sources.into_iter().filter(|&given| given).count() {
             0 => {
                 "no data: give dataset (a name), path (a folder of images or sounds, a .npy or .npz \
-                 file, or a .csv of points) or cloud (the name of a cloud of points)"
+                 file, a .csv of points or of a table, or a .txt of lines) or cloud (the name of a cloud of points)"
             }
             1 => return Ok(()),
             _ => "give dataset, path or cloud, not more than one",
@@ -153,6 +168,9 @@ pub struct Found {
     /// What spectrograms of sounds were multiplied by, so that their deviation is the same for all data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spectrogram_factor: Option<f32>,
+    /// `[found.table]`: the columns of a table, or the characters of lines of text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<Box<TableForm>>,
     /// `[found.normalisation]`: how points were normalised.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub normalisation: Option<Normalisation>,
@@ -189,6 +207,8 @@ pub enum Dataset {
     Points(Points),
     /// Sounds, as spectrograms.
     Sounds(SoundWindows),
+    /// Rows of a table, or lines of text.
+    Table(TableExamples),
 }
 
 impl Dataset {
@@ -203,6 +223,7 @@ impl Dataset {
             Self::Images(images) => images.class_names(),
             Self::Points(_) => &[],
             Self::Sounds(sounds) => sounds.recordings().class_names(),
+            Self::Table(table) => table.class_names(),
         }
     }
 
@@ -211,7 +232,7 @@ impl Dataset {
     pub fn scored_shape(&self) -> Option<[usize; 3]> {
         match self {
             Self::Images(images) => Some([images.channels(), images.height(), images.width()]),
-            Self::Points(_) => None,
+            Self::Points(_) | Self::Table(_) => None,
             Self::Sounds(sounds) => Some(sounds.form().scored_shape()),
         }
     }
@@ -225,7 +246,7 @@ impl Dataset {
     pub fn scored(&self, indices: &[usize]) -> anyhow::Result<Vec<u8>> {
         match self {
             Self::Images(images) => Ok(images.read(indices)?),
-            Self::Points(_) => Ok(Vec::new()),
+            Self::Points(_) | Self::Table(_) => Ok(Vec::new()),
             Self::Sounds(sounds) => sounds.scored(indices),
         }
     }
@@ -244,7 +265,7 @@ impl Dataset {
                 let size = [images.height(), images.width()];
                 Ok(read_image(path, channels, Some(size))?.pixels().to_vec())
             }
-            Self::Points(_) => Ok(Vec::new()),
+            Self::Points(_) | Self::Table(_) => Ok(Vec::new()),
             Self::Sounds(sounds) => sounds.form().scored_file(path),
         }
     }
@@ -262,7 +283,7 @@ impl Dataset {
                     .context("cannot read images back from the device")?;
                 Ok(values.into_iter().map(to_byte).collect())
             }
-            Self::Points(_) => Ok(Vec::new()),
+            Self::Points(_) | Self::Table(_) => Ok(Vec::new()),
             Self::Sounds(sounds) => sounds.form().scored_of(generated),
         }
     }
@@ -276,6 +297,7 @@ impl training::Data for Dataset {
             Self::Images(images) => images.len(),
             Self::Points(points) => points.len(),
             Self::Sounds(sounds) => sounds.recordings().len(),
+            Self::Table(table) => table.count(),
         }
     }
 
@@ -284,6 +306,7 @@ impl training::Data for Dataset {
             Self::Images(images) => [images.channels(), images.height(), images.width()],
             Self::Points(points) => [points.dimensions(), 1, 1],
             Self::Sounds(sounds) => sounds.form().shape(),
+            Self::Table(table) => [table.example_len(), 1, 1],
         }
     }
 
@@ -292,6 +315,7 @@ impl training::Data for Dataset {
             Self::Images(images) => images.label(index),
             Self::Points(_) => None,
             Self::Sounds(sounds) => sounds.recordings().label(index),
+            Self::Table(table) => table.label(index),
         }
     }
 
@@ -300,6 +324,7 @@ impl training::Data for Dataset {
             Self::Images(images) => images.read_normalised(indices)?,
             Self::Points(points) => points.read(indices),
             Self::Sounds(sounds) => sounds.read(indices)?,
+            Self::Table(table) => table.read(indices),
         })
     }
 
@@ -311,13 +336,14 @@ impl training::Data for Dataset {
         match self {
             Self::Images(_) | Self::Points(_) => self.read(indices),
             Self::Sounds(sounds) => Ok(sounds.read_augmented(indices, rng)?),
+            Self::Table(table) => Ok(table.read_random(indices, rng)),
         }
     }
 
     fn is_streamed(&self) -> bool {
         match self {
             Self::Images(images) => images.is_streamed(),
-            Self::Points(_) => false,
+            Self::Points(_) | Self::Table(_) => false,
             Self::Sounds(sounds) => sounds.recordings().is_streamed(),
         }
     }
@@ -325,17 +351,19 @@ impl training::Data for Dataset {
 
 /// What was found in the data, as the configuration of a run keeps it.
 pub fn found(splits: &Splits<Dataset>) -> Found {
-    let (mut spectrogram_factor, mut normalisation) = (None, None);
+    let (mut spectrogram_factor, mut normalisation, mut table) = (None, None, None);
     match &splits.train {
         Dataset::Images(_) => {}
         Dataset::Points(points) => normalisation = Some(points.normalisation().clone()),
         Dataset::Sounds(sounds) => spectrogram_factor = Some(sounds.form().factor()),
+        Dataset::Table(examples) => table = Some(Box::new(examples.form())),
     }
     Found {
         fingerprint: splits.fingerprint.clone(),
         class_names: splits.train.class_names().to_vec(),
         spectrogram_factor,
         normalisation,
+        table,
     }
 }
 

@@ -77,6 +77,8 @@ pub struct Outputs<'a> {
     pub gif: Option<&'a Path>,
     /// A strip of it.
     pub trajectory: Option<&'a Path>,
+    /// Conditions that hold in all rows.
+    pub conditions: &'a [String],
     /// Whether the classes are all of them in order, so that a row of the picture can be a class.
     pub class_a_row: bool,
     /// What the network learned from.

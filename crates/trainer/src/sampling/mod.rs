@@ -3,11 +3,13 @@
 
 mod classes;
 mod config;
+mod description;
 mod model;
 mod request;
 pub mod tensor_file;
 
 pub use self::classes::{Classes, parse_classes};
 pub use self::config::SamplingConfig;
+pub use self::description::describe;
 pub use self::model::Model;
 pub use self::request::{Edit, Request, every_class};

@@ -3,12 +3,12 @@
 
 use anyhow::{Result, ensure};
 use burn::tensor::{Device, Tensor};
-use denoising::{Denoising, Guidance, Inpainting, Sampler, State};
-use noising::{Chain, NoiseConfig};
+use denoising::{Denoising, Guidance, Inpainting, MixedSampler, Sampler, State};
+use noising::{MixedChain, NoiseConfig};
 use rand_chacha::ChaCha8Rng;
 
 use super::classes::Classes;
-use super::request::{Edit, Request};
+use super::request::Request;
 use crate::error::Usage;
 use crate::network::Network;
 use training::{Condition, Network as _, ObjectiveConfig};
@@ -19,8 +19,8 @@ use training::{Purpose, Streams, streams};
 pub struct Model {
     /// The network, without autodiff.
     pub network: Network,
-    /// The chain that it was trained on.
-    pub chain: Chain,
+    /// The chain that it was trained on, of the categories of rows too.
+    pub chain: MixedChain,
     /// What it predicts.
     pub objective: ObjectiveConfig,
     /// The classes that the network is told; `None` where it is told none.
@@ -35,7 +35,7 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// A description of noise that makes no chain.
+    /// A description of noise that makes no chain, or categories that are on none.
     pub fn new(
         network: Network,
         noise: &NoiseConfig,
@@ -43,9 +43,16 @@ impl Model {
         classes: Option<Classes>,
         device: Device,
     ) -> Result<Self> {
+        let chain = noise.chain()?;
+        let categories = network.categories();
+        let chain = if categories.is_empty() {
+            chain.into()
+        } else {
+            MixedChain::new(chain.schedule().clone(), objective.transition, categories)?
+        };
         Ok(Self {
             network,
-            chain: noise.chain()?,
+            chain,
             objective: objective.clone(),
             classes,
             device,
@@ -104,12 +111,16 @@ impl Model {
             if let Some(given) = &request.initial_noise {
                 x = given.clone().narrow(0, first, classes.len());
             }
-            if let Some(edit) = &request.edit {
-                let alpha_cumprod = self.chain.schedule().alpha_cumprod_at(timesteps[0]);
-                x = edit.begin(alpha_cumprod, x);
-            }
+            x = match &request.edit {
+                Some(edit) => {
+                    let alpha_cumprod = self.chain.schedule().alpha_cumprod_at(timesteps[0]);
+                    let edit = edit.part(first, classes.len());
+                    edit.begin(&self.chain, alpha_cumprod, x)
+                }
+                None => self.chain.pure_noise(x),
+            };
             let predict = |x_t, t| self.predict(x_t, t, classes, guidance);
-            let sampler = self.sampler(request, &timesteps)?;
+            let sampler = self.sampler(request, &timesteps, first, classes.len())?;
             for state in Denoising::new(sampler, x.clone(), predict, noise) {
                 observe(first, &state)?;
                 x = state.x;
@@ -129,30 +140,39 @@ impl Model {
         streams::per_image_noise(self.network.example_shape(), &mut rngs, &self.device)
     }
 
-    fn sampler(&self, request: &Request, timesteps: &[f64]) -> Result<Box<dyn Sampler<4>>> {
+    /// The sampler of `count` examples from the one at `first`.
+    fn sampler(
+        &self,
+        request: &Request,
+        timesteps: &[f64],
+        first: usize,
+        count: usize,
+    ) -> Result<Box<dyn Sampler<4>>> {
         let schedule = self.chain.schedule();
         let prediction_type = self.objective.prediction_type;
         let sampler = request
             .sampling
             .sampler(schedule, timesteps, prediction_type)?;
-        Ok(match &request.edit {
-            Some(Edit {
-                image,
-                mask: Some((mask, resamplings)),
-                ..
-            }) => {
-                let (image, mask) = (image.clone(), mask.clone());
-                Box::new(Inpainting::new(
+        let edit = request.edit.as_ref().map(|edit| edit.part(first, count));
+        let kept = edit.and_then(|edit| Some((edit.image, edit.mask?)));
+        if self.network.categories().is_empty() {
+            return Ok(match kept {
+                Some((image, (mask, resamplings))) => Box::new(Inpainting::new(
                     sampler,
                     schedule,
                     timesteps,
                     image,
                     mask,
-                    *resamplings,
-                )?)
-            }
-            _ => sampler,
-        })
+                    resamplings,
+                )?),
+                None => sampler,
+            });
+        }
+        let sampler = MixedSampler::new(sampler, self.chain.clone(), timesteps)?;
+        Ok(Box::new(match kept {
+            Some((rows, (mask, resamplings))) => sampler.keeping(rows, mask, resamplings)?,
+            None => sampler,
+        }))
     }
 
     /// The network's prediction for a batch at timestep `t`, guided (Ho and Salimans 2022) where

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use denoising::SamplingOptions;
-use noising::Marginal;
+use noising::MixedChain;
 
 /// Which images to draw, and how.
 #[derive(Debug, Clone)]
@@ -22,30 +22,48 @@ pub struct Request {
     pub edit: Option<Edit>,
 }
 
-/// An image that is drawn over.
+/// An image that is drawn over, or rows of which cells are known.
 #[derive(Debug, Clone)]
 pub struct Edit {
-    /// The image: `[1, C, H, W]` in [-1, 1].
+    /// The image, `[1, C, H, W]` in [-1, 1]; or, of each row that is drawn, what is known of it, `[count, C, 1, 1]`.
     pub image: Tensor<4>,
     /// How far along the chain it is noised before it is drawn anew, in (0, 1] (Meng et al. 2022,
     /// "SDEdit").
     pub strength: f64,
-    /// What of it is kept: 1 where it stays, 0 where it is drawn anew, `[1, 1, H, W]`; and how often
-    /// each step is taken. `None` keeps nothing as it is.
+    /// What of it is kept: 1 where it stays, 0 where it is drawn anew, `[1, 1, H, W]` or of the shape of rows; and
+    /// how often each step is taken. `None` keeps nothing as it is.
     pub mask: Option<(Tensor<4>, usize)>,
 }
 
 impl Edit {
+    /// That of `count` samples from the one at `first`.
+    pub(super) fn part(&self, first: usize, count: usize) -> Self {
+        let part = |tensor: &Tensor<4>| match tensor.dims()[0] {
+            1 => tensor.clone(),
+            _ => tensor.clone().narrow(0, first, count),
+        };
+        Self {
+            image: part(&self.image),
+            strength: self.strength,
+            mask: self.mask.as_ref().map(|(mask, times)| (part(mask), *times)),
+        }
+    }
+
     /// x_t at the first timestep, whose ᾱ is given, from noise: the image as the forward process has it
     /// there. What a mask gives up wholly, at strength 1, starts from noise alone: the chain need not end
     /// in pure noise, and what is left of the image would show in what is drawn.
-    pub(super) fn begin(&self, alpha_cumprod: f64, noise: Tensor<4>) -> Tensor<4> {
+    pub(super) fn begin(
+        &self,
+        chain: &MixedChain,
+        alpha_cumprod: f64,
+        noise: Tensor<4>,
+    ) -> Tensor<4> {
         let image = self.image.clone().expand(noise.dims());
-        let noised = Marginal::new(alpha_cumprod).x_t(image, noise.clone());
+        let noised = chain.q_keep(image, noise.clone(), alpha_cumprod);
         match &self.mask {
             Some((keep, _)) if self.strength == 1.0 => {
                 let keep = keep.clone().expand(noise.dims());
-                noised * keep.clone() + noise * keep.neg().add_scalar(1.0)
+                noised * keep.clone() + chain.pure_noise(noise) * keep.neg().add_scalar(1.0)
             }
             _ => noised,
         }
@@ -64,6 +82,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use burn::tensor::Device;
+    use noising::NoiseConfig;
 
     use super::*;
 
@@ -78,7 +97,8 @@ mod tests {
                 strength,
                 mask: keep.map(|keep| (tensor(keep), 1)),
             };
-            let x = edit.begin(0.36, tensor([0.5, -0.5]));
+            let chain = NoiseConfig::default().chain().unwrap().into();
+            let x = edit.begin(&chain, 0.36, tensor([0.5, -0.5]));
             x.try_into_vec_as().unwrap()
         };
         // √ᾱ = 0.6 of the image and √(1 − ᾱ) = 0.8 of the noise.

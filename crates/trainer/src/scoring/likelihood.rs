@@ -30,7 +30,10 @@ impl LikelihoodOptions {
     /// The network calls that `model` needs on a test split of so many images.
     pub fn calls(&self, model: &Model, test: usize) -> usize {
         let batches = self.images.min(test).div_ceil(self.batch_size);
-        batches * self.timesteps.min(model.chain.num_train_timesteps())
+        batches
+            * self
+                .timesteps
+                .min(model.chain.schedule().num_train_timesteps())
     }
 }
 
@@ -43,7 +46,7 @@ pub fn likelihood(
     mut progress: impl FnMut(),
 ) -> Result<Vec<Score>> {
     let bound = VariationalBound {
-        chain: &model.chain,
+        chain: model.chain.numbers(),
         prediction_type: model.objective.prediction_type,
         variance: match options.variance {
             DdpmVariance::FixedSmall => ReverseVariance::Small,

@@ -7,7 +7,7 @@
 //! A split of the data (`image_set`) goes through a feature network (`features`: the program's own
 //! `classifier`, or Inception-v3), whose features are kept on disk (`cache`). `reference` holds generated
 //! images against them, `evaluator` does so during training, `likelihood` scores the model itself;
-//! `scores` is what both give.
+//! `scores` is what both give. Rows of tables have scores of their own (`rows`).
 
 pub mod cache;
 pub mod classifier;
@@ -16,4 +16,5 @@ pub mod features;
 pub mod image_set;
 pub mod likelihood;
 pub mod reference;
+pub mod rows;
 pub mod scores;

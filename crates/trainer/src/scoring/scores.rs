@@ -52,7 +52,7 @@ pub struct Score {
 pub fn table(scores: &[Score]) -> String {
     let mut table = format!(
         "{:<24}{:>20}{:>12}{:>9}  reference\n",
-        "score", "value", "real", "images"
+        "score", "value", "real", "samples"
     );
     let mut notes = BTreeSet::new();
     for score in scores {
@@ -75,7 +75,7 @@ pub fn table(scores: &[Score]) -> String {
         );
         if let Some(count) = score.real_samples {
             notes.insert(format!(
-                "real: {count} test images in place of generated ones"
+                "real: {count} of the test split in place of generated ones"
             ));
         }
         if let Some(definition) = score.definition {

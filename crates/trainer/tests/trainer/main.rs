@@ -21,4 +21,5 @@ mod sample;
 mod sounds;
 mod support;
 mod survival;
+mod tables;
 mod train;

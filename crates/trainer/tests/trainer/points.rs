@@ -221,7 +221,14 @@ fn what_makes_no_sense_for_points_is_refused() {
         ("1,2\n", "there is one point"),
     ] {
         fs::write(dir.join("cloud.csv"), text).unwrap();
-        let args = ["train", "--config", "cloud.toml"];
+        // Without that, what is no point makes it a table.
+        let args = [
+            "train",
+            "--config",
+            "cloud.toml",
+            "--set",
+            "data.table=false",
+        ];
         fail(dir, &args, 1, &["cloud.csv", expected]);
     }
 }

@@ -4,6 +4,7 @@
 
 #[path = "../../examples/own_data.rs"]
 mod own_data;
+mod tables;
 
 #[test]
 fn the_example_learns_its_circle_in_at_most_sixty_lines() {

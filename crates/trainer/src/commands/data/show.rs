@@ -1,5 +1,5 @@
 //! `trainer data show`: counts, sizes, mean and deviation of a data set, and a contact sheet of images or a
-//! picture of points.
+//! picture of points or of the columns of a table.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::scatter::{LARGE, axis_limit, panel};
 use crate::drawing::{grid, pictures};
 use crate::error::Usage;
-use crate::kinds::{DataConfig, class_name, is_array, is_csv, one_of_each_class_first};
+use crate::kinds::{DataConfig, class_name, is_array, is_csv, one_of_each_class_first, show_table};
 use crate::report;
 use training::{Purpose, Streams};
 
@@ -64,10 +64,19 @@ pub(super) fn run(args: &DataShowArgs) -> Result<()> {
             &out,
         );
     }
+    let name = args.what.parse::<DatasetName>().ok();
+    let mut data = DataConfig {
+        dataset: name,
+        path: Some(path.to_owned()).filter(|_| name.is_none()),
+        ..DataConfig::default()
+    };
+    data.look();
+    if data.is_table() {
+        return show_table(&data, args.data_dir.as_deref(), &out);
+    }
     if is_csv(path) && path.exists() {
         return show_points(args, &load_points(path)?, &out);
     }
-    let name = args.what.parse::<DatasetName>().ok();
     let is_folder_of_sounds = path.is_dir() && !has_images(path) && has_sounds(path);
     if name.is_some_and(DatasetName::is_sound) || (name.is_none() && is_folder_of_sounds) {
         return sounds::show(args, name, &out);
@@ -213,7 +222,7 @@ fn load(args: &DataShowArgs) -> Result<Splits<ImageDataset>> {
     if !path.exists() {
         bail!(Usage(format!(
             "{} is neither a data set ({}), nor a cloud ({}), nor a path: expected a folder of images, a \
-             .npy or .npz file, or a .csv of points",
+             .npy or .npz file, a .csv of points or of a table, or a .txt of lines",
             args.what,
             DatasetName::ALL.map(DatasetName::as_str).join(", "),
             CloudName::ALL.map(CloudName::as_str).join(", ")

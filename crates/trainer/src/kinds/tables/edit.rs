@@ -1,0 +1,187 @@
+//! Rows that begin with those of a file: empty cells are filled, or all cells are drawn anew in part.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail};
+use burn::tensor::{Tensor, TensorData};
+use datasets::TableSchema;
+use datasets::files::read_file;
+use datasets::tables::{MAX_FILE_LEN, Partial};
+use training::{Purpose, Streams};
+
+use super::form;
+use super::form::{Drawn, TableForm};
+use super::known::draw_partial;
+use super::sample::write;
+use crate::error::Usage;
+use crate::kinds::outputs::Source;
+use crate::progress;
+use crate::sampling::{Edit, Model, Request, every_class};
+
+/// Begins with the rows of a file, or of lines with a pattern, `count` times each, and writes what comes of them to
+/// `out`. Without `strength` what is empty is filled, and what is not stays; with it all cells are noised so far, and
+/// drawn anew from there.
+pub fn edit(
+    source: &Source<'_>,
+    model: &Model,
+    request: &Request,
+    from: &OsStr,
+    strength: Option<f64>,
+    count: usize,
+    out: &Path,
+) -> Result<()> {
+    let form = form(source)?;
+    let mut rng = Streams::new(request.seed).at(Purpose::Forward, 0);
+    let bar = progress::bar(model.timesteps(request)?.len(), "denoising");
+    let mut observe = || {
+        bar.inc(1);
+        Ok(())
+    };
+    let (drawn, what) = match form {
+        TableForm::Rows(schema) => {
+            let partial = read_rows(schema, from.as_ref())?;
+            let rows = partial.rows();
+            let classes = class_of_each(source, model, request, rows * count);
+            let request = Request {
+                classes,
+                ..request.clone()
+            };
+            let cells = match strength {
+                None => draw_partial(model, &request, schema, &partial, &mut rng, &mut observe)?,
+                Some(strength) => {
+                    let known = whole(schema, &partial)?;
+                    let classes = partial
+                        .labels(schema)
+                        .into_iter()
+                        .cycle()
+                        .take(rows * count)
+                        .collect();
+                    let (values, _) = known.encode(schema, &mut rng);
+                    let values = from_noised(
+                        model,
+                        &Request { classes, ..request },
+                        values,
+                        strength,
+                        &mut observe,
+                    )?;
+                    let labels = partial.labels(schema).into_iter().flatten().cycle();
+                    let labels: Vec<usize> = labels.take(rows * count).collect();
+                    schema.decode(&values, &labels)?
+                }
+            };
+            (
+                Drawn::Rows(cells),
+                format!("{} rows from {}", rows * count, from.display()),
+            )
+        }
+        TableForm::Lines(schema) => {
+            let pattern = from.to_str().context("the pattern is no text")?;
+            let (values, mask) = schema
+                .parse_pattern(pattern)
+                .map_err(|error| Usage(format!("--from: {:#}", anyhow!(error))))?;
+            let request = Request {
+                classes: vec![None; count],
+                ..request.clone()
+            };
+            let values = match strength {
+                Some(_) if mask.contains(&0.0) => bail!(Usage(format!(
+                    "--strength varies whole lines, and \"{pattern}\" has blanks: leave it out to fill them"
+                ))),
+                Some(strength) => from_noised(model, &request, values, strength, &mut observe)?,
+                None => {
+                    let edit = |values: Vec<f32>| {
+                        let shape = [1, values.len(), 1, 1];
+                        Tensor::<4>::from_data(TensorData::new(values, shape), &model.device)
+                    };
+                    let edit = Edit {
+                        image: edit(values),
+                        strength: 1.0,
+                        mask: Some((edit(mask), 1)),
+                    };
+                    let request = Request {
+                        edit: Some(edit),
+                        ..request
+                    };
+                    read(model.sample(&request, |_, _| observe())?)?
+                }
+            };
+            (
+                Drawn::Lines(schema.decode(&values)?),
+                format!("{count} lines from \"{pattern}\""),
+            )
+        }
+    };
+    bar.finish_and_clear();
+    write(form, &drawn, &what, out)
+}
+
+fn read_rows(schema: &TableSchema, path: &Path) -> Result<Partial> {
+    let of = || format!("cannot read {}", path.display());
+    let bytes = read_file(path, MAX_FILE_LEN).with_context(of)?;
+    schema.parse_partial(&bytes).with_context(of)
+}
+
+/// The rows, where no cell of them is empty.
+fn whole<'a>(schema: &TableSchema, partial: &'a Partial) -> Result<&'a Partial> {
+    for row in 0..partial.rows() {
+        let numbers = schema.numbers().iter().copied();
+        let categories = schema.categories().iter().map(|&(column, _)| column);
+        let mut learned = numbers.chain(categories).chain(schema.class());
+        let empty = learned.find(|&column| !partial.is_known(column, row));
+        if let Some(column) = empty {
+            bail!(Usage(format!(
+                "--strength varies whole rows, and in row {} the cell of {} is empty: leave it out to fill empty cells",
+                row + 1,
+                schema.display_name(column)
+            )));
+        }
+    }
+    Ok(partial)
+}
+
+/// Classes for rows of which none is known: in turn, where the network is told any.
+fn class_of_each(
+    source: &Source<'_>,
+    model: &Model,
+    request: &Request,
+    count: usize,
+) -> Vec<Option<usize>> {
+    match request.classes.first() {
+        Some(Some(class)) => vec![Some(*class); count],
+        _ if source.data.class_column.is_some() => every_class(count, model.num_classes()),
+        _ => vec![None; count],
+    }
+}
+
+/// Examples that begin with these, one after the other, noised so far.
+fn from_noised(
+    model: &Model,
+    request: &Request,
+    values: Vec<f32>,
+    strength: f64,
+    observe: &mut dyn FnMut() -> Result<()>,
+) -> Result<Vec<f32>> {
+    let [len, ..] = model.network.example_shape();
+    let count = request.classes.len();
+    let values: Vec<f32> = values.into_iter().cycle().take(count * len).collect();
+    let image = Tensor::<4>::from_data(TensorData::new(values, [count, len, 1, 1]), &model.device);
+    let edit = Edit {
+        image,
+        strength,
+        mask: None,
+    };
+    read(model.sample(
+        &Request {
+            edit: Some(edit),
+            ..request.clone()
+        },
+        |_, _| observe(),
+    )?)
+}
+
+fn read(samples: Tensor<4>) -> Result<Vec<f32>> {
+    samples
+        .try_into_vec_as()
+        .context("cannot read the rows back from the device")
+}

@@ -1,0 +1,96 @@
+//! Rows from a trained network: a file as the table's, and a picture of all columns.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use burn::tensor::Tensor;
+use datasets::tables::Conditions;
+
+use super::form::{Drawn, TableForm};
+use super::known::draw_where;
+use super::{draw, form, is_rows_file};
+use crate::drawing::pictures;
+use crate::error::Usage;
+use crate::kinds::outputs::Outputs;
+use crate::progress;
+use crate::report;
+use crate::run::atomic_file;
+use crate::sampling::{Model, Request};
+
+/// Draws rows; writes them and the picture. Returns the examples, `[N, C, 1, 1]`; none where conditions are asked for.
+pub(crate) fn sample(
+    model: &Model,
+    request: &Request,
+    outputs: &Outputs<'_>,
+) -> Result<Option<Tensor<4>>> {
+    for (option, given) in [
+        ("--each", outputs.each.is_some()),
+        ("--gif", outputs.gif.is_some()),
+        ("--trajectory", outputs.trajectory.is_some()),
+    ] {
+        if given {
+            bail!(Usage(format!(
+                "{option} is for images and sounds: of a table all rows are written into one file"
+            )));
+        }
+    }
+    let form = form(outputs.source)?;
+    let conditions = conditions(form, outputs.conditions)?;
+    let steps = model.timesteps(request)?.len();
+    let batches = request.classes.len().div_ceil(request.batch_size.max(1));
+    let bar = progress::bar(steps * batches, "denoising");
+    let mut observe = || {
+        bar.inc(1);
+        Ok(())
+    };
+    let (samples, drawn) = match (form, conditions) {
+        (TableForm::Rows(schema), Some(conditions)) => {
+            let cells = draw_where(model, request, schema, &conditions, &mut observe)?;
+            (None, Drawn::Rows(cells))
+        }
+        _ => {
+            let samples = model.sample(request, |_, _| observe())?;
+            let values = samples.clone().try_into_vec_as();
+            let values: Vec<f32> = values.context("cannot read the rows back from the device")?;
+            (Some(samples), form.decode(&values, &request.classes)?)
+        }
+    };
+    bar.finish_and_clear();
+    let title = format!(
+        "{} {} by {} in {steps} steps",
+        request.classes.len(),
+        form.noun(),
+        request.sampling.sampler
+    );
+    write(form, &drawn, &title, outputs.picture)?;
+    Ok(samples)
+}
+
+/// The conditions on the rows that are drawn.
+fn conditions(form: &TableForm, texts: &[String]) -> Result<Option<Conditions>> {
+    match form {
+        _ if texts.is_empty() => Ok(None),
+        TableForm::Rows(schema) => {
+            let conditions = Conditions::parse(texts, schema);
+            Ok(Some(conditions.map_err(|error| Usage(format!("--where: {:#}", anyhow!(error))))?))
+        }
+        TableForm::Lines(_) => bail!(Usage(
+            "--where is for tables with columns; a part of a line is asked for with `edit --from \"a__n_\"`".to_owned()
+        )),
+    }
+}
+
+/// Writes rows into the file `out` and a picture of them beside it, or the other way round.
+pub(super) fn write(form: &TableForm, drawn: &Drawn, title: &str, out: &Path) -> Result<()> {
+    let (file, picture): (PathBuf, PathBuf) = if is_rows_file(out) {
+        (out.to_owned(), out.with_extension("png"))
+    } else {
+        (out.with_extension(form.extension()), out.to_owned())
+    };
+    atomic_file::write(&file, &form.write(drawn))
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    report::wrote(&file);
+    pictures::save(&draw(form, drawn, title)?, &picture)?;
+    report::wrote(&picture);
+    Ok(())
+}

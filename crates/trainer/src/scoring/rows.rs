@@ -1,0 +1,264 @@
+//! How good the rows of a network of tables are: the scores of [`evaluation::tables`], each beside that of rows that were
+//! held out.
+
+use anyhow::{Context, Result};
+use burn::tensor::{Tensor, TensorData};
+use datasets::TableSchema;
+use datasets::tables::{Cells, Content};
+use evaluation::tables::{
+    Column, NatsPerCell, PairTrend, Table, Utility, column_shapes, detection, nearest_records,
+    pair_trends, utility,
+};
+use kernels::segment_log_softmax;
+use training::{Purpose, Streams, streams};
+
+use super::scores::{Score, TEST, TRAINING, sample, scoring_rng};
+use crate::sampling::Model;
+
+/// Rows that are compared, of each of the tables, at the most: the time of some scores is its square.
+const MOST_ROWS: usize = 20_000;
+
+/// Rows whose bound is measured, and timesteps of each.
+const BOUND_ROWS: usize = 1000;
+const BOUND_TIMESTEPS: usize = 64;
+
+/// Rows of a table, as the scores see them: all columns that are learned.
+///
+/// # Errors
+///
+/// A number that is infinite.
+pub fn table_of(schema: &TableSchema, cells: &Cells) -> Result<Table> {
+    let rows = 0..cells.rows();
+    let columns = schema
+        .columns()
+        .iter()
+        .enumerate()
+        .filter_map(|(index, column)| {
+            let values = match &column.content {
+                Content::Numbers(_) => Column::Numbers(
+                    rows.clone()
+                        .map(|row| cells.number(index, row).unwrap_or(f64::NAN))
+                        .collect(),
+                ),
+                Content::Categories { texts, .. } => Column::Categories(
+                    rows.clone()
+                        .map(|row| {
+                            cells
+                                .category(index, row)
+                                .filter(|&place| place < texts.len())
+                        })
+                        .map(|place| place.map(|place| place as u32))
+                        .collect(),
+                ),
+                _ => return None,
+            };
+            Some((schema.display_name(index), values))
+        });
+    Ok(Table::new(columns.collect())?)
+}
+
+/// What is scored.
+#[derive(Debug, Clone, Copy)]
+pub struct ScoredTables<'a> {
+    /// What was drawn.
+    pub drawn: &'a Table,
+    /// What the network learned from.
+    pub training: &'a Table,
+    /// What it did not.
+    pub held_out: &'a Table,
+    /// The column that is to be predicted, if one is.
+    pub target: Option<&'a str>,
+    /// How the rows were drawn.
+    pub sampler: &'a str,
+}
+
+/// The scores, and how well each two columns go together, of what was drawn and of what was held out.
+pub struct RowScores {
+    /// The scores.
+    pub scores: Vec<Score>,
+    /// Those of each two columns of what was drawn.
+    pub drawn_pairs: Vec<PairTrend>,
+    /// Those of each two columns of what was held out.
+    pub held_out_pairs: Vec<PairTrend>,
+}
+
+/// Scores rows. `observe` is told what begins.
+///
+/// # Errors
+///
+/// Too few rows, and a target that there is not.
+pub fn row_scores(of: ScoredTables<'_>, mut observe: impl FnMut(&str)) -> Result<RowScores> {
+    let some = |table: &Table, purpose| table.select(&sample(MOST_ROWS, table.len(), purpose));
+    let (drawn, training, held_out) = (
+        some(of.drawn, 1),
+        some(of.training, 2),
+        some(of.held_out, 3),
+    );
+    let score = |name, value, real, reference: &str, reference_samples| Score {
+        name,
+        value,
+        deviation: None,
+        real,
+        samples: drawn.len(),
+        real_samples: Some(held_out.len()),
+        features: None,
+        reference: reference.to_owned(),
+        reference_samples: Some(reference_samples),
+        sampler: Some(of.sampler.to_owned()),
+        definition: None,
+    };
+    let mut scores = Vec::new();
+    observe("column shapes");
+    let shapes = [&drawn, &held_out].map(|table| column_shapes(&training, table));
+    let [shapes, real] = shapes;
+    if let Some(mean) = shapes?.mean {
+        scores.push(score(
+            "column shapes",
+            mean,
+            real?.mean,
+            TRAINING,
+            training.len(),
+        ));
+    }
+    observe("pair trends");
+    let drawn_trends = pair_trends(&training, &drawn)?;
+    let real_trends = pair_trends(&training, &held_out)?;
+    if let Some(mean) = drawn_trends.mean {
+        scores.push(score(
+            "pair trends",
+            mean,
+            real_trends.mean,
+            TRAINING,
+            training.len(),
+        ));
+    }
+    observe("detection");
+    let found = detection(&training, &drawn, &mut scoring_rng(1)).map(|found| found.score)?;
+    let real = detection(&training, &held_out, &mut scoring_rng(1)).map(|found| found.score);
+    scores.push(score(
+        "detection (C2ST)",
+        found,
+        real.ok(),
+        TRAINING,
+        training.len(),
+    ));
+    observe("nearest records");
+    // As many of each, so that rows that are no copies have ½.
+    let equal = training.len().min(held_out.len());
+    let of_each = [(&training, 5), (&held_out, 6)]
+        .map(|(table, purpose)| table.select(&sample(equal, table.len(), purpose)));
+    let records = nearest_records(&drawn, &of_each[0], &of_each[1])?;
+    let reference = "as many of both splits";
+    scores.push(score(
+        "nearest is a training row",
+        records.share(),
+        Some(0.5),
+        reference,
+        2 * equal,
+    ));
+    scores.push(score(
+        "copies of training rows",
+        records.copies,
+        None,
+        TRAINING,
+        training.len(),
+    ));
+    if let Some(target) = of.target {
+        observe("utility");
+        let found = utility(&drawn, &held_out, target, &mut scoring_rng(2))?;
+        let real = utility(&training, &held_out, target, &mut scoring_rng(2))?;
+        for ((name, value), (_, real)) in figures(found).into_iter().zip(figures(real)) {
+            scores.push(score(name, value, Some(real), TEST, held_out.len()));
+        }
+    }
+    Ok(RowScores {
+        scores,
+        drawn_pairs: drawn_trends.pairs,
+        held_out_pairs: real_trends.pairs,
+    })
+}
+
+fn figures(utility: Utility) -> Vec<(&'static str, f64)> {
+    match utility {
+        Utility::Binary { auc, accuracy } | Utility::Classes { auc, accuracy } => {
+            vec![("utility: AUC", auc), ("utility: accuracy", accuracy)]
+        }
+        Utility::Numbers { r2, rmse } => vec![("utility: R2", r2), ("utility: RMSE", rmse)],
+        _ => Vec::new(),
+    }
+}
+
+/// The bound on the negative log-likelihood of the categories of held-out rows, in nats a row, of each of at most a
+/// thousand of them: each at timesteps of its own, spread evenly over the chain. `None` where rows have no categories.
+///
+/// # Errors
+///
+/// Values that the device does not give back.
+pub fn category_bounds(
+    model: &Model,
+    rows: usize,
+    read: impl Fn(&[usize]) -> Vec<f32>,
+    label: impl Fn(usize) -> Option<usize>,
+) -> Result<Option<Vec<f64>>> {
+    let chain = model.chain.categories();
+    if chain.num_columns() == 0 {
+        return Ok(None);
+    }
+    let [len, ..] = model.network.example_shape();
+    let timesteps = model.chain.schedule().num_train_timesteps();
+    let prior: f64 = chain.prior_terms().iter().sum();
+    let mut bounds = Vec::new();
+    for row in sample(BOUND_ROWS, rows, 4) {
+        let mut rng = Streams::new(0).at(Purpose::HeldOut, row as u64);
+        let shape = [BOUND_TIMESTEPS, len, 1, 1];
+        let values: Vec<f32> = read(&[row]).repeat(BOUND_TIMESTEPS);
+        let x_0 = Tensor::<4>::from_data(TensorData::new(values, shape), &model.device);
+        let noise = streams::noise(shape, &mut rng, &model.device);
+        // One in each of as many equal parts of the chain.
+        let offset = streams::timesteps(1, timesteps, &mut rng)[0];
+        let stride = timesteps as f64 / BOUND_TIMESTEPS as f64;
+        let chosen: Vec<usize> = (0..BOUND_TIMESTEPS)
+            .map(|part| (part as f64 * stride + offset as f64 / BOUND_TIMESTEPS as f64) as usize)
+            .map(|t| t.min(timesteps - 1))
+            .collect();
+        let x_t = model.chain.q_sample(x_0.clone(), noise, &chosen);
+        let predicted =
+            model.predict_each(x_t.clone(), &chosen, &[label(row)].repeat(BOUND_TIMESTEPS));
+        let numbers = len - chain.num_columns();
+        let logits = predicted
+            .narrow(1, numbers, chain.num_logits())
+            .flatten::<2>(1, 3);
+        let log_p = segment_log_softmax(logits, chain.num_categories());
+        let (_, x_0) = model.chain.split(x_0);
+        let (_, x_t) = model.chain.split(x_t);
+        let terms: Vec<f32> = chain
+            .bound(x_0, x_t, log_p, &chosen)
+            .try_into_vec_as()
+            .context("cannot read the bound back from the device")?;
+        let sum: f64 = terms.iter().map(|&term| f64::from(term)).sum();
+        bounds.push(prior + sum * timesteps as f64 / BOUND_TIMESTEPS as f64);
+    }
+    Ok(Some(bounds))
+}
+
+/// The score of bounds in nats a row, for so many cells a row on average.
+///
+/// # Errors
+///
+/// Fewer than two rows.
+pub fn bound_score(name: &'static str, bounds: &[f64], cells: f64) -> Result<Score> {
+    let found = NatsPerCell::of(bounds, 1)?;
+    Ok(Score {
+        name,
+        value: found.mean / cells,
+        deviation: Some(found.standard_error / cells),
+        real: None,
+        samples: bounds.len(),
+        real_samples: None,
+        features: None,
+        reference: TEST.to_owned(),
+        reference_samples: None,
+        sampler: None,
+        definition: None,
+    })
+}
