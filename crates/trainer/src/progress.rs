@@ -134,9 +134,9 @@ impl TrainingProgress {
         let loss = self.smoothed.push(record.loss.unwrap_or_default());
         let speed = record.images_per_second.unwrap_or_default();
         match &self.bar {
-            Some(bar) => bar.set_message(format!("loss {loss:.4}, {speed:.0} images/s")),
+            Some(bar) => bar.set_message(format!("loss {loss:.4}, {speed:.0} examples/s")),
             None => info!(
-                "step {}, epoch {:.2}: loss {loss:.4}, {speed:.0} images/s",
+                "step {}, epoch {:.2}: loss {loss:.4}, {speed:.0} examples/s",
                 record.step, record.epoch
             ),
         }
