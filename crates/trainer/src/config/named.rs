@@ -123,6 +123,28 @@ mod tests {
     }
 
     #[test]
+    fn data_that_are_named_have_the_usual_configuration_of_their_kind() {
+        for (overrides, name, text) in [
+            (&["data.dataset=fsdd"][..], "speech", "speech"),
+            (&["data.dataset=names"], "names", "names"),
+            (&["data.path=lists/words.txt"], "words", "names"),
+            (&["data.path=rows.tsv", "training.steps=3"], "rows", "adult"),
+            (&["data.path=rows.csv", "data.table=true"], "rows", "adult"),
+            (&["data.cloud=spiral"], "points", "points"),
+            (&["data.dataset=cifar10"], DEFAULT, DEFAULT),
+            (&["data.path=pictures"], DEFAULT, DEFAULT),
+            (&["data.dataset=no-such"], DEFAULT, DEFAULT),
+            (&["training.steps=3", "no override"], DEFAULT, DEFAULT),
+            (&[], DEFAULT, DEFAULT),
+        ] {
+            let overrides: Vec<String> = overrides.iter().map(|&text| text.to_owned()).collect();
+            let found = NamedConfig::for_data(&overrides);
+            assert_eq!(found.name, name, "{overrides:?}");
+            assert_eq!(found.text, NamedConfig::embedded(text).unwrap().text);
+        }
+    }
+
+    #[test]
     fn a_name_that_is_none_gets_the_nearest_one() {
         let error = NamedConfig::find(Some(Path::new("mnits"))).unwrap_err();
         let text = error.to_string();
