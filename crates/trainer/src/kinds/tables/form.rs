@@ -52,8 +52,11 @@ impl TableForm {
         }
     }
 
-    /// The classes of `count` rows, as often as the table has each; none where no column is the class.
+    /// The classes of `count` rows, as often as the table has each, and so in every part of them; none where no column
+    /// is the class.
     pub fn classes_in_proportion(&self, count: usize) -> Vec<Option<usize>> {
+        /// Steps of it, modulo 1, fall evenly over [0, 1) however many there are (Weyl 1916): the golden ratio's.
+        const STEP: f64 = 0.618_033_988_749_894_9;
         let class = match self {
             Self::Rows(schema) => schema.class().map(|class| &schema.columns()[class].counts),
             Self::Lines(_) => None,
@@ -61,14 +64,13 @@ impl TableForm {
         let Some(counts) = class else {
             return vec![None; count];
         };
-        // The class in which the middle of each of `count` equal parts of the rows lies.
         let all: u64 = counts.iter().sum();
         let mut up_to = Vec::new();
         for count in counts {
             up_to.push(up_to.last().copied().unwrap_or(0) + count);
         }
         let class = |index: usize| {
-            let place = (index as f64 + 0.5) / count as f64 * all as f64;
+            let place = ((index as f64 + 0.5) * STEP).fract() * all as f64;
             up_to
                 .partition_point(|&up_to| up_to as f64 <= place)
                 .min(counts.len() - 1)

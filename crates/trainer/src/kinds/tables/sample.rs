@@ -36,6 +36,12 @@ pub(crate) fn sample(
     }
     let form = form(outputs.source)?;
     let conditions = conditions(form, outputs.conditions)?;
+    if outputs.source.data.class_column.is_some() && request.classes.contains(&None) {
+        bail!(Usage(
+            "--class none: every row of the table has a class, so name one or leave --class out"
+                .to_owned()
+        ));
+    }
     let steps = model.timesteps(request)?.len();
     let batches = request.classes.len().div_ceil(request.batch_size.max(1));
     let bar = progress::bar(steps * batches, "denoising");
