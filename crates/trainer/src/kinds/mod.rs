@@ -382,7 +382,8 @@ impl Kind {
     ///
     /// The name of a file of rows, where samples are no rows.
     pub fn check_out(self, option: &str, out: &Path) -> Result<(), Usage> {
-        if self == Self::Tables || !is_rows_file(out) {
+        let has_rows = self == Self::Tables || (self == Self::Points && is_csv(out));
+        if has_rows || !is_rows_file(out) {
             return Ok(());
         }
         Err(Usage(format!(

@@ -85,6 +85,15 @@ fn a_csv_of_any_dimension_trains_resumes_and_is_drawn_from() {
     assert!(large + small > 0.9, "{large} and {small} near the heaps");
     assert!((large - 0.667).abs() < 0.1, "{large} in the larger heap");
 
+    // The CSV may be named in place of the picture.
+    stdout_of(
+        dir,
+        &["sample", "whole", "--count", "9", "--out", "nine.csv"],
+    );
+    assert!(dir.join("nine.png").is_file());
+    let nine = fs::read_to_string(dir.join("nine.csv")).unwrap();
+    assert_eq!(nine.lines().count(), 10);
+
     // Other sampler, other points; the same again, the same.
     stdout_of(
         dir,

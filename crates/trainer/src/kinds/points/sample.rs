@@ -25,7 +25,6 @@ const PANELS: usize = 10;
 
 /// Draws the points; writes pictures and CSV. Returns the points, `[N, D, 1, 1]`, normalised.
 pub(crate) fn sample(model: &Model, request: &Request, outputs: &Outputs<'_>) -> Result<Tensor<4>> {
-    let out = outputs.picture;
     for (option, given) in [
         ("--each", outputs.each.is_some()),
         ("--trajectory", outputs.trajectory.is_some()),
@@ -36,13 +35,13 @@ pub(crate) fn sample(model: &Model, request: &Request, outputs: &Outputs<'_>) ->
             )));
         }
     }
-    let csv = out.with_extension("csv");
-    if csv == out {
-        bail!(Usage(format!(
-            "--out {}: expected the name of a picture, beside which a CSV is written",
-            out.display()
-        )));
-    }
+    // The one lies beside the other, whichever was named.
+    let csv = outputs.picture.with_extension("csv");
+    let out = if csv == outputs.picture {
+        csv.with_extension("png")
+    } else {
+        outputs.picture.to_owned()
+    };
 
     let count = request.classes.len();
     let timesteps = model.timesteps(request)?;
@@ -90,8 +89,8 @@ pub(crate) fn sample(model: &Model, request: &Request, outputs: &Outputs<'_>) ->
         &Captions::title(title).columns(labels),
         0,
     )?;
-    pictures::save(&picture, out)?;
-    report::wrote(out);
+    pictures::save(&picture, &out)?;
+    report::wrote(&out);
     if dimensions > 2 {
         warn!("of {dimensions} coordinates the first two are drawn; the CSV has all");
     }
