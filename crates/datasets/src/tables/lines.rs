@@ -166,8 +166,8 @@ impl LineSchema {
     }
 
     /// The values of an example of which some characters are known, and 1 for each that is, 0 for each that is not.
-    /// `_` is one character that is not known, or an end; after `...` at the end, anything may follow, and otherwise nothing
-    /// does.
+    /// `_` is one character that is not known, or an end; after `...` at the end, anything may follow, and otherwise
+    /// nothing does.
     ///
     /// # Errors
     ///
