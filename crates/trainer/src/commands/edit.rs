@@ -33,9 +33,6 @@ const RESAMPLINGS: usize = 4;
 /// Images, sounds or lines that are made of one when no number is given.
 const COUNT: usize = 8;
 
-/// Rows that go through the network at once.
-const ROWS_AT_ONCE: usize = 4096;
-
 /// Images of a strip when no number is given.
 const FRAMES: usize = 9;
 
@@ -171,7 +168,11 @@ fn rows(args: &EditArgs, opened: Opened, out: &Path) -> Result<()> {
         classes: vec![class],
         sampling: opened.sampling.clone(),
         seed: args.model.seed,
-        batch_size: ROWS_AT_ONCE,
+        // Of as many rows as the file may have.
+        batch_size: config
+            .data
+            .kind()
+            .batch_size(args.model.batch_size, usize::MAX),
         initial_noise: None,
         edit: None,
     };

@@ -110,7 +110,7 @@ impl Forward {
     }
 
     /// Columns beside each other, x_0 first, each with its timestep above it.
-    fn strip(&self, columns: &[Vec<DynamicImage>], title: &str) -> Result<DynamicImage> {
+    pub(super) fn strip(&self, columns: &[Vec<DynamicImage>], title: &str) -> Result<DynamicImage> {
         let rows = columns.first().map_or(0, Vec::len);
         let cells: Vec<DynamicImage> = (0..rows)
             .flat_map(|row| columns.iter().map(move |column| column[row].clone()))

@@ -4,7 +4,6 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use burn::tensor::{Tensor, TensorData};
 use datasets::TableSchema;
 use datasets::files::read_file;
 use datasets::tables::{MAX_FILE_LEN, Partial};
@@ -12,10 +11,12 @@ use training::{Purpose, Streams};
 
 use super::form;
 use super::form::{Drawn, TableForm};
-use super::known::draw_partial;
+use super::known::{draw_partial, repeated};
 use super::sample::write;
 use crate::error::Usage;
+use crate::kinds::forward::values as values_of;
 use crate::kinds::outputs::Source;
+use crate::memory::{self, F32};
 use crate::progress;
 use crate::sampling::{Edit, Model, Request, every_class};
 
@@ -41,8 +42,11 @@ pub fn edit(
     let (drawn, what) = match form {
         TableForm::Rows(schema) => {
             let partial = read_rows(schema, from.as_ref())?;
-            let rows = partial.rows();
-            let classes = class_of_each(source, model, request, rows * count);
+            let rows = partial.rows().saturating_mul(count);
+            // As they are sampled batch by batch, and all together.
+            let bytes = 2 * F32 * memory::values(model.network.example_shape());
+            memory::check(rows, bytes).map_err(|error| Usage(format!("--count: {error}")))?;
+            let classes = class_of_each(source, model, request, rows);
             let request = Request {
                 classes,
                 ..request.clone()
@@ -55,7 +59,7 @@ pub fn edit(
                         .labels(schema)
                         .into_iter()
                         .cycle()
-                        .take(rows * count)
+                        .take(rows)
                         .collect();
                     let (values, _) = known.encode(schema, &mut rng);
                     let values = from_noised(
@@ -66,13 +70,13 @@ pub fn edit(
                         &mut observe,
                     )?;
                     let labels = partial.labels(schema).into_iter().flatten().cycle();
-                    let labels: Vec<usize> = labels.take(rows * count).collect();
+                    let labels: Vec<usize> = labels.take(rows).collect();
                     schema.decode(&values, &labels)?
                 }
             };
             (
                 Drawn::Rows(cells),
-                format!("{} rows from {}", rows * count, from.display()),
+                format!("{} rows from {}", rows, from.display()),
             )
         }
         TableForm::Lines(schema) => {
@@ -90,20 +94,16 @@ pub fn edit(
                 ))),
                 Some(strength) => from_noised(model, &request, values, strength, &mut observe)?,
                 None => {
-                    let edit = |values: Vec<f32>| {
-                        let shape = [1, values.len(), 1, 1];
-                        Tensor::<4>::from_data(TensorData::new(values, shape), &model.device)
-                    };
                     let edit = Edit {
-                        image: edit(values),
+                        image: repeated(values, 1, model),
                         strength: 1.0,
-                        mask: Some((edit(mask), 1)),
+                        mask: Some((repeated(mask, 1, model), 1)),
                     };
                     let request = Request {
                         edit: Some(edit),
                         ..request
                     };
-                    read(model.sample(&request, |_, _| observe())?)?
+                    values_of(model.sample(&request, |_, _| observe())?)?
                 }
             };
             (
@@ -162,26 +162,17 @@ fn from_noised(
     strength: f64,
     observe: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Vec<f32>> {
-    let [len, ..] = model.network.example_shape();
-    let count = request.classes.len();
-    let values: Vec<f32> = values.into_iter().cycle().take(count * len).collect();
-    let image = Tensor::<4>::from_data(TensorData::new(values, [count, len, 1, 1]), &model.device);
+    let image = repeated(values, request.classes.len(), model);
     let edit = Edit {
         image,
         strength,
         mask: None,
     };
-    read(model.sample(
+    values_of(model.sample(
         &Request {
             edit: Some(edit),
             ..request.clone()
         },
         |_, _| observe(),
     )?)
-}
-
-fn read(samples: Tensor<4>) -> Result<Vec<f32>> {
-    samples
-        .try_into_vec_as()
-        .context("cannot read the rows back from the device")
 }

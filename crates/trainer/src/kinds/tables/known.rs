@@ -7,6 +7,7 @@ use datasets::tables::{Cells, Conditions, Partial};
 use rand_chacha::ChaCha8Rng;
 use training::{Purpose, Streams};
 
+use crate::kinds::forward::values as values_of;
 use crate::sampling::{Edit, Model, Request};
 
 /// How often a step is taken where numbers are known, so that the rest comes to fit them.
@@ -84,27 +85,26 @@ pub(super) fn draw_partial(
         .map(|(row, class)| of_rows[row % of_rows.len()].or(*class))
         .collect();
     let (values, mask) = partial.encode(schema, rng);
-    let len = schema.example_len();
-    let repeated = |values: Vec<f32>| {
-        let values: Vec<f32> = values.into_iter().cycle().take(count * len).collect();
-        Tensor::<4>::from_data(TensorData::new(values, [count, len, 1, 1]), &model.device)
-    };
     let edit = mask.contains(&1.0).then(|| Edit {
-        image: repeated(values),
+        image: repeated(values, count, model),
         strength: 1.0,
-        mask: Some((repeated(mask), RESAMPLINGS)),
+        mask: Some((repeated(mask, count, model), RESAMPLINGS)),
     });
     let request = Request {
         classes,
         edit,
         ..request.clone()
     };
-    let drawn = model.sample(&request, |_, _| observe())?;
-    let drawn: Vec<f32> = drawn
-        .try_into_vec_as()
-        .context("cannot read the rows back from the device")?;
+    let drawn = values_of(model.sample(&request, |_, _| observe())?)?;
     let labels: Vec<usize> = request.classes.iter().flatten().copied().collect();
     let mut cells = schema.decode(&drawn, &labels)?;
     partial.restore(schema, &mut cells);
     Ok(cells)
+}
+
+/// `count` examples `[count, C, 1, 1]`: these, which stand one after the other, again and again.
+pub(super) fn repeated(values: Vec<f32>, count: usize, model: &Model) -> Tensor<4> {
+    let [len, ..] = model.network.example_shape();
+    let values: Vec<f32> = values.into_iter().cycle().take(count * len).collect();
+    Tensor::from_data(TensorData::new(values, [count, len, 1, 1]), &model.device)
 }

@@ -27,6 +27,7 @@ pub(super) use self::noise::noise;
 pub(super) use self::sample::sample;
 pub use self::show::show;
 use super::data::{DataConfig, Dataset, has_extension};
+use super::forward::values as values_of;
 use super::outputs::{Fitted, Refused, Sections, Source};
 use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::histograms;
@@ -280,9 +281,7 @@ pub(super) fn picture(
     title: &str,
 ) -> Result<DynamicImage> {
     let classes = every_class(samples.dims()[0], num_classes);
-    let samples: Vec<f32> = samples
-        .try_into_vec_as()
-        .context("cannot read the rows back from the device")?;
+    let samples = values_of(samples)?;
     let form = form(source)?;
     draw(form, &form.decode(&samples, &classes)?, title)
 }

@@ -10,9 +10,8 @@ use training::streams;
 
 use super::examples::TableExamples;
 use super::form::TableForm;
-use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::page::page;
-use crate::drawing::{grid, pictures};
+use crate::drawing::pictures;
 use crate::kinds::forward::{Forward, values};
 
 /// Rows, and lines, that are shown when no number is given.
@@ -60,23 +59,16 @@ pub(crate) fn noise(
             transition,
             form.categories(),
         )?;
-        let mut columns = vec![state(&form, x_0.clone())?];
+        let mut columns = vec![vec![state(&form, x_0.clone())?]];
         for &t in &forward.columns {
-            columns.push(state(
-                &form,
-                chain.q_sample(x_0.clone(), noise.clone(), &vec![t; count]),
-            )?);
+            let x_t = chain.q_sample(x_0.clone(), noise.clone(), &vec![t; count]);
+            columns.push(vec![state(&form, x_t)?]);
         }
-        let names = ["x_0".to_owned()]
-            .into_iter()
-            .chain(forward.columns.iter().map(|t| format!("t = {t}")));
-        let picture = grid::grid(&columns, columns.len())?;
         let title = format!(
             "{count} {}: categories become {becomes}, each cell with probability 1 - ᾱ",
             form.noun()
         );
-        let captions = Captions::title(title).columns(names.collect());
-        forward.save(&captioned(&picture, &captions, 0)?, file)?;
+        forward.save(&forward.strip(&columns, &title)?, file)?;
     }
     // Numbers have the variance 1.
     forward.finish(1.0)

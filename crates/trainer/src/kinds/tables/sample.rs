@@ -11,6 +11,7 @@ use super::known::draw_where;
 use super::{draw, form, is_rows_file};
 use crate::drawing::pictures;
 use crate::error::Usage;
+use crate::kinds::forward::values as values_of;
 use crate::kinds::outputs::Outputs;
 use crate::progress;
 use crate::report;
@@ -56,8 +57,7 @@ pub(crate) fn sample(
         }
         _ => {
             let samples = model.sample(request, |_, _| observe())?;
-            let values = samples.clone().try_into_vec_as();
-            let values: Vec<f32> = values.context("cannot read the rows back from the device")?;
+            let values = values_of(samples.clone())?;
             (Some(samples), form.decode(&values, &request.classes)?)
         }
     };
