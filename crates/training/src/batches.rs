@@ -96,8 +96,7 @@ impl Default for BatchOptions {
 pub struct Batches<D> {
     loader: Loader<D>,
     options: BatchOptions,
-    num_train_timesteps: usize,
-    offset_noise: f64,
+    objective: Objective,
     streams: Streams,
     device: Device,
     position: Position,
@@ -116,8 +115,7 @@ impl<D: Data> Batches<D> {
         Self {
             loader: Loader::new(data, options.batch_size, options.flip, streams, position),
             options,
-            num_train_timesteps: objective.chain().num_train_timesteps(),
-            offset_noise: objective.offset_noise(),
+            objective: objective.clone(),
             streams,
             device: device.clone().without_autodiff(),
             position,
@@ -148,15 +146,16 @@ impl<D: Data> Batches<D> {
 
         let x_0 = to_tensor(values, self.data().example_shape(), &self.device);
         let rng = &mut self.streams.at(Purpose::Training, index);
-        let timesteps = streams::timesteps(indices.len(), self.num_train_timesteps, rng);
+        let timesteps = self.objective.timesteps(indices.len(), rng);
         let mut noise = streams::noise(x_0.dims(), rng, &self.device);
-        if self.offset_noise > 0.0 {
+        let offset_noise = self.objective.offset_noise();
+        if offset_noise > 0.0 {
             // The same for all pixels of a channel (Guttenberg 2023): without it a network never has
             // to learn how bright an image is as a whole.
             let [batch, channels, ..] = x_0.dims();
             let rng = &mut self.streams.at(Purpose::OffsetNoise, index);
             let levels = streams::noise([batch, channels, 1, 1], rng, &self.device);
-            noise = noise + levels.mul_scalar(self.offset_noise);
+            noise = noise + levels.mul_scalar(offset_noise);
         }
         if self.options.has_dropout {
             let seed = self.streams.at(Purpose::Dropout, index).next_u64();

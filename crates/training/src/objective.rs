@@ -7,6 +7,7 @@
 
 use burn::tensor::Tensor;
 use noising::{CategoryCountError, Chain, LossWeight, MixedChain, PredictionType, Transition};
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -14,6 +15,7 @@ use crate::batch::Batch;
 use crate::categories::{CategoryLoss, category_loss};
 use crate::error::InvalidValue;
 use crate::network::Network;
+use crate::streams;
 
 /// `[objective]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,8 +28,11 @@ pub struct ObjectiveConfig {
     pub loss_weight: LossWeight,
     /// How much noise is added that is the same for all pixels of a channel, relative to the other.
     pub offset_noise: f64,
+    /// How the timesteps of a batch are drawn; left out of files where it is the default, as are the keys below.
+    #[serde(skip_serializing_if = "is_default")]
+    pub timestep_sampling: TimestepSampling,
     /// What a category of a table becomes that a step of noise does not keep. Read for tables alone, as are
-    /// the keys below; left out of files where it is the default.
+    /// the keys below.
     #[serde(skip_serializing_if = "is_default")]
     pub transition: Transition,
     /// What is minimised over the categorical columns.
@@ -36,6 +41,20 @@ pub struct ObjectiveConfig {
     /// How much the loss of the categories counts beside that of the numbers, which counts 1.
     #[serde(skip_serializing_if = "is_one")]
     pub category_weight: f64,
+}
+
+/// How the timesteps of a batch are drawn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum TimestepSampling {
+    /// Each by itself, uniformly.
+    #[default]
+    Uniform,
+    /// One in each of as many equal parts of the chain (Kingma et al. 2021, appendix I.1): the loss of a batch is the
+    /// same on average, and varies less.
+    Stratified,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -53,6 +72,7 @@ impl Default for ObjectiveConfig {
             prediction_type: PredictionType::default(),
             loss_weight: LossWeight::default(),
             offset_noise: 0.0,
+            timestep_sampling: TimestepSampling::default(),
             transition: Transition::default(),
             category_loss: CategoryLoss::default(),
             category_weight: 1.0,
@@ -102,6 +122,7 @@ pub struct Objective {
     prediction_type: PredictionType,
     loss_weight: LossWeight,
     offset_noise: f64,
+    timestep_sampling: TimestepSampling,
     category_loss: CategoryLoss,
     category_weight: f64,
 }
@@ -140,6 +161,7 @@ impl Objective {
             prediction_type: config.prediction_type,
             loss_weight: config.loss_weight,
             offset_noise: config.offset_noise,
+            timestep_sampling: config.timestep_sampling,
             category_loss: config.category_loss,
             category_weight: config.category_weight,
         }
@@ -163,6 +185,15 @@ impl Objective {
     /// How much noise is added that is the same for all pixels of a channel, relative to the other.
     pub fn offset_noise(&self) -> f64 {
         self.offset_noise
+    }
+
+    /// `count` timesteps of a batch, from `rng`.
+    pub fn timesteps(&self, count: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
+        let of_chain = self.chain().num_train_timesteps();
+        match self.timestep_sampling {
+            TimestepSampling::Uniform => streams::timesteps(count, of_chain, rng),
+            TimestepSampling::Stratified => streams::stratified_timesteps(count, of_chain, rng),
+        }
     }
 
     /// The squared error of each example, averaged over its elements, unweighted: `[B]`. Of a row of a

@@ -104,6 +104,22 @@ pub fn timesteps(count: usize, num_train_timesteps: usize, rng: &mut ChaCha8Rng)
         .collect()
 }
 
+/// `count` timesteps, each uniform on `0..num_train_timesteps`, and one in each of `count` equal parts of them (Kingma
+/// et al. 2021, "Variational diffusion models", appendix I.1): a mean over them varies less.
+pub fn stratified_timesteps(
+    count: usize,
+    num_train_timesteps: usize,
+    rng: &mut ChaCha8Rng,
+) -> Vec<usize> {
+    let offset: f64 = rng.random();
+    (0..count)
+        .map(|index| {
+            let share = (offset + index as f64 / count as f64).fract();
+            ((share * num_train_timesteps as f64) as usize).min(num_train_timesteps - 1)
+        })
+        .collect()
+}
+
 /// Noise of which each image has its own stream: `[B, C, H, W]`.
 pub fn per_image_noise(shape: [usize; 3], rngs: &mut [ChaCha8Rng], device: &Device) -> Tensor<4> {
     let [channels, height, width] = shape;
@@ -143,6 +159,28 @@ mod tests {
         assert_ne!(
             reference,
             other_seed.random_iter().take(4).collect::<Vec<u64>>()
+        );
+    }
+
+    /// One in each part of the chain, and all of them as often.
+    #[test]
+    fn stratified_timesteps_are_uniform_and_far_apart() {
+        let mut seen = [0_usize; 10];
+        for index in 0..2000 {
+            let mut rng = Streams::new(3).at(Purpose::Training, index);
+            let mut drawn = stratified_timesteps(4, 10, &mut rng);
+            drawn.iter().for_each(|&t| seen[t] += 1);
+            drawn.sort_unstable();
+            // Steps of 2.5, rounded.
+            let steps = drawn.windows(2).map(|pair| pair[1] - pair[0]);
+            assert!(
+                steps.into_iter().all(|step| step == 2 || step == 3),
+                "{drawn:?}"
+            );
+        }
+        assert!(
+            seen.iter().all(|&times| times.abs_diff(800) < 110),
+            "{seen:?}"
         );
     }
 

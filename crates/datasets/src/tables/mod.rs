@@ -9,6 +9,7 @@ pub mod conditions;
 pub mod dates;
 pub mod dialect;
 pub mod error;
+mod estimate;
 mod gaps;
 pub mod inference;
 pub mod lines;

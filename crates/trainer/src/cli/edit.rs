@@ -34,6 +34,10 @@ pub struct EditArgs {
     /// each row].
     #[arg(short = 'n', long, value_name = "N", conflicts_with = "between")]
     pub count: Option<usize>,
+    /// Fill each empty cell of rows with the mean of N draws, or the category that is drawn most: nearest to the truth
+    /// on average, and less varied than real rows.
+    #[arg(long, value_name = "N", conflicts_with_all = ["count", "strength", "between"])]
+    pub mean: Option<usize>,
     /// Two images or sounds to interpolate between, as a strip, through the noise that DDIM makes each of them from.
     #[arg(
         long,

@@ -18,7 +18,7 @@ use crate::destination::check_file;
 use crate::drawing::captions::Captions;
 use crate::drawing::grid;
 use crate::error::Usage;
-use crate::kinds::{Kind, Original, Source, edit_rows};
+use crate::kinds::{Anew, Kind, Original, Source, edit_rows};
 use crate::progress;
 use crate::sampling::{Edit, Model, Request, parse_classes};
 
@@ -50,6 +50,11 @@ pub fn run(args: &EditArgs) -> Result<()> {
     let opened = open(&args.model)?;
     if opened.checkpoint.config().data.is_table() {
         return rows(args, opened, &out);
+    }
+    if args.mean.is_some() {
+        bail!(Usage(
+            "--mean is for rows of a table, and the run draws none".to_owned()
+        ));
     }
     let opened = of_kinds(opened, &args.model, Kind::of_files())?;
     opened
@@ -160,9 +165,19 @@ fn rows(args: &EditArgs, opened: Opened, out: &Path) -> Result<()> {
     };
     let config = opened.checkpoint.config();
     let is_of_lines = config.data.is_of_lines();
+    if is_of_lines && args.mean.is_some() {
+        bail!(Usage(
+            "--mean is for rows of a table, and the run draws lines: letters have no mean"
+                .to_owned()
+        ));
+    }
     let count = args.count.unwrap_or(if is_of_lines { COUNT } else { 1 });
-    at_least(&[("--count", count, 1)])?;
-    opened.check_memory("--count", count, args.model.batch_size)?;
+    let (option, draws) = match args.mean {
+        Some(draws) => ("--mean", draws),
+        None => ("--count", count),
+    };
+    at_least(&[(option, draws, 1)])?;
+    opened.check_memory(option, draws, args.model.batch_size)?;
     let class = class(args, &opened.model, &config.found.class_names)?;
     let request = Request {
         classes: vec![class],
@@ -177,13 +192,17 @@ fn rows(args: &EditArgs, opened: Opened, out: &Path) -> Result<()> {
         edit: None,
     };
     let source = config.source(None);
+    let anew = match (args.strength, args.mean) {
+        (Some(strength), _) => Anew::Varied { strength, count },
+        (None, Some(draws)) => Anew::Mean { draws },
+        (None, None) => Anew::Filled { count },
+    };
     edit_rows(
         &source,
         &opened.model,
         &request,
         from.as_os_str(),
-        args.strength,
-        count,
+        anew,
         out,
     )
 }

@@ -38,7 +38,7 @@ pub use self::points::{is_csv, noise as noise_points};
 pub use self::sounds::form::{Representation, SoundConfig};
 pub use self::sounds::{noise as noise_sound, show as show_sounds};
 pub use self::tables::{
-    Rows, TableExamples, TableForm, edit as edit_rows, is_rows_file, show as show_table,
+    Anew, Rows, TableExamples, TableForm, edit as edit_rows, is_rows_file, show as show_table,
 };
 use crate::drawing::captions::Captions;
 use crate::drawing::grid;

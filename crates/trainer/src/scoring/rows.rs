@@ -1,5 +1,7 @@
-//! How good the rows of a network of tables are: the scores of [`evaluation::tables`], each beside that of rows that were
-//! held out.
+//! How good the rows or lines of a network of tables are: the scores of [`evaluation::tables`], and shares of lines, each
+//! beside that of those that were held out.
+
+use std::collections::HashSet;
 
 use anyhow::{Context, Result};
 use burn::tensor::{Tensor, TensorData};
@@ -165,10 +167,13 @@ pub fn row_scores(of: ScoredTables<'_>, mut observe: impl FnMut(&str)) -> Result
     ));
     if let Some(target) = of.target {
         observe("utility");
-        let found = utility(&drawn, &held_out, target, &mut scoring_rng(2))?;
-        let real = utility(&training, &held_out, target, &mut scoring_rng(2))?;
+        // Its time grows with the rows alone, and what is learned grows with them, too.
+        let of_all = |table| utility(table, of.held_out, target, &mut scoring_rng(2));
+        let (found, real) = (of_all(of.drawn)?, of_all(of.training)?);
         for ((name, value), (_, real)) in figures(found).into_iter().zip(figures(real)) {
-            scores.push(score(name, value, Some(real), TEST, held_out.len()));
+            let mut score = score(name, value, Some(real), TEST, of.held_out.len());
+            score.samples = of.drawn.len();
+            scores.push(score);
         }
     }
     Ok(RowScores {
@@ -186,6 +191,49 @@ fn figures(utility: Utility) -> Vec<(&'static str, f64)> {
         Utility::Numbers { r2, rmse } => vec![("utility: R2", r2), ("utility: RMSE", rmse)],
         _ => Vec::new(),
     }
+}
+
+/// The scores of lines of text: how many are new (`known` are those that were learned), how many different, and how long
+/// they are.
+pub fn line_scores(
+    drawn: &[String],
+    held_out: &[String],
+    known: &HashSet<String>,
+    sampler: &str,
+) -> Vec<Score> {
+    let score = |name, value: f64, real: f64| Score {
+        name,
+        value,
+        deviation: None,
+        real: Some(real),
+        samples: drawn.len(),
+        real_samples: Some(held_out.len()),
+        features: None,
+        reference: TRAINING.to_owned(),
+        reference_samples: Some(known.len()),
+        sampler: Some(sampler.to_owned()),
+        definition: None,
+    };
+    let share = |of: usize, all: usize| of as f64 / all.max(1) as f64;
+    let new = |lines: &[String]| {
+        share(
+            lines.iter().filter(|line| !known.contains(*line)).count(),
+            lines.len(),
+        )
+    };
+    let different =
+        |lines: &[String]| share(lines.iter().collect::<HashSet<_>>().len(), lines.len());
+    let length = |lines: &[String]| {
+        share(
+            lines.iter().map(|line| line.chars().count()).sum(),
+            lines.len(),
+        )
+    };
+    vec![
+        score("new", new(drawn), new(held_out)),
+        score("different", different(drawn), different(held_out)),
+        score("characters a line", length(drawn), length(held_out)),
+    ]
 }
 
 /// The bound on the negative log-likelihood of the categories of held-out rows, in nats a row, of each of at most a

@@ -256,6 +256,18 @@ fn empty_cells_are_filled_and_the_others_stay() {
         ],
     );
     assert_eq!(rows(&dir.join("three.csv")).len(), 10);
+    // One of each from many draws: what is given stays, and numbers are written as the table writes them.
+    let mean = "edit birds --from part.csv --mean 8 --out mean.csv";
+    succeed(dir, &mean.split(' ').collect::<Vec<_>>());
+    let mean = rows(&dir.join("mean.csv"));
+    assert_eq!(mean.len(), 4);
+    assert_eq!((&mean[1][2], &mean[2][5]), (&"39.1".into(), &"5700".into()));
+    assert!(mean.iter().flatten().all(|cell| !cell.is_empty()));
+    assert_eq!(mean[3][2].split('.').next_back().map(str::len), Some(1));
+    let both = [
+        "edit", "birds", "--from", "part.csv", "--mean", "2", "--count", "2",
+    ];
+    assert!(refused(dir, &both).contains("--count"));
     succeed(
         dir,
         &[

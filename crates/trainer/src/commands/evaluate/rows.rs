@@ -17,7 +17,9 @@ use crate::progress;
 use crate::report;
 use crate::run::atomic_file;
 use crate::sampling::{Request, describe};
-use crate::scoring::rows::{ScoredTables, bound_score, category_bounds, row_scores, table_of};
+use crate::scoring::rows::{
+    ScoredTables, bound_score, category_bounds, line_scores, row_scores, table_of,
+};
 use crate::scoring::scores::{Score, table};
 
 /// The most rows that are drawn when no number is given; fewer where the table has fewer.
@@ -145,47 +147,6 @@ pub(super) fn run(args: &EvaluateArgs, opened: Opened) -> Result<()> {
         _ => bail!("the data are not those that the run learned from"),
     };
     write(args, &opened, &settings, &scores, picture)
-}
-
-fn line_scores(
-    drawn: &[String],
-    held_out: &[String],
-    known: &HashSet<String>,
-    sampler: &str,
-) -> Vec<Score> {
-    let score = |name, value: f64, real: f64| Score {
-        name,
-        value,
-        deviation: None,
-        real: Some(real),
-        samples: drawn.len(),
-        real_samples: Some(held_out.len()),
-        features: None,
-        reference: "training split".to_owned(),
-        reference_samples: Some(known.len()),
-        sampler: Some(sampler.to_owned()),
-        definition: None,
-    };
-    let share = |of: usize, all: usize| of as f64 / all.max(1) as f64;
-    let new = |lines: &[String]| {
-        share(
-            lines.iter().filter(|line| !known.contains(*line)).count(),
-            lines.len(),
-        )
-    };
-    let different =
-        |lines: &[String]| share(lines.iter().collect::<HashSet<_>>().len(), lines.len());
-    let length = |lines: &[String]| {
-        share(
-            lines.iter().map(|line| line.chars().count()).sum(),
-            lines.len(),
-        )
-    };
-    vec![
-        score("new", new(drawn), new(held_out)),
-        score("different", different(drawn), different(held_out)),
-        score("characters a line", length(drawn), length(held_out)),
-    ]
 }
 
 fn write(

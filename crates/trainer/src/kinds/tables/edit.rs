@@ -20,19 +20,56 @@ use crate::memory::{self, F32};
 use crate::progress;
 use crate::sampling::{Edit, Model, Request, every_class};
 
-/// Begins with the rows of a file, or of lines with a pattern, `count` times each, and writes what comes of them to
-/// `out`. Without `strength` what is empty is filled, and what is not stays; with it all cells are noised so far, and
-/// drawn anew from there.
+/// What is drawn anew of rows, and how often.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Anew {
+    /// What is empty, `count` times; what is not stays.
+    Filled {
+        /// Rows made of each.
+        count: usize,
+    },
+    /// What is empty, as one guess from all draws: see [`TableSchema::estimate`].
+    Mean {
+        /// Draws of each row.
+        draws: usize,
+    },
+    /// All cells, noised so far first.
+    Varied {
+        /// How far, above 0 and at most 1.
+        strength: f64,
+        /// Rows made of each.
+        count: usize,
+    },
+}
+
+impl Anew {
+    /// Draws of each row, and the option that says how many.
+    fn draws(self) -> (usize, &'static str) {
+        match self {
+            Self::Filled { count } | Self::Varied { count, .. } => (count, "--count"),
+            Self::Mean { draws } => (draws, "--mean"),
+        }
+    }
+
+    fn strength(self) -> Option<f64> {
+        match self {
+            Self::Varied { strength, .. } => Some(strength),
+            Self::Filled { .. } | Self::Mean { .. } => None,
+        }
+    }
+}
+
+/// Begins with the rows of a file, or of lines with a pattern, and writes what comes of them to `out`.
 pub fn edit(
     source: &Source<'_>,
     model: &Model,
     request: &Request,
     from: &OsStr,
-    strength: Option<f64>,
-    count: usize,
+    anew: Anew,
     out: &Path,
 ) -> Result<()> {
     let form = form(source)?;
+    let ((count, option), strength) = (anew.draws(), anew.strength());
     let mut rng = Streams::new(request.seed).at(Purpose::Forward, 0);
     let bar = progress::bar(model.timesteps(request)?.len(), "denoising");
     let mut observe = || {
@@ -45,7 +82,7 @@ pub fn edit(
             let rows = partial.rows().saturating_mul(count);
             // As they are sampled batch by batch, and all together.
             let bytes = 2 * F32 * memory::values(model.network.example_shape());
-            memory::check(rows, bytes).map_err(|error| Usage(format!("--count: {error}")))?;
+            memory::check(rows, bytes).map_err(|error| Usage(format!("{option}: {error}")))?;
             let classes = class_of_each(source, model, request, rows);
             let request = Request {
                 classes,
@@ -74,10 +111,17 @@ pub fn edit(
                     schema.decode(&values, &labels)?
                 }
             };
-            (
-                Drawn::Rows(cells),
-                format!("{} rows from {}", rows, from.display()),
-            )
+            let cells = match anew {
+                Anew::Mean { .. } => {
+                    let mut cells = schema.estimate(&cells, partial.rows());
+                    // The mean of a number with itself may be another in its last digit.
+                    partial.restore(schema, &mut cells);
+                    cells
+                }
+                Anew::Filled { .. } | Anew::Varied { .. } => cells,
+            };
+            let what = format!("{} rows from {}", cells.rows(), from.display());
+            (Drawn::Rows(cells), what)
         }
         TableForm::Lines(schema) => {
             let pattern = from.to_str().context("the pattern is no text")?;

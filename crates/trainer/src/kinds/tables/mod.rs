@@ -19,7 +19,7 @@ use denoising::X0Clipping;
 use image::DynamicImage;
 use tracing::warn;
 
-pub use self::edit::edit;
+pub use self::edit::{Anew, edit};
 pub use self::examples::TableExamples;
 use self::form::Drawn;
 pub use self::form::TableForm;
