@@ -81,7 +81,6 @@ fn most_frequent(places: impl Iterator<Item = usize>, count: usize) -> usize {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::*;
     use crate::tables::{ColumnType, TableOptions, parse_table};
 
     #[test]

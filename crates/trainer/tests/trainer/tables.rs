@@ -263,7 +263,10 @@ fn empty_cells_are_filled_and_the_others_stay() {
     assert_eq!(mean.len(), 4);
     assert_eq!((&mean[1][2], &mean[2][5]), (&"39.1".into(), &"5700".into()));
     assert!(mean.iter().flatten().all(|cell| !cell.is_empty()));
-    assert_eq!(mean[3][2].split('.').next_back().map(str::len), Some(1));
+    let places = mean[3][2]
+        .split_once('.')
+        .map_or(0, |(_, places)| places.len());
+    assert!(places <= 1, "{}", mean[3][2]);
     let both = [
         "edit", "birds", "--from", "part.csv", "--mean", "2", "--count", "2",
     ];
