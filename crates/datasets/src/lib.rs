@@ -62,6 +62,6 @@ pub use sounds::{
 pub use splits::Splits;
 pub use tables::{
     CloudName, ColumnType, Conditions, CsvError, LineRows, LineSchema, Normalisation, Points,
-    PointsError, TableError, TableOptions, TableRows, TableSchema, UnknownCloud, load_lines,
-    load_points, load_table, read_points,
+    PointsError, TableError, TableOptions, TableRows, TableSchema, UnknownCloud, holds_points,
+    load_lines, load_points, load_table, read_points,
 };

@@ -27,22 +27,31 @@ pub struct Splits<D> {
 /// their hashes, which makes the first few of them as good a sample as any; `None` for fewer than two
 /// images.
 pub(crate) fn split_by_hash<K: AsRef<[u8]>>(keys: &[K]) -> Option<(Vec<usize>, Vec<usize>)> {
-    let most = keys.len().checked_sub(1).filter(|&most| most > 0)?;
-    let order = order_by_hash(keys);
-    let held_out = order
-        .iter()
-        .filter(|&&index| hash(keys[index].as_ref()).is_multiple_of(HELD_OUT_ONE_IN));
-    let mut test: Vec<usize> = held_out.copied().take(most).collect();
-    if test.is_empty() {
-        test.push(order[0]);
+    split(keys.len(), |index| hash(keys[index].as_ref()))
+}
+
+/// The same of what has no other key than its place, from 0, in decimal digits.
+pub(crate) fn split_places(count: usize) -> Option<(Vec<usize>, Vec<usize>)> {
+    split(count, |index| hash(index.to_string().as_bytes()))
+}
+
+fn split(count: usize, hash: impl Fn(usize) -> u64) -> Option<(Vec<usize>, Vec<usize>)> {
+    let most = count.checked_sub(1).filter(|&most| most > 0)?;
+    let hashes = || (0..count).map(|index| (hash(index), index));
+    let mut held_out: Vec<(u64, usize)> = hashes()
+        .filter(|(hash, _)| hash.is_multiple_of(HELD_OUT_ONE_IN))
+        .collect();
+    if held_out.is_empty() {
+        held_out.extend(hashes().min());
     }
-    let mut is_held_out = vec![false; keys.len()];
-    for &index in &test {
+    held_out.sort_unstable();
+    held_out.truncate(most);
+    let mut is_held_out = vec![false; count];
+    for &(_, index) in &held_out {
         is_held_out[index] = true;
     }
-    let train = (0..keys.len())
-        .filter(|&index| !is_held_out[index])
-        .collect();
+    let train = (0..count).filter(|&index| !is_held_out[index]).collect();
+    let test = held_out.into_iter().map(|(_, index)| index).collect();
     Some((train, test))
 }
 
@@ -73,6 +82,8 @@ mod tests {
 
     #[test]
     fn one_in_ten_is_held_out_and_stays_so_when_others_come() {
+        let places: Vec<String> = (0..1000).map(|place| place.to_string()).collect();
+        assert_eq!(split_places(1000), split_by_hash(&places));
         let few = keys(1000);
         let (train, test) = split_by_hash(&few).unwrap();
         assert!((60..140).contains(&test.len()), "{}", test.len());

@@ -174,12 +174,14 @@ fn readers() -> Vec<Reader> {
             |path| said(datasets::load_points(path)),
         ),
         reader("table", "input.csv", 32 * MIB, tables(), |path| {
-            let splits = datasets::load_table(path, &TableOptions::default(), 0);
+            let splits = datasets::load_table(path, &TableOptions::default(), 0, 0);
             if let Ok(splits) = &splits {
                 let rows = Vec::from_iter(0..splits.train.len());
                 let schema = splits.train.schema();
                 let labels = vec![0; rows.len()];
-                let cells = schema.decode(&splits.train.read(&rows), &labels).unwrap();
+                let cells = schema
+                    .decode(&splits.train.read(&rows).unwrap(), &labels)
+                    .unwrap();
                 schema.write(&cells);
             }
             said(splits)

@@ -32,7 +32,7 @@ use super::dataset::ImageDataset;
 use crate::files::{open, read_at_most, sha256};
 use crate::folders::MAX_CLASSES;
 use crate::shown::{shown, shown_list};
-use crate::splits::{Splits, split_by_hash};
+use crate::splits::{Splits, split_places};
 
 /// How a `.npy` file starts.
 const MAGIC: &[u8] = b"\x93NUMPY";
@@ -330,8 +330,7 @@ impl Labelled {
     /// The images divided by a hash of their places; both splits share the pixels.
     fn into_splits(self) -> Result<Splits<ImageDataset>, ArrayError> {
         let Self { images, labels } = self;
-        let keys: Vec<String> = (0..images.count).map(|index| index.to_string()).collect();
-        let (train, test) = split_by_hash(&keys).ok_or(ArrayError::OneImage)?;
+        let (train, test) = split_places(images.count).ok_or(ArrayError::OneImage)?;
         let class_names = class_names(&[&labels]);
         let fingerprint = fingerprint(images.shape, &[(&images.pixels, &labels)]);
         let pixels = Arc::new(images.pixels);

@@ -1,5 +1,7 @@
 //! The cells of a table, column by column, in as few bytes as they need.
 
+use std::io::{self, Write};
+
 /// Units that stand for a gap.
 const GAP: i32 = i32::MIN;
 
@@ -140,6 +142,61 @@ impl CellColumn {
             Self::Wide(places) => Some(places[row] as usize),
             _ => None,
         }
+    }
+
+    /// The bytes of a cell.
+    pub(crate) fn width(&self) -> usize {
+        match self {
+            Self::Units { .. } => size_of::<i32>(),
+            Self::Numbers(_) => size_of::<f64>(),
+            Self::Narrow(_) => size_of::<u16>(),
+            Self::Wide(_) => size_of::<u32>(),
+            Self::Nothing => 0,
+        }
+    }
+
+    /// The same column without cells.
+    pub(crate) fn empty(&self) -> Self {
+        match self {
+            Self::Units { scale, .. } => Self::Units {
+                units: Vec::new(),
+                scale: *scale,
+            },
+            Self::Numbers(_) => Self::Numbers(Vec::new()),
+            Self::Narrow(_) => Self::Narrow(Vec::new()),
+            Self::Wide(_) => Self::Wide(Vec::new()),
+            Self::Nothing => Self::Nothing,
+        }
+    }
+
+    /// Writes the bytes of a cell.
+    pub(crate) fn write(&self, row: usize, to: &mut impl Write) -> io::Result<()> {
+        match self {
+            Self::Units { units, .. } => to.write_all(&units[row].to_le_bytes()),
+            Self::Numbers(numbers) => to.write_all(&numbers[row].to_le_bytes()),
+            Self::Narrow(places) => to.write_all(&places[row].to_le_bytes()),
+            Self::Wide(places) => to.write_all(&places[row].to_le_bytes()),
+            Self::Nothing => Ok(()),
+        }
+    }
+
+    /// Puts the cell behind the others that `bytes` start with, and returns what follows it.
+    ///
+    /// # Panics
+    ///
+    /// If there are fewer bytes than a cell has.
+    pub(crate) fn push<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {
+            *bytes.first_chunk().expect("the bytes of a cell")
+        }
+        match self {
+            Self::Units { units, .. } => units.push(i32::from_le_bytes(first(bytes))),
+            Self::Numbers(numbers) => numbers.push(f64::from_le_bytes(first(bytes))),
+            Self::Narrow(places) => places.push(u16::from_le_bytes(first(bytes))),
+            Self::Wide(places) => places.push(u32::from_le_bytes(first(bytes))),
+            Self::Nothing => {}
+        }
+        &bytes[self.width()..]
     }
 
     /// Numbers, NaN for a gap, in units of 1 / `scale` where that loses nothing.

@@ -1,5 +1,7 @@
 //! How a file of rows is written: characters, separator, header, quotes and line ends.
 
+use std::io::{Read, Seek};
+
 use serde::{Deserialize, Serialize};
 
 use super::charset::Charset;
@@ -8,6 +10,7 @@ use super::error::TableError;
 use super::gaps::is_gap;
 use super::numbers::NumberFormat;
 use super::records::{Record, Records};
+use super::source::{Checked, Source};
 use crate::shown::shown;
 
 /// The most columns that are read.
@@ -17,6 +20,8 @@ pub const MAX_COLUMNS: usize = 10_000;
 const SEPARATORS: [char; 4] = ['\t', ';', '|', ','];
 /// Records that are looked at.
 const SAMPLED: usize = 200;
+/// Of long ones, those that start within so many bytes.
+const SAMPLED_BYTES: usize = 64 << 20;
 
 /// How a table is written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,30 +52,26 @@ pub(crate) struct Layout {
 
 impl Layout {
     /// Finds out how a text is written. `header` and `separator` say so where it is known.
-    pub(crate) fn of(
-        text: &str,
-        charset: Charset,
+    pub(crate) fn of<R: Read + Seek>(
+        source: &mut Source<R>,
         header: Option<bool>,
         separator: Option<char>,
     ) -> Result<Self, TableError> {
         let separator = match separator.filter(char::is_ascii) {
             Some(separator) => separator,
-            None => separator_of(text),
+            None => separator_of(source)?,
         };
-        let sample = sample(text, separator)?;
+        let sample = sample(source, separator)?;
         let Some(first) = sample.first() else {
             return Err(TableError::Empty);
         };
         let header = header.unwrap_or_else(|| is_header(&sample));
         let mut dialect = Dialect {
-            charset,
+            charset: source.charset(),
             separator,
             header,
             quoted_names: false,
-            crlf: text
-                .lines()
-                .next()
-                .is_some_and(|line| text[line.len()..].starts_with("\r\n")),
+            crlf: has_crlf(source)?,
         };
         let mut names = vec![String::new(); first.len()];
         let mut has_empty_end = false;
@@ -106,8 +107,11 @@ impl Layout {
     }
 
     /// The records of the rows.
-    pub(crate) fn rows<'a>(&self, text: &'a str) -> Result<Rows<'a>, TableError> {
-        let mut records = Records::new(text, self.dialect.separator as u8);
+    pub(crate) fn rows<'a, R: Read + Seek>(
+        &self,
+        source: &'a mut Source<R>,
+    ) -> Result<Rows<Checked<'a, R>>, TableError> {
+        let mut records = Records::new(source.text()?, self.dialect.separator as u8)?;
         let mut record = Record::default();
         if self.dialect.header {
             records.read(&mut record)?;
@@ -122,14 +126,14 @@ impl Layout {
 }
 
 /// The rows of a table, one after the other, each with all columns.
-pub(crate) struct Rows<'a> {
-    records: Records<'a>,
+pub(crate) struct Rows<R> {
+    records: Records<R>,
     record: Record,
     columns: usize,
     has_empty_end: bool,
 }
 
-impl Rows<'_> {
+impl<R: Read> Rows<R> {
     /// The next row.
     pub(crate) fn read(&mut self) -> Result<Option<&Record>, TableError> {
         if !self.records.read(&mut self.record)? {
@@ -171,23 +175,51 @@ fn check_names(names: &[String]) -> Result<(), TableError> {
 }
 
 /// The first records.
-fn sample(text: &str, separator: char) -> Result<Vec<Record>, TableError> {
-    let mut records = Records::new(text, separator as u8);
+fn sample<R: Read + Seek>(
+    source: &mut Source<R>,
+    separator: char,
+) -> Result<Vec<Record>, TableError> {
+    let mut records = Records::new(source.text()?, separator as u8)?;
     let mut sample = Vec::new();
     let mut record = Record::default();
-    while sample.len() < SAMPLED && records.read(&mut record)? {
+    let mut bytes = 0;
+    while (sample.len() < SAMPLED && bytes < SAMPLED_BYTES || sample.len() < 2)
+        && records.read(&mut record)?
+    {
+        bytes += record.bytes();
         sample.push(record.clone());
     }
     Ok(sample)
 }
 
+/// Whether the first line ends as on Windows.
+fn has_crlf<R: Read + Seek>(source: &mut Source<R>) -> Result<bool, TableError> {
+    let mut text = source.text()?;
+    let mut piece = String::new();
+    loop {
+        let is_end = !text.read(&mut piece)?;
+        if let Some((line, _)) = piece.split_once('\n') {
+            return Ok(line.ends_with('\r'));
+        }
+        if is_end {
+            return Ok(false);
+        }
+        // The last character says all.
+        let last = piece.chars().next_back();
+        piece.clear();
+        piece.extend(last);
+    }
+}
+
 /// The separator that all records have equally many of; where none is so, one that all but the first have, which may
 /// be a field shorter or longer; and else the one that most agree on.
-fn separator_of(text: &str) -> char {
+fn separator_of<R: Read + Seek>(source: &mut Source<R>) -> Result<char, TableError> {
     let mut best = (0.0, ',');
     for separator in SEPARATORS {
-        let Ok(sample) = sample(text, separator) else {
-            continue;
+        let sample = match sample(source, separator) {
+            Err(error @ (TableError::Changed | TableError::Read { .. })) => return Err(error),
+            Err(_) => continue,
+            Ok(sample) => sample,
         };
         let (first, rows) = match &sample[..] {
             [only] => (only.len(), &sample[..]),
@@ -212,7 +244,7 @@ fn separator_of(text: &str) -> char {
             best = (score, separator);
         }
     }
-    best.1
+    Ok(best.1)
 }
 
 /// Whether a text is a number or a date in any format.
@@ -251,10 +283,17 @@ fn is_header(sample: &[Record]) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::io::Cursor;
+
     use super::*;
+    use crate::tables::source::tests::Unsteady;
+
+    fn source(text: &str) -> Source<Cursor<&[u8]>> {
+        Source::in_memory(text.as_bytes()).unwrap()
+    }
 
     fn layout(text: &str) -> Layout {
-        Layout::of(text, Charset::Utf8, None, None).unwrap()
+        Layout::of(&mut source(text), None, None).unwrap()
     }
 
     #[test]
@@ -292,11 +331,32 @@ mod tests {
             assert_eq!(layout(text).dialect.header, header, "{text}");
         }
         assert!(
-            !Layout::of("a,b\n1,2\n", Charset::Utf8, Some(false), None)
+            !Layout::of(&mut source("a,b\n1,2\n"), Some(false), None)
                 .unwrap()
                 .dialect
                 .header
         );
+    }
+
+    #[test]
+    fn line_ends_are_those_of_the_first_line() {
+        for (text, crlf) in [
+            ("a,b\r\n1,2\n", true),
+            ("a,b\n1,2\r\n", false),
+            ("a,b\r1,2\r", false),
+            ("a,b\r", false),
+            ("\r\na,b\n", true),
+        ] {
+            for piece_len in 0..3 {
+                let bytes = Unsteady {
+                    bytes: Cursor::new(text.into()),
+                    piece_len,
+                    ..Unsteady::default()
+                };
+                let mut source = Source::new(bytes, 100).unwrap().unwrap();
+                assert_eq!(has_crlf(&mut source).unwrap(), crlf, "{text:?}");
+            }
+        }
     }
 
     #[test]
@@ -309,7 +369,8 @@ mod tests {
         let text = "x,y\n1,2,\n3,4,\n";
         let empty_end = layout(text);
         assert_eq!((empty_end.names.len(), empty_end.has_empty_end), (2, true));
-        let mut rows = empty_end.rows(text).unwrap();
+        let mut source = source(text);
+        let mut rows = empty_end.rows(&mut source).unwrap();
         assert_eq!(
             rows.read().unwrap().unwrap().fields().collect::<Vec<_>>(),
             ["1", "2"]
@@ -319,7 +380,7 @@ mod tests {
 
     #[test]
     fn what_is_no_table_is_refused() {
-        let error = |text: &str| Layout::of(text, Charset::Utf8, None, None).unwrap_err();
+        let error = |text: &str| Layout::of(&mut source(text), None, None).unwrap_err();
         assert_eq!(error(""), TableError::Empty);
         assert_eq!(error("\n \n"), TableError::Empty);
         let twice = error("a,b,a\n1,2,3\n").to_string();
@@ -330,7 +391,8 @@ mod tests {
         let wide = vec!["1"; MAX_COLUMNS + 1].join(",");
         assert!(matches!(error(&wide), TableError::TooManyColumns { .. }));
         let text = "a,b\n1,2\n\n3\n";
-        let mut rows = layout(text).rows(text).unwrap();
+        let mut source = source(text);
+        let mut rows = layout(text).rows(&mut source).unwrap();
         rows.read().unwrap();
         assert_eq!(
             rows.read().unwrap_err(),

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::column_type::ColumnType;
+use super::source::Changed;
 
 /// Why a file cannot be read as a table or as lines of text.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +109,14 @@ pub enum TableError {
         /// The limit.
         most: usize,
     },
+    /// A line is longer than is read.
+    #[error("line {line} has more than {most} bytes")]
+    LineTooLong {
+        /// The line.
+        line: usize,
+        /// The limit.
+        most: usize,
+    },
     /// There are more columns than are read.
     #[error("line {line} has {found} columns; at most {most} are read")]
     TooManyColumns {
@@ -178,6 +187,26 @@ pub enum TableError {
         /// Why not.
         why: &'static str,
     },
+    /// The file was another when it was read again: it is read several times, and never held whole.
+    #[error("it changed while it was read; read it again when nothing writes to it")]
+    Changed,
+    /// The file could be read at first, and then no more.
+    #[error("it could not be read to its end: {kind}")]
+    Read {
+        /// What the system says.
+        kind: io::ErrorKind,
+    },
+    /// Cells that are not held in memory cannot be kept.
+    #[error(
+        "its cells are too many for the cache (cache_mib), and cannot be kept in a temporary file in {} (TMPDIR says \
+         where): {kind}", folder.display()
+    )]
+    Keep {
+        /// Where such files are.
+        folder: PathBuf,
+        /// What the system says.
+        kind: io::ErrorKind,
+    },
     /// A cell does not fit the table that it is to belong to.
     #[error("line {line}, column {column} ({name})")]
     Cell {
@@ -190,6 +219,16 @@ pub enum TableError {
         /// What is wrong with it.
         source: CellError,
     },
+}
+
+impl From<io::Error> for TableError {
+    /// What a [source](super::source) of text says.
+    fn from(error: io::Error) -> Self {
+        if error.get_ref().is_some_and(|error| error.is::<Changed>()) {
+            return Self::Changed;
+        }
+        Self::Read { kind: error.kind() }
+    }
 }
 
 /// Why a text is no value of a column.

@@ -1,22 +1,46 @@
-//! What stands in a cell that has no value.
+//! What stands in a cell that has no value. Every cell is asked several times, so the words are patterns, which compile
+//! to comparisons of a few bytes.
 
-/// Words that say in any column that there is no value, besides an empty cell.
-const ALWAYS: [&str; 17] = [
-    "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NAN", "-nan", "NULL", "Null", "null", "?",
-    "#NULL!", "#VALUE!", "#DIV/0!", "#REF!",
-];
-
-/// Words that say so among numbers and dates, and may be categories elsewhere.
-const AMONG_NUMBERS: [&str; 12] = [
-    "-", "--", "---", ".", "..", "*", "None", "none", "na", "missing", "Missing", "unknown",
-];
-
-/// Whether a cell is a gap in any column.
+/// Whether a cell is a gap in any column: it is empty, or says so.
 pub(crate) fn is_gap(text: &str) -> bool {
-    text.is_empty() || ALWAYS.contains(&text)
+    matches!(
+        text,
+        "" | "NA"
+            | "N/A"
+            | "n/a"
+            | "#N/A"
+            | "<NA>"
+            | "NaN"
+            | "nan"
+            | "NAN"
+            | "-nan"
+            | "NULL"
+            | "Null"
+            | "null"
+            | "?"
+            | "#NULL!"
+            | "#VALUE!"
+            | "#DIV/0!"
+            | "#REF!"
+    )
 }
 
-/// Whether a cell is a gap in a column of numbers or dates.
+/// Whether a cell is a gap in a column of numbers or dates, which has more words for it: elsewhere they may be
+/// categories.
 pub(crate) fn is_gap_among_numbers(text: &str) -> bool {
-    is_gap(text) || AMONG_NUMBERS.contains(&text)
+    is_gap(text)
+        || matches!(
+            text,
+            "-" | "--"
+                | "---"
+                | "."
+                | ".."
+                | "*"
+                | "None"
+                | "none"
+                | "na"
+                | "missing"
+                | "Missing"
+                | "unknown"
+        )
 }

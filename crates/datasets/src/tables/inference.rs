@@ -9,12 +9,12 @@
 //!   that are all different, and whose name says that it is a key, is one of identifiers;
 //! - categories, where texts come again: unless nearly every row has another one, which are text or identifiers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io::{Read, Seek};
 
 use serde::{Deserialize, Serialize};
 
 use super::cells::{CellColumn, Cells};
-use super::charset;
 use super::column_type::ColumnType;
 use super::dates::DateFormat;
 use super::dialect::Layout;
@@ -25,6 +25,7 @@ use super::quantiles::Quantiles;
 use super::records::Record;
 use super::schema::{Column, Content, Numbers, Spelling, Steps, TableSchema};
 use super::similar::{closest, list};
+use super::source::Source;
 use crate::shown::shown;
 
 /// The most categories of a column.
@@ -254,87 +255,164 @@ pub fn parse_table(
     bytes: &[u8],
     options: &TableOptions,
 ) -> Result<(TableSchema, Cells), TableError> {
-    let (charset, text) = charset::decode(bytes);
-    let mut layout = Layout::of(&text, charset, options.header, options.separator)?;
-    if !layout.dialect.header && layout.names.len() == options.names.len() {
-        layout.names.clone_from(&options.names);
-    }
-    let names = &layout.names;
-    for name in options.types.keys().chain(&options.class) {
-        if !names.contains(name) {
-            return Err(unknown_column(name, names));
+    let mut source = Source::in_memory(bytes)?;
+    let mut surveyed = Surveyed::of(&mut source, options)?;
+    let cells = surveyed.read(&mut source, u64::MAX)?;
+    let rows = surveyed.rows;
+    let columns = cells.into_iter().map(|(_, cells)| cells).collect();
+    Ok((surveyed.finish()?, Cells { rows, columns }))
+}
+
+/// A table whose types are found, and whose cells are read by and by.
+pub(crate) struct Surveyed {
+    layout: Layout,
+    rows: usize,
+    class: Option<usize>,
+    /// Of the columns that are not read yet.
+    plans: VecDeque<Plan>,
+    /// What is known of the others.
+    columns: Vec<Column>,
+}
+
+impl Surveyed {
+    /// Finds out what a table holds.
+    pub(crate) fn of<R: Read + Seek>(
+        source: &mut Source<R>,
+        options: &TableOptions,
+    ) -> Result<Self, TableError> {
+        let mut layout = Layout::of(source, options.header, options.separator)?;
+        if !layout.dialect.header && layout.names.len() == options.names.len() {
+            layout.names.clone_from(&options.names);
         }
-    }
-    let prefers_comma = layout.dialect.separator == ';';
-    let mut surveys: Vec<Survey> = names.iter().map(|_| Survey::default()).collect();
-    let mut rows = 0;
-    let mut reader = layout.rows(&text)?;
-    while let Some(record) = reader.read()? {
-        for (column, survey) in surveys.iter_mut().enumerate() {
-            let (field, is_quoted) = record.field(column);
-            survey.take(rows, field, is_quoted, prefers_comma);
+        let names = &layout.names;
+        for name in options.types.keys().chain(&options.class) {
+            if !names.contains(name) {
+                return Err(unknown_column(name, names));
+            }
         }
-        rows += 1;
-        if rows > MAX_ROWS {
-            return Err(TableError::TooManyRows { most: MAX_ROWS });
+        let prefers_comma = layout.dialect.separator == ';';
+        let mut surveys: Vec<Survey> = names.iter().map(|_| Survey::default()).collect();
+        let mut rows = 0;
+        let mut reader = layout.rows(source)?;
+        while let Some(record) = reader.read()? {
+            for (column, survey) in surveys.iter_mut().enumerate() {
+                let (field, is_quoted) = record.field(column);
+                survey.take(rows, field, is_quoted, prefers_comma);
+            }
+            rows += 1;
+            if rows > MAX_ROWS {
+                return Err(TableError::TooManyRows { most: MAX_ROWS });
+            }
         }
-    }
-    match (rows, layout.dialect.header) {
-        (0, true) => return Err(TableError::HeaderOnly { line: 1 }),
-        (0, false) => return Err(TableError::Empty),
-        _ => {}
-    }
-    let mut plans = Vec::with_capacity(surveys.len());
-    for (index, survey) in surveys.into_iter().enumerate() {
-        let asked = options.types.get(&names[index]).copied();
-        let is_class = options.class.as_ref() == Some(&names[index]);
-        plans.push(Plan::of(
-            survey,
-            index,
-            &names[index],
+        match (rows, layout.dialect.header) {
+            (0, true) => return Err(TableError::HeaderOnly { line: 1 }),
+            (0, false) => return Err(TableError::Empty),
+            _ => {}
+        }
+        let mut plans = VecDeque::with_capacity(surveys.len());
+        for (index, survey) in surveys.into_iter().enumerate() {
+            let asked = options.types.get(&names[index]).copied();
+            let is_class = options.class.as_ref() == Some(&names[index]);
+            plans.push_back(Plan::of(
+                survey,
+                index,
+                &names[index],
+                rows,
+                asked,
+                is_class,
+            )?);
+        }
+        let class = options.class.as_ref();
+        let class = class.and_then(|class| names.iter().position(|name| name == class));
+        Ok(Self {
+            layout,
             rows,
-            asked,
-            is_class,
-        )?);
+            class,
+            plans,
+            columns: Vec::new(),
+        })
     }
-    let mut reader = layout.rows(&text)?;
-    while let Some(record) = reader.read()? {
-        for (column, plan) in plans.iter_mut().enumerate() {
-            plan.take(record, column, &names[column])?;
+
+    /// The number of rows.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The number of columns.
+    pub(crate) fn num_columns(&self) -> usize {
+        self.layout.names.len()
+    }
+
+    /// Whether the cells of all columns are read.
+    pub(crate) fn is_read(&self) -> bool {
+        self.plans.is_empty()
+    }
+
+    /// The place of the column that is the class.
+    pub(crate) fn class(&self) -> Option<usize> {
+        self.class
+    }
+
+    /// The most bytes that the cells take which are not read yet.
+    pub(crate) fn bytes_left(&self) -> u64 {
+        self.plans.iter().map(|plan| plan.bytes(self.rows)).sum()
+    }
+
+    /// Reads the text for the cells of the next columns that take at most `limit` bytes together, one column at the
+    /// least.
+    pub(crate) fn read<R: Read + Seek>(
+        &mut self,
+        source: &mut Source<R>,
+        limit: u64,
+    ) -> Result<Vec<(usize, CellColumn)>, TableError> {
+        let mut bytes = 0;
+        let fit = self.plans.iter().take_while(|plan| {
+            bytes += plan.bytes(self.rows);
+            bytes <= limit
+        });
+        let count = fit.count().max(1).min(self.plans.len());
+        let first = self.columns.len();
+        let mut plans: Vec<Plan> = self.plans.drain(..count).collect();
+        let names = &self.layout.names[first..];
+        if plans.iter().any(|plan| plan.bytes(self.rows) > 0) {
+            for plan in &mut plans {
+                plan.reserve(self.rows);
+            }
+            let mut reader = self.layout.rows(source)?;
+            while let Some(record) = reader.read()? {
+                for ((column, plan), name) in (first..).zip(&mut plans).zip(names) {
+                    plan.take(record, column, name)?;
+                }
+            }
         }
+        let mut cells = Vec::with_capacity(count);
+        for ((place, plan), name) in (first..).zip(plans).zip(names) {
+            let (column, of) = plan.finish(name, self.rows);
+            self.columns.push(column);
+            cells.push((place, of));
+        }
+        Ok(cells)
     }
-    let mut columns = Vec::with_capacity(plans.len());
-    let mut cells = Vec::with_capacity(plans.len());
-    for (plan, name) in plans.into_iter().zip(names) {
-        let (column, of) = plan.finish(name, rows);
-        columns.push(column);
-        cells.push(of);
+
+    /// What is known of the table when all its columns are read.
+    pub(crate) fn finish(self) -> Result<TableSchema, TableError> {
+        let (names, columns) = (&self.layout.names, self.columns);
+        if let Some(class) = self.class
+            && !matches!(columns[class].content, Content::Categories { .. })
+        {
+            return Err(TableError::NoClass {
+                name: shown(names[class].as_bytes()),
+                why: "it is the same in every row, or left out",
+            });
+        }
+        let schema = TableSchema::new(self.layout.dialect, columns, self.class);
+        if schema.example_len() == 0 {
+            return Err(TableError::NothingToLearn {
+                columns: list(names),
+            });
+        }
+        Ok(schema)
     }
-    let class = options
-        .class
-        .as_ref()
-        .and_then(|class| names.iter().position(|name| name == class));
-    if let Some(class) = class
-        && !matches!(columns[class].content, Content::Categories { .. })
-    {
-        return Err(TableError::NoClass {
-            name: shown(names[class].as_bytes()),
-            why: "it is the same in every row, or left out",
-        });
-    }
-    let schema = TableSchema::new(layout.dialect, columns, class);
-    if schema.example_len() == 0 {
-        return Err(TableError::NothingToLearn {
-            columns: list(names),
-        });
-    }
-    Ok((
-        schema,
-        Cells {
-            rows,
-            columns: cells,
-        },
-    ))
 }
 
 pub(crate) fn unknown_column(name: &str, names: &[String]) -> TableError {
@@ -444,7 +522,7 @@ impl Plan {
                 survey.gap(true),
                 Reading::Numbers {
                     spelling,
-                    values: Vec::with_capacity(rows),
+                    values: Vec::new(),
                     asked,
                     is_key,
                 },
@@ -465,21 +543,14 @@ impl Plan {
                     is_key,
                 },
             ),
-            spelling => {
-                Self::categories(survey, index, name, rows, asked, is_class, spelling, quoted)
-            }
+            spelling => Self::categories(survey, index, name, asked, is_class, spelling, quoted),
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the end of `of`, called from there alone"
-    )]
     fn categories(
         survey: Survey,
         index: usize,
         name: &str,
-        rows: usize,
         asked: Option<ColumnType>,
         is_class: bool,
         spelling: Option<Spelling>,
@@ -563,7 +634,6 @@ impl Plan {
         for soft in survey.soft_gaps.keys().filter(|text| is_soft(text)) {
             places.insert(soft.as_str().into(), texts.len() as u32);
         }
-        let cells = Vec::with_capacity(rows);
         let quoted_gap = 2 * survey.quoted_gaps > survey.gaps.values().sum::<usize>();
         Ok(Self {
             quoted,
@@ -573,9 +643,28 @@ impl Plan {
                 of,
                 texts,
                 places,
-                cells,
+                cells: Vec::new(),
             },
         })
+    }
+
+    /// The most bytes that the cells of so many rows take while they are read.
+    fn bytes(&self, rows: usize) -> u64 {
+        let of_each = match self.reading {
+            Reading::Numbers { .. } => size_of::<f64>(),
+            Reading::Categories { .. } => size_of::<u32>(),
+            Reading::Nothing(_) => 0,
+        };
+        (rows as u64).saturating_mul(of_each as u64)
+    }
+
+    /// Makes room for the cells of so many rows.
+    fn reserve(&mut self, rows: usize) {
+        match &mut self.reading {
+            Reading::Numbers { values, .. } => values.reserve_exact(rows),
+            Reading::Categories { cells, .. } => cells.reserve_exact(rows),
+            Reading::Nothing(_) => {}
+        }
     }
 
     /// Reads the cell of the next row.

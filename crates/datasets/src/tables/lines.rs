@@ -13,11 +13,12 @@ use serde::{Deserialize, Serialize};
 use super::charset::{self, Charset};
 use super::error::TableFileError;
 use super::published;
-use super::rows::read;
-use crate::files::{DatasetName, sha256};
+use crate::files::{DatasetName, open, read_whole, sha256};
 use crate::shown::shown;
-use crate::splits::{Splits, split_by_hash};
+use crate::splits::{Splits, split_places};
 
+/// The most bytes of a file that is read whole.
+pub const MAX_FILE_LEN: u64 = 2 << 30;
 /// The most characters of a line.
 pub const MAX_LINE_LEN: usize = 32;
 /// The most different characters.
@@ -329,11 +330,25 @@ pub fn load_lines(path: &Path) -> Result<Splits<LineRows>, LineError> {
 pub fn load_names(dir: &Path) -> Result<Splits<LineRows>, LineError> {
     let path = published::file_in(DatasetName::Names, dir);
     let bytes = read(&path)?;
-    published::check(DatasetName::Names, &path, &bytes)?;
+    published::check(DatasetName::Names, &path, &sha256(&[&bytes]))?;
     let splits = split(&path, &bytes)?;
     Ok(Splits {
         fingerprint: None,
         ..splits
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TableFileError> {
+    let read_error = |source| TableFileError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let bytes = open(path)
+        .and_then(|file| read_whole(file, MAX_FILE_LEN))
+        .map_err(read_error)?;
+    bytes.ok_or_else(|| TableFileError::TooLong {
+        path: path.to_owned(),
+        most: MAX_FILE_LEN,
     })
 }
 
@@ -343,9 +358,8 @@ fn split(path: &Path, bytes: &[u8]) -> Result<Splits<LineRows>, LineError> {
         source,
     };
     let all = parse_lines(bytes).map_err(lines_error)?;
-    let keys: Vec<String> = (0..all.len()).map(|line| line.to_string()).collect();
-    let (train, test) =
-        split_by_hash(&keys).ok_or_else(|| lines_error(LinesError::TooFew { found: all.len() }))?;
+    let (train, test) = split_places(all.len())
+        .ok_or_else(|| lines_error(LinesError::TooFew { found: all.len() }))?;
     let rows = |indices: &[usize]| {
         let line =
             |&index: &usize| &all.categories[index * all.schema.length..][..all.schema.length];

@@ -3,7 +3,6 @@
 use rand::Rng;
 
 use super::cells::{CellColumn, Cells};
-use super::charset;
 use super::column_type::ColumnType;
 use super::dialect::Layout;
 use super::error::{CellError, TableError};
@@ -11,6 +10,7 @@ use super::gaps::{is_gap, is_gap_among_numbers};
 use super::inference::unknown_column;
 use super::schema::{Column, Content, Spelling, TableSchema};
 use super::similar::{closest, list};
+use super::source::Source;
 use crate::shown::shown;
 
 /// A known cell.
@@ -152,9 +152,9 @@ impl TableSchema {
     ///
     /// See [`TableError`]; a value that no row can have is one.
     pub fn parse_partial(&self, bytes: &[u8]) -> Result<Partial, TableError> {
-        let (charset, text) = charset::decode(bytes);
+        let mut source = Source::in_memory(bytes)?;
         let has_header = self.dialect().header;
-        let layout = Layout::of(&text, charset, Some(has_header), None)?;
+        let layout = Layout::of(&mut source, Some(has_header), None)?;
         let names: Vec<String> = self
             .columns()
             .iter()
@@ -177,7 +177,7 @@ impl TableSchema {
         };
         let mut cells = Vec::new();
         let mut rows = 0;
-        let mut reader = layout.rows(&text)?;
+        let mut reader = layout.rows(&mut source)?;
         while let Some(record) = reader.read()? {
             if record.len() != columns.len() {
                 return Err(TableError::Ragged {

@@ -7,7 +7,8 @@
 //! the scale is one for all columns, the largest of their standard deviations: shapes keep their
 //! proportions, and the widest dimension has variance 1, as the noise has.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -17,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use crate::files::{open, read_whole};
 use crate::shown::shown;
-use crate::splits::{Splits, split_by_hash};
+use crate::splits::{Splits, split_places};
 
 /// The most bytes of a CSV file.
 pub const MAX_FILE_LEN: u64 = 256 << 20;
@@ -236,14 +237,25 @@ pub fn read_points(path: &Path) -> Result<Points, PointsError> {
 pub fn load_points(path: &Path) -> Result<Splits<Points>, PointsError> {
     let bytes = read_bytes(path)?;
     let points = parse(&bytes).map_err(csv_error(path))?;
-    let keys: Vec<String> = (0..points.len()).map(|index| index.to_string()).collect();
-    let (train, test) = split_by_hash(&keys).ok_or_else(|| csv_error(path)(CsvError::OnePoint))?;
+    let (train, test) =
+        split_places(points.len()).ok_or_else(|| csv_error(path)(CsvError::OnePoint))?;
     let digest = Sha256::digest(&bytes);
     Ok(Splits {
         train: points.select(&train),
         test: points.select(&test),
         fingerprint: Some(digest.iter().map(|byte| format!("{byte:02x}")).collect()),
     })
+}
+
+/// Whether [`load_points`] can read a file, without holding it; false where it cannot be read at all.
+pub fn holds_points(path: &Path) -> bool {
+    let Ok(file) = open(path) else {
+        return false;
+    };
+    let is_short = |file: &File| file.metadata().is_ok_and(|of| of.len() <= MAX_FILE_LEN);
+    let mut values = 0;
+    is_short(&file)
+        && each_value(&file, |_| 1, |_| values += 1).is_ok_and(|columns| values > columns.len())
 }
 
 fn csv_error(path: &Path) -> impl Fn(CsvError) -> PointsError + '_ {
@@ -279,6 +291,19 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>, PointsError> {
 ///
 /// See [`CsvError`].
 pub fn parse(bytes: &[u8]) -> Result<Points, CsvError> {
+    let mut values = Vec::new();
+    let line = |record: &ByteRecord| line_of(bytes, record);
+    let columns = each_value(bytes, line, |value| values.push(value))?;
+    Ok(Points::of(&values, columns))
+}
+
+/// Gives `take` each coordinate of each point, and returns the names of the columns. `line_of` says where a record is
+/// that is none.
+fn each_value(
+    bytes: impl Read,
+    line_of: impl Fn(&ByteRecord) -> usize,
+    mut take: impl FnMut(f64),
+) -> Result<Vec<String>, CsvError> {
     let mut reader = ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
@@ -304,9 +329,8 @@ pub fn parse(bytes: &[u8]) -> Result<Points, CsvError> {
             .collect()
     };
 
-    let mut values = Vec::new();
     loop {
-        let line = || line_of(bytes, &record);
+        let line = || line_of(&record);
         if record.len() != dimensions {
             return Err(CsvError::Ragged {
                 line: line(),
@@ -319,7 +343,7 @@ pub fn parse(bytes: &[u8]) -> Result<Points, CsvError> {
             match number(field) {
                 // NaN is not in the range either.
                 Some(value) if (-MAX_MAGNITUDE..=MAX_MAGNITUDE).contains(&value) => {
-                    values.push(value);
+                    take(value);
                 }
                 Some(value) => {
                     return Err(CsvError::OutOfRange {
@@ -338,10 +362,9 @@ pub fn parse(bytes: &[u8]) -> Result<Points, CsvError> {
             }
         }
         if !reader.read_byte_record(&mut record).map_err(malformed)? {
-            break;
+            return Ok(columns);
         }
     }
-    Ok(Points::of(&values, columns))
 }
 
 /// The number that a field holds.

@@ -22,13 +22,12 @@ pub(crate) fn file_in(name: DatasetName, dir: &Path) -> PathBuf {
         .unwrap_or_else(|| dir.to_owned())
 }
 
-/// Refuses bytes that are not those of the published file.
-pub(crate) fn check(name: DatasetName, path: &Path, bytes: &[u8]) -> Result<(), TableFileError> {
+/// Refuses a file whose SHA-256 `found` is not that of the published one.
+pub(crate) fn check(name: DatasetName, path: &Path, found: &str) -> Result<(), TableFileError> {
     let expected = match name {
         DatasetName::Adult => ADULT_FILES[0].sha256,
         _ => NAMES_FILE.sha256,
     };
-    let found = sha256(&[bytes]);
     if found == expected {
         return Ok(());
     }
@@ -36,7 +35,7 @@ pub(crate) fn check(name: DatasetName, path: &Path, bytes: &[u8]) -> Result<(), 
         path: path.to_owned(),
         name,
         expected,
-        found,
+        found: found.to_owned(),
     })
 }
 
@@ -47,5 +46,5 @@ pub(crate) fn verify(name: DatasetName, path: &Path) -> Result<(), TableFileErro
         path: path.to_owned(),
         source,
     })?;
-    check(name, path, &bytes)
+    check(name, path, &sha256(&[&bytes]))
 }

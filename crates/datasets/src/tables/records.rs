@@ -4,11 +4,19 @@
 //! Space around a field does not count, nor do empty lines. Lines end as on any system. The reader says of each
 //! field whether it was quoted, so that a table can be written as it was, and where a quote was left open, which
 //! readers that take what they get do not.
+//!
+//! Of a text no more is held than the field that is read, of its records one.
 
+use std::io::Read;
+
+use super::charset::Decoder;
 use super::error::TableError;
 
 /// The most bytes of a field: a longer one is a quote that was never closed.
 pub(crate) const MAX_FIELD_LEN: usize = 1 << 20;
+/// The most bytes of a record, of which each field counts a few more.
+const MAX_RECORD_LEN: usize = 64 << 20;
+const FIELD_COST: usize = size_of::<usize>() + size_of::<bool>();
 
 /// The fields of a record.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +38,11 @@ impl Record {
     pub(crate) fn field(&self, index: usize) -> (&str, bool) {
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
         (&self.text[start..self.ends[index]], self.quoted[index])
+    }
+
+    /// The bytes that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.text.len() + FIELD_COST * self.len()
     }
 
     /// All fields.
@@ -57,89 +70,137 @@ impl Record {
 }
 
 /// Reads records one after the other.
-#[derive(Clone, Debug)]
-pub(crate) struct Records<'a> {
-    text: &'a str,
+#[derive(Debug)]
+pub(crate) struct Records<R> {
+    decoder: Decoder<R>,
+    /// What was decoded; what is before `at` is done with.
+    text: String,
     at: usize,
+    is_all: bool,
     line: usize,
     separator: u8,
 }
 
-impl<'a> Records<'a> {
-    /// The records of `text`, whose fields are parted by `separator`, which is ASCII. A beginning of lines that
+impl<R: Read> Records<R> {
+    /// The records of a text, whose fields are parted by `separator`, which is ASCII. A beginning of lines that
     /// start with `# ` is passed over.
-    pub(crate) fn new(text: &'a str, separator: u8) -> Self {
+    pub(crate) fn new(decoder: Decoder<R>, separator: u8) -> Result<Self, TableError> {
         let mut records = Self {
-            text,
+            decoder,
+            text: String::new(),
             at: 0,
+            is_all: false,
             line: 1,
             separator,
         };
-        while records.text[records.at..].starts_with("# ") {
-            let rest = &records.text.as_bytes()[records.at..];
-            let end = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
-            records.at += end.unwrap_or(rest.len());
-            records.line_end();
-        }
-        records
-    }
-
-    /// Whether the reader stands at the end.
-    fn byte(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
-    }
-
-    /// Passes over the end of a line, if there is one.
-    fn line_end(&mut self) -> bool {
-        match self.byte() {
-            Some(b'\r') => {
-                self.at += 1;
-                if self.byte() == Some(b'\n') {
-                    self.at += 1;
-                }
+        while records.starts_with("# ")? {
+            while records
+                .byte()?
+                .is_some_and(|byte| !matches!(byte, b'\n' | b'\r'))
+            {
+                records.at += records.find(|byte| matches!(byte, b'\n' | b'\r'))?;
             }
-            Some(b'\n') => self.at += 1,
-            _ => return false,
+            records.line_end()?;
+        }
+        Ok(records)
+    }
+
+    /// Decodes more of the text; false where there is no more. What was found beyond `at` keeps its distance.
+    fn more(&mut self) -> Result<bool, TableError> {
+        self.text.drain(..self.at);
+        self.at = 0;
+        let before = self.text.len();
+        while !self.is_all && self.text.len() == before {
+            self.is_all = !self.decoder.read(&mut self.text)?;
+        }
+        Ok(self.text.len() > before)
+    }
+
+    fn starts_with(&mut self, start: &str) -> Result<bool, TableError> {
+        while self.text.len() - self.at < start.len() && self.more()? {}
+        Ok(self.text[self.at..].starts_with(start))
+    }
+
+    /// The byte at which the reader stands, if not at the end.
+    fn byte(&mut self) -> Result<Option<u8>, TableError> {
+        if self.at == self.text.len() && !self.more()? {
+            return Ok(None);
+        }
+        Ok(Some(self.text.as_bytes()[self.at]))
+    }
+
+    /// How far it is to the next byte of ASCII that `is_stop` knows, or to the end; where that is farther than a field
+    /// may be long, any such distance.
+    fn find(&mut self, is_stop: impl Fn(u8) -> bool) -> Result<usize, TableError> {
+        let mut seen = 0;
+        loop {
+            let rest = &self.text.as_bytes()[self.at..];
+            if let Some(more) = rest[seen..].iter().position(|&byte| is_stop(byte)) {
+                return Ok(seen + more);
+            }
+            seen = rest.len();
+            if seen > MAX_FIELD_LEN || !self.more()? {
+                return Ok(seen);
+            }
+        }
+    }
+
+    /// Passes over the end of a line, if there is one, and says how it is written.
+    fn line_end(&mut self) -> Result<Option<&'static str>, TableError> {
+        let mut end = match self.byte()? {
+            Some(b'\r') => "\r",
+            Some(b'\n') => "\n",
+            _ => return Ok(None),
+        };
+        self.at += 1;
+        if end == "\r" && self.byte()? == Some(b'\n') {
+            self.at += 1;
+            end = "\r\n";
         }
         self.line += 1;
-        true
+        Ok(Some(end))
     }
 
-    fn is_space(&self, byte: u8) -> bool {
-        (byte == b' ' || byte == b'\t') && byte != self.separator
-    }
-
-    fn spaces(&mut self) {
-        while self.byte().is_some_and(|byte| self.is_space(byte)) {
+    fn spaces(&mut self) -> Result<(), TableError> {
+        while let Some(byte @ (b' ' | b'\t')) = self.byte()?
+            && byte != self.separator
+        {
             self.at += 1;
         }
+        Ok(())
     }
 
     /// Reads the next record; false where there are no more.
     pub(crate) fn read(&mut self, record: &mut Record) -> Result<bool, TableError> {
         record.clear();
         loop {
-            self.spaces();
-            if !self.line_end() {
+            self.spaces()?;
+            if self.line_end()?.is_none() {
                 break;
             }
         }
-        if self.byte().is_none() {
+        if self.byte()?.is_none() {
             return Ok(false);
         }
         record.line = self.line;
         loop {
-            self.spaces();
-            let is_quoted = self.byte() == Some(b'"');
+            self.spaces()?;
+            let is_quoted = self.byte()? == Some(b'"');
             if is_quoted {
                 self.quoted(record)?;
             }
             self.plain(record)?;
             record.end_field(is_quoted);
-            match self.byte() {
+            if record.bytes() > MAX_RECORD_LEN {
+                return Err(TableError::LineTooLong {
+                    line: record.line,
+                    most: MAX_RECORD_LEN,
+                });
+            }
+            match self.byte()? {
                 Some(byte) if byte == self.separator => self.at += 1,
                 _ => {
-                    self.line_end();
+                    self.line_end()?;
                     return Ok(true);
                 }
             }
@@ -152,58 +213,44 @@ impl<'a> Records<'a> {
         let first = record.text.len();
         self.at += 1;
         loop {
-            let start = self.at;
-            let rest = &self.text.as_bytes()[start..];
-            let stop = rest
-                .iter()
-                .position(|byte| matches!(byte, b'"' | b'\n' | b'\r' | 0));
-            let Some(stop) = stop else {
-                return Err(TableError::UnclosedQuote { line: opened });
-            };
-            self.at += stop;
-            record.text.push_str(&self.text[start..self.at]);
-            if record.text.len() - first > MAX_FIELD_LEN {
+            let len = self.find(|byte| matches!(byte, b'"' | b'\n' | b'\r' | 0))?;
+            if record.text.len() - first + len > MAX_FIELD_LEN {
                 return Err(TableError::UnclosedQuote { line: opened });
             }
-            match rest[stop] {
-                b'"' => {
+            record.text.push_str(&self.text[self.at..][..len]);
+            self.at += len;
+            match self.byte()? {
+                Some(b'"') => {
                     self.at += 1;
-                    if self.byte() != Some(b'"') {
+                    if self.byte()? != Some(b'"') {
                         return Ok(());
                     }
                     record.text.push('"');
                     self.at += 1;
                 }
-                0 => return Err(TableError::Nul { line: self.line }),
-                _ => {
-                    let start = self.at;
-                    self.line_end();
-                    record.text.push_str(&self.text[start..self.at]);
-                }
+                Some(0) => return Err(TableError::Nul { line: self.line }),
+                Some(_) => record.text.push_str(self.line_end()?.unwrap_or_default()),
+                None => return Err(TableError::UnclosedQuote { line: opened }),
             }
         }
     }
 
     /// What stands until the next separator or end of line; after a quoted field, nothing should.
     fn plain(&mut self, record: &mut Record) -> Result<(), TableError> {
-        let start = self.at;
-        let rest = &self.text.as_bytes()[start..];
-        let stop = rest
-            .iter()
-            .position(|&byte| byte == self.separator || matches!(byte, b'\n' | b'\r' | 0));
-        let stop = stop.unwrap_or(rest.len());
-        if rest.get(stop) == Some(&0) {
-            return Err(TableError::Nul { line: self.line });
-        }
-        if stop > MAX_FIELD_LEN {
+        let separator = self.separator;
+        let len = self.find(|byte| byte == separator || matches!(byte, b'\n' | b'\r' | 0))?;
+        if len > MAX_FIELD_LEN {
             return Err(TableError::FieldTooLong {
                 line: self.line,
                 column: record.len() + 1,
                 most: MAX_FIELD_LEN,
             });
         }
-        self.at += stop;
-        record.text.push_str(self.text[start..self.at].trim());
+        record.text.push_str(self.text[self.at..][..len].trim());
+        self.at += len;
+        if self.byte()? == Some(0) {
+            return Err(TableError::Nul { line: self.line });
+        }
         Ok(())
     }
 }
@@ -212,14 +259,37 @@ impl<'a> Records<'a> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::io::Cursor;
+
     use csv::{ReaderBuilder, Trim};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::tables::charset::Charset;
+    use crate::tables::source::tests::Unsteady;
 
-    /// Line and fields of each record; a quoted one in brackets.
+    /// Line and fields of each record; a quoted one in brackets. Pieces of any length are read as the whole is.
     fn read(text: &str, separator: u8) -> Result<Vec<(usize, Vec<String>)>, TableError> {
-        let mut records = Records::new(text, separator);
+        let whole = read_in_pieces(text, separator, 0);
+        if text.len() < 1000 {
+            for piece_len in 1..4 {
+                assert_eq!(read_in_pieces(text, separator, piece_len), whole);
+            }
+        }
+        whole
+    }
+
+    fn read_in_pieces(
+        text: &str,
+        separator: u8,
+        piece_len: usize,
+    ) -> Result<Vec<(usize, Vec<String>)>, TableError> {
+        let bytes = Unsteady {
+            bytes: Cursor::new(text.as_bytes().to_vec()),
+            piece_len,
+            ..Unsteady::default()
+        };
+        let mut records = Records::new(Decoder::new(bytes, Charset::Utf8), separator)?;
         let mut record = Record::default();
         let mut all = Vec::new();
         while records.read(&mut record)? {
@@ -291,8 +361,24 @@ mod tests {
     }
 
     #[test]
+    fn no_more_is_held_than_a_field_and_a_record() {
+        let fields = ",".repeat(MAX_RECORD_LEN / FIELD_COST + 1);
+        assert!(matches!(
+            read(&format!("a,b\n{fields}"), b','),
+            Err(TableError::LineTooLong { line: 2, .. })
+        ));
+        let text = format!("{}a,b\n", "# comment\n \r\n".repeat(100_000)).repeat(2);
+        let decoder = Decoder::new(text.as_bytes(), Charset::Utf8);
+        let mut records = Records::new(decoder, b',').unwrap();
+        let mut record = Record::default();
+        while records.read(&mut record).unwrap() {}
+        assert!(records.text.capacity() < 1 << 20);
+    }
+
+    #[test]
     fn a_last_field_is_taken_away() {
-        let mut records = Records::new("a,\"b\",c\n", b',');
+        let text = Decoder::new("a,\"b\",c\n".as_bytes(), Charset::Utf8);
+        let mut records = Records::new(text, b',').unwrap();
         let mut record = Record::default();
         records.read(&mut record).unwrap();
         record.pop();

@@ -38,7 +38,7 @@ pub struct DataConfig {
     pub background: [u8; 3],
     /// Whether files of a folder that cannot be read are passed over.
     pub skip_bad: bool,
-    /// The most MiB of pixels or samples that are held in memory.
+    /// The most MiB of pixels, samples or cells that are held in memory.
     pub cache_mib: u64,
     /// `[data.sound]`: that the data are sounds, and how they are read.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -324,7 +324,7 @@ impl training::Data for Dataset {
             Self::Images(images) => images.read_normalised(indices)?,
             Self::Points(points) => points.read(indices),
             Self::Sounds(sounds) => sounds.read(indices)?,
-            Self::Table(table) => table.read(indices),
+            Self::Table(table) => table.read(indices)?,
         })
     }
 
@@ -336,15 +336,16 @@ impl training::Data for Dataset {
         match self {
             Self::Images(_) | Self::Points(_) => self.read(indices),
             Self::Sounds(sounds) => Ok(sounds.read_augmented(indices, rng)?),
-            Self::Table(table) => Ok(table.read_random(indices, rng)),
+            Self::Table(table) => Ok(table.read_random(indices, rng)?),
         }
     }
 
     fn is_streamed(&self) -> bool {
         match self {
             Self::Images(images) => images.is_streamed(),
-            Self::Points(_) | Self::Table(_) => false,
+            Self::Points(_) => false,
             Self::Sounds(sounds) => sounds.recordings().is_streamed(),
+            Self::Table(table) => table.is_streamed(),
         }
     }
 }

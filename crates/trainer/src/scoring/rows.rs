@@ -241,11 +241,11 @@ pub fn line_scores(
 ///
 /// # Errors
 ///
-/// Values that the device does not give back.
+/// Rows that cannot be read, and values that the device does not give back.
 pub fn category_bounds(
     model: &Model,
     rows: usize,
-    read: impl Fn(&[usize]) -> Vec<f32>,
+    read: impl Fn(&[usize]) -> Result<Vec<f32>>,
     label: impl Fn(usize) -> Option<usize>,
 ) -> Result<Option<Vec<f64>>> {
     let chain = model.chain.categories();
@@ -259,7 +259,7 @@ pub fn category_bounds(
     for row in sample(BOUND_ROWS, rows, 4) {
         let mut rng = Streams::new(0).at(Purpose::HeldOut, row as u64);
         let shape = [BOUND_TIMESTEPS, len, 1, 1];
-        let values: Vec<f32> = read(&[row]).repeat(BOUND_TIMESTEPS);
+        let values = read(&[row])?.repeat(BOUND_TIMESTEPS);
         let x_0 = Tensor::<4>::from_data(TensorData::new(values, shape), &model.device);
         let noise = streams::noise(shape, &mut rng, &model.device);
         // One in each of as many equal parts of the chain.

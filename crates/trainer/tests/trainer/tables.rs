@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::{run, succeed};
+use crate::support::{checkpoint, run, succeed, tensors};
 
 const HEADER: &str =
     "species,island,bill_length_mm,bill_depth_mm,flipper_length_mm,body_mass_g,sex,year";
@@ -42,6 +42,27 @@ fn rows(path: &Path) -> Vec<Vec<String>> {
     let text = fs::read_to_string(path).unwrap();
     let fields = |line: &str| line.split(',').map(str::to_owned).collect();
     text.lines().map(fields).collect()
+}
+
+#[test]
+fn a_table_is_learned_from_memory_and_from_temporary_files_alike() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let class = [
+        "data.class_column=species",
+        "conditioning.class_labels=true",
+    ];
+    train(dir, "held", "8", &class);
+    train(
+        dir,
+        "streamed",
+        "8",
+        &[&class[..], &["data.cache_mib=0"]].concat(),
+    );
+    let weights = |run: &str| tensors(&checkpoint(&dir.join(run), 8));
+    assert_eq!(weights("streamed"), weights("held"));
+    // What needs all cells reads them from the files.
+    succeed(dir, &["evaluate", "streamed", "--count", "50"]);
 }
 
 #[test]

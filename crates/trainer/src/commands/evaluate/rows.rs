@@ -75,15 +75,15 @@ pub(super) fn run(args: &EvaluateArgs, opened: Opened) -> Result<()> {
     let bounds = category_bounds(
         model,
         held_out.count(),
-        |rows| held_out.read(rows),
+        |rows| Ok(held_out.read(rows)?),
         |row| held_out.label(row),
     )?;
     let (scores, picture) = match (&form, &training, &held_out) {
         (TableForm::Rows(schema), TableExamples::Rows(training), TableExamples::Rows(held_out)) => {
             let labels: Vec<usize> = request.classes.iter().flatten().copied().collect();
             let drawn = table_of(schema, &schema.decode(&drawn, &labels)?)?;
-            let training = table_of(schema, &training.cells())?;
-            let held_out = table_of(schema, &held_out.cells())?;
+            let training = table_of(schema, &training.cells()?)?;
+            let held_out = table_of(schema, &held_out.cells()?)?;
             let class = schema.class().map(|class| schema.display_name(class));
             let target = args.target.as_deref().or(class.as_deref());
             let of = ScoredTables {

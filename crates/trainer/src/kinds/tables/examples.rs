@@ -1,5 +1,6 @@
 //! Rows and lines as examples to learn from.
 
+use datasets::tables::CellFileError;
 use datasets::{LineRows, TableRows};
 use rand_chacha::ChaCha8Rng;
 
@@ -55,19 +56,39 @@ impl TableExamples {
         }
     }
 
+    /// Whether they are not in memory, and read each time that they are asked for.
+    pub fn is_streamed(&self) -> bool {
+        match self {
+            Self::Rows(rows) => rows.is_streamed(),
+            Self::Lines(_) => false,
+        }
+    }
+
     /// The values of these examples, the same each time.
-    pub fn read(&self, indices: &[usize]) -> Vec<f32> {
+    ///
+    /// # Errors
+    ///
+    /// Rows that are not in memory and cannot be read.
+    pub fn read(&self, indices: &[usize]) -> Result<Vec<f32>, CellFileError> {
         match self {
             Self::Rows(rows) => rows.read(indices),
-            Self::Lines(lines) => lines.read(indices),
+            Self::Lines(lines) => Ok(lines.read(indices)),
         }
     }
 
     /// The values of these examples, with places among equal numbers from `rng`.
-    pub fn read_random(&self, indices: &[usize], rng: &mut ChaCha8Rng) -> Vec<f32> {
+    ///
+    /// # Errors
+    ///
+    /// As of [`read`](Self::read).
+    pub fn read_random(
+        &self,
+        indices: &[usize],
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Vec<f32>, CellFileError> {
         match self {
             Self::Rows(rows) => rows.read_random(indices, rng),
-            Self::Lines(lines) => lines.read(indices),
+            Self::Lines(lines) => Ok(lines.read(indices)),
         }
     }
 }

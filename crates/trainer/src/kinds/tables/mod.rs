@@ -14,7 +14,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
 use datasets::tables::{load_names, load_published};
-use datasets::{DatasetName, Splits, TableOptions, load_lines, load_points, load_table};
+use datasets::{DatasetName, Splits, TableOptions, holds_points, load_lines, load_table};
 use denoising::X0Clipping;
 use image::DynamicImage;
 use tracing::warn;
@@ -62,7 +62,7 @@ pub(super) fn is_tabs(path: &Path) -> bool {
 /// Whether what lies at a path named as a CSV is a table: not numbers alone, which are points, and not a file that
 /// cannot be read.
 pub(super) fn holds_table(path: &Path) -> bool {
-    path.is_file() && load_points(path).is_err()
+    path.is_file() && !holds_points(path)
 }
 
 /// How the table is read.
@@ -145,17 +145,18 @@ pub(super) fn load(source: &Source<'_>) -> Result<Splits<TableExamples>> {
 }
 
 fn read(data: &DataConfig, data_dir: Option<&Path>, seed: u64) -> Result<Splits<TableExamples>> {
+    let cache_bytes = data.cache_mib.saturating_mul(1 << 20);
     Ok(match (data.dataset, &data.path) {
         (Some(name), _) => {
             let dir = datasets::find(name, data_dir)?;
             if name == DatasetName::Names {
                 lines(load_names(&dir)?)
             } else {
-                rows(load_published(&dir, &options(data), seed)?)
+                rows(load_published(&dir, &options(data), seed, cache_bytes)?)
             }
         }
         (None, Some(path)) if is_lines(path) => lines(load_lines(path)?),
-        (None, Some(path)) => rows(load_table(path, &options(data), seed)?),
+        (None, Some(path)) => rows(load_table(path, &options(data), seed, cache_bytes)?),
         (None, None) => bail!("the configuration names no data"),
     })
 }

@@ -45,7 +45,7 @@ pub(crate) fn noise(
     let chosen = index::sample(&mut forward.rng(0), examples.count(), count).into_vec();
     let shape = [count, examples.example_len(), 1, 1];
     let x_0 = Tensor::<4>::from_data(
-        TensorData::new(examples.read(&chosen), shape),
+        TensorData::new(examples.read(&chosen)?, shape),
         &forward.device,
     );
     let noise = streams::noise(shape, &mut forward.rng(1), &forward.device);

@@ -69,7 +69,7 @@ fn show_rows(
     let title = format!("{name}: {} training rows", train.len());
     Ok((
         TableForm::Rows(schema.as_ref().clone()),
-        Drawn::Rows(train.cells()),
+        Drawn::Rows(train.cells()?),
         title,
     ))
 }
