@@ -210,14 +210,14 @@ export function draw(main, context) {
 
     const form = element("form", {},
       names.length > 0 && element("fieldset", {}, element("legend", {}, "What"), what, element("div", { class: "faint small" }, "none chosen: all in turn")),
-      element("div", { class: "pair" }, field(`how many (up to ${about.most})`, count), field("checkpoint", best)),
+      element("div", { class: "pair" }, field(`how many, ≤ ${about.most}`, count), field("checkpoint", best)),
       element("div", { class: "pair" }, field("seed of the noise", seed), element("div", { class: "field" }, element("span", {}, " "), dice)),
       a.root,
       element("label", { class: "check" }, compare, "the same noise by other settings beside it"),
       second,
       element("div", { class: "row" }, button, element("button", { type: "button", onclick: () => stop?.abort() }, "Stop")),
       said,
-      element("details", {}, element("summary", { class: "faint small" }, "In a terminal"), element("pre", {}, about.commands.sample)));
+      element("details", {}, element("summary", { class: "faint small" }, "In a terminal"), element("pre", { tabindex: "0" }, about.commands.sample)));
     const file = element("input", { type: "file", accept: "image/png", "aria-label": "a saved picture" });
     file.addEventListener("change", () => again(file.files[0]));
     form.append(element("details", {}, element("summary", { class: "faint small" }, "Draw a saved picture again"), element("p", { class: "small faint" }, "Drop it on this page, or choose it:"), file));

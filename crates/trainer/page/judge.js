@@ -37,7 +37,7 @@ export function judge(main, context) {
     if (withScores.length === 0) {
       parts.push(element("section", { class: "card" }, element("h2", {}, "Nothing is scored yet"),
         element("p", {}, "Scores say how far what is drawn is from real data, each beside the same score of real data. In a terminal:"),
-        about && element("pre", {}, about.commands.evaluate)));
+        about && element("pre", { tabindex: "0" }, about.commands.evaluate)));
     }
     if (nearest) {
       parts.push(element("section", { class: "card" }, element("h2", {}, `Nearest training examples, ${chosen.name}`),
@@ -53,7 +53,7 @@ export function judge(main, context) {
         element("p", { class: "faint small" }, "Losses are comparable where data, prediction type and loss weights are the same.")));
     }
     if (about?.configuration) {
-      parts.push(element("details", { class: "card" }, element("summary", {}, `The configuration of ${chosen.name}`), element("pre", {}, about.configuration)));
+      parts.push(element("details", { class: "card" }, element("summary", {}, `The configuration of ${chosen.name}`), element("pre", { tabindex: "0" }, about.configuration)));
     }
     place.replaceChildren(...parts);
   }

@@ -55,4 +55,4 @@ if (data.nearest) {
     element("img", { src: `data:image/png;base64,${data.nearest}`, alt: "samples beside the training examples nearest to them", class: "grid-picture" })));
 }
 main.append(section("How to make it again", element("p", {}, "Save the configuration below as ", element("code", {}, "again.toml"), ". Then:"),
-  element("pre", {}, data.commands.join("\n")), element("pre", {}, data.configuration)));
+  element("pre", { tabindex: "0" }, data.commands.join("\n")), element("pre", { tabindex: "0" }, data.configuration)));

@@ -3,6 +3,10 @@
 import { element, field, figures, notice, number, select, time } from "./elements.js";
 import { get, post } from "./server.js";
 
+// The sections of a configuration that are changed most come first.
+const FIRST = ["training", "network", "sampling", "data"];
+const place = (section) => (FIRST.includes(section) ? FIRST.indexOf(section) : FIRST.length);
+
 const NAMES = { training: "training", stopped: "stopped", finished: "finished" };
 
 // A button that does something on the server and says what went wrong.
@@ -113,7 +117,7 @@ function starter(context) {
         if (!sections.has(section)) sections.set(section, []);
         sections.get(section).push(field(key.key.slice(at + 1), input, { title: key.meaning }));
       }
-      keys.replaceChildren(...[...sections].map(([name, fields]) =>
+      keys.replaceChildren(...[...sections].sort(([a], [b]) => place(a) - place(b)).map(([name, fields]) =>
         element("details", {}, element("summary", {}, `[${name}] `, element("span", { class: "faint small" }, `${fields.length} keys`)),
           element("div", { class: "keys" }, fields))));
     }

@@ -11,6 +11,7 @@
 //!   summary.json           what the run came to and how long it took
 //!   scores.json            what `trainer evaluate` measured last
 //!   nearest.png            the images that came nearest to training images, and those, by it too
+//!   report.html            what `trainer report` wrote
 //! ```
 
 use std::fs::{self, File, TryLockError};
@@ -38,7 +39,7 @@ pub struct RunFolder {
 pub(super) const MARK: &str = ".run";
 
 /// Everything that a run puts into its folder.
-const CONTENTS: [&str; 11] = [
+const CONTENTS: [&str; 12] = [
     "config.toml",
     "metrics.jsonl",
     "metrics.csv",
@@ -47,6 +48,7 @@ const CONTENTS: [&str; 11] = [
     "summary.json",
     "scores.json",
     "nearest.png",
+    "report.html",
     "samples",
     "checkpoints",
     MARK,

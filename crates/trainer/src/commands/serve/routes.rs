@@ -208,8 +208,12 @@ fn list(runs: &Runs, trainings: &Trainings) -> Result<Value> {
     for (path, mut run) in runs.list() {
         let (is_ours, problem) = trainings.of(&path);
         run.is_ours = is_ours;
-        let is_old = run.state == State::Training;
-        run.problem = run.problem.or(problem.filter(|_| !is_old));
+        if is_ours {
+            // Until its process has ended, too.
+            run.state = State::Training;
+        }
+        let has_ended = run.state != State::Training;
+        run.problem = run.problem.or(problem.filter(|_| has_ended));
         listed.push(run);
     }
     serde_json::to_value(listed).context("the runs have no form in JSON")

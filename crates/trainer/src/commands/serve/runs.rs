@@ -161,8 +161,9 @@ impl Runs {
         let mut before = std::mem::take(&mut list.known);
         for path in paths {
             let id = id_of(&path);
-            let stamps = stamps(&path);
+            // First, so that what a training wrote last is seen when it is seen to have ended.
             let is_in_training = is_in_training(&path);
+            let stamps = stamps(&path);
             let known = match before.remove(&id) {
                 Some(mut known) if known.stamps == stamps => {
                     known.listed.settle(is_in_training);

@@ -98,7 +98,8 @@ impl Trainings {
     ) -> Result<String> {
         let mut arguments: Vec<OsString> = vec!["train".into(), configuration.into()];
         for one in overrides {
-            arguments.extend(["--set".into(), one.into()]);
+            arguments.push("--set".into());
+            arguments.push(one.into());
         }
         self.begin(configuration, arguments, budget)
     }
