@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from axe_core_python.sync_selenium import Axe
+from axe_core_python.selenium import Axe
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys

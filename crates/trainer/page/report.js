@@ -23,7 +23,7 @@ main.append(element("section", { class: "card" },
   ])));
 
 if (data.grids.length > 0) {
-  const slider = element("input", { type: "range", min: "0", max: String(data.grids.length - 1), value: String(data.grids.length - 1), "aria-label": "step of training", class: "screen" });
+  const slider = element("input", { type: "range", min: "0", max: String(data.grids.length - 1), value: String(data.grids.length - 1), "aria-label": "step of training", class: "screen", hidden: data.grids.length < 2 });
   const label = element("output", { class: "faint" });
   const picture = element("img", { class: "grid-picture" });
   const show = () => {
