@@ -408,6 +408,7 @@ impl<'a> Training<'a> {
             sampling: self.config.sampling.options.clone(),
             seed: self.config.seed,
             batch_size: self.config.training.batch_size,
+            first: 0,
             initial_noise: None,
             edit: None,
         };

@@ -7,9 +7,11 @@ mod evaluate;
 mod exchange;
 mod model;
 mod noise;
+mod report;
 mod runs;
 mod sample;
 mod samplers;
+mod serve;
 mod setup;
 mod train;
 mod values;
@@ -25,9 +27,11 @@ pub use self::evaluate::{EvaluateArgs, FeatureKind, InceptionResize};
 pub use self::exchange::{ExportArgs, ImportArgs};
 pub use self::model::{ModelArgs, SamplerArgs};
 pub use self::noise::NoiseArgs;
+pub use self::report::ReportArgs;
 pub use self::runs::{CompareArgs, InfoArgs, ListArgs};
 pub use self::sample::SampleArgs;
 pub use self::samplers::SamplersArgs;
+pub use self::serve::ServeArgs;
 pub use self::setup::{CompletionsArgs, InitArgs, ManArgs};
 pub use self::train::{BudgetArgs, TrainArgs};
 use crate::output::shortened;
@@ -110,12 +114,16 @@ pub enum Command {
     /// Score the images of a trained network: FID, KID, precision and recall, copies, classes, bits per
     /// dimension. scores.json in the folder of the run has them.
     Evaluate(EvaluateArgs),
+    /// Open a page in the browser: watch runs, start and stop them, draw from them, see how they work.
+    Serve(ServeArgs),
     /// List runs: how far they are, their losses, their data.
     List(ListArgs),
     /// Say what a run is: step, loss, data, classes, size, sampler, and how to go on with it.
     Info(InfoArgs),
     /// Lay runs side by side: where their configurations differ, losses, scores, sizes.
     Compare(CompareArgs),
+    /// Write a run as one page of HTML that opens anywhere: curves, grids, scores, configuration.
+    Report(ReportArgs),
     /// Show the forward process: data that dissolves into noise.
     Noise(NoiseArgs),
     /// Look at images or points, or fetch a published data set.

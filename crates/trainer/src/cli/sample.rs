@@ -30,6 +30,13 @@ pub struct SampleArgs {
     /// --count there are N images.
     #[arg(long, value_name = "FILE")]
     pub noise: Option<PathBuf>,
+    /// Draw again what this picture shows, to the same bytes: one that the page of `trainer serve` drew carries its
+    /// settings. The picture is all that is written.
+    #[arg(long, value_name = "PNG", conflicts_with_all = [
+        "count", "class", "conditions", "noise", "each", "tensors", "gif", "trajectory", "best", "seed", "sampler",
+        "steps", "spacing", "eta", "guidance", "set",
+    ])]
+    pub like: Option<PathBuf>,
     /// The grid, or the points on their way from noise: .png, .jpg or .webp; of a table its rows (.csv), or the
     /// picture of them, which lie beside each other [default: samples.png in the folder of the run].
     #[arg(short, long, value_name = "FILE", value_parser = picture_or_rows(), help_heading = OUTPUT)]

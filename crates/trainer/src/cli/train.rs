@@ -37,6 +37,9 @@ pub struct TrainArgs {
     /// Start over where a run is already: it is removed.
     #[arg(long, conflicts_with = "resume")]
     pub overwrite: bool,
+    /// Open a page in the browser beside the training, as `trainer serve` does; it ends with the training.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub serve: bool,
     /// Override a key of the configuration, as in training.batch_size=64. May be given again.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,

@@ -188,6 +188,7 @@ fn rows(args: &EditArgs, opened: Opened, out: &Path) -> Result<()> {
             .data
             .kind()
             .batch_size(args.model.batch_size, usize::MAX),
+        first: 0,
         initial_noise: None,
         edit: None,
     };
@@ -267,6 +268,7 @@ fn draw_over(
         sampling,
         seed: args.model.seed,
         batch_size: args.model.batch_size,
+        first: 0,
         initial_noise: None,
         edit: Some(Edit {
             image,

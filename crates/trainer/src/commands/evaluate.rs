@@ -217,6 +217,7 @@ fn sample(
         sampling: sampling.clone(),
         seed: args.model.seed,
         batch_size: args.model.batch_size,
+        first: 0,
         initial_noise: None,
         edit: None,
     };

@@ -1,18 +1,15 @@
 //! `trainer list`: the runs of a folder, a line each.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use serde::Serialize;
 
 use crate::cli::ListArgs;
-use crate::error::Usage;
 use crate::invocation::hint;
 use crate::report;
 use crate::run::checkpoint::{Checkpoint, CheckpointError};
-use crate::run::overview::{Overview, is_run};
+use crate::run::overview::{Overview, runs_in};
 
 /// A run as far as it can be read.
 #[derive(Debug, Serialize)]
@@ -48,34 +45,6 @@ pub fn run(args: &ListArgs) -> Result<()> {
     let listed: Vec<Listed> = runs.iter().map(|run| read(run)).collect();
     report::figures(table(&listed));
     listed.iter().try_for_each(report::json)
-}
-
-/// The runs in a folder, by name; the folder itself, if it is one.
-fn runs_in(folder: &Path) -> Result<Vec<PathBuf>> {
-    if is_run(folder) {
-        return Ok(vec![folder.to_owned()]);
-    }
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        // Where nothing was trained yet.
-        Err(error) if error.kind() == io::ErrorKind::NotFound && folder == Path::new("runs") => {
-            return Ok(Vec::new());
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(Usage(format!(
-            "{} does not exist: expected a folder that holds runs",
-            folder.display()
-        ))),
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot read {}", folder.display()));
-        }
-    };
-    let mut runs: Vec<PathBuf> = entries
-        .filter_map(Result::ok)
-        .map(|entry| entry.path())
-        .filter(|path| is_run(path))
-        .collect();
-    runs.sort();
-    Ok(runs)
 }
 
 /// One that is damaged does not hide the others.

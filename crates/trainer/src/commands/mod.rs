@@ -1,5 +1,6 @@
 //! What the program does: one file a subcommand.
 
+mod assets;
 pub mod bench;
 pub mod compare;
 pub mod data;
@@ -15,8 +16,10 @@ pub mod list;
 pub mod noise;
 mod opened;
 mod pretrained;
+pub mod report;
 pub mod sample;
 pub mod samplers;
 pub mod schema;
+pub mod serve;
 pub mod shell;
 pub mod train;

@@ -209,7 +209,11 @@ pub(super) enum Samplers {
 
 /// A run's settings for sampling, with what the command line says in their place. What it says without
 /// any effect is refused.
-fn settings(config: &RunConfig, args: &SamplerArgs, samplers: Samplers) -> Result<SamplingOptions> {
+pub(super) fn settings(
+    config: &RunConfig,
+    args: &SamplerArgs,
+    samplers: Samplers,
+) -> Result<SamplingOptions> {
     // What was typed, the key of [sampling] that it sets, and its value.
     let mut given: Vec<(String, String, String)> = Vec::new();
     let mut option = |name: &str, key: &str, value: Option<String>| {

@@ -1,20 +1,26 @@
 //! `trainer sample`: images, sounds, points or rows from a trained network, by iterative denoising.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
+use denoising::Guidance;
 use tracing::info;
 
 use crate::cli::SampleArgs;
-use crate::commands::opened::{at_least, exists, open, refuse_idle_guidance};
+use crate::commands::opened::{at_least, exists, open, open_model, refuse_idle_guidance};
 use crate::destination::{check_file, check_folder};
+use crate::device;
+use crate::drawing::pictures;
 use crate::error::Usage;
-use crate::kinds::{Kind, Outputs};
+use crate::kinds::{Kind, Outputs, Shown};
 use crate::report;
+use crate::run::atomic_file;
+use crate::run::checkpoint::{self, Checkpoint};
+use crate::run::read::{SMALL, read};
 use crate::sampling::parse_classes;
 use crate::sampling::tensor_file;
-use crate::sampling::{Classes, Request};
+use crate::sampling::{Classes, Recipe, Request};
 
 /// Names in files of tensors.
 const NOISE: &str = "noise";
@@ -28,6 +34,9 @@ pub fn run(args: &SampleArgs) -> Result<()> {
     };
     exists(&args.model.run)?;
     check_places(args, &out)?;
+    if let Some(picture) = &args.like {
+        return draw_again(args, picture, &out);
+    }
     let opened = open(&args.model)?;
     let (model, checkpoint) = (&opened.model, &opened.checkpoint);
     let kind = checkpoint.config().data.kind();
@@ -58,6 +67,7 @@ pub fn run(args: &SampleArgs) -> Result<()> {
         classes,
         sampling: opened.sampling.clone(),
         seed: args.model.seed,
+        first: 0,
         initial_noise: noise,
         edit: None,
     };
@@ -89,6 +99,85 @@ pub fn run(args: &SampleArgs) -> Result<()> {
         report::wrote(path);
     }
     Ok(())
+}
+
+/// Draws what a picture shows again, by the settings that it carries, and writes it as it was.
+fn draw_again(args: &SampleArgs, picture: &Path, out: &Path) -> Result<()> {
+    let text = recipe_in(picture)?;
+    let refused = |why: String| Usage(format!("--like {}: {why}", picture.display()));
+    let recipe: Recipe = serde_json::from_str(&text)
+        .map_err(|error| refused(format!("its settings cannot be read: {error}")))?;
+    let device = device::select(args.model.device.device.as_deref())?;
+    let folder = checkpoint_of(&args.model.run, &recipe)?;
+    let (checkpoint, model) = open_model(&folder, false, &device.device)?;
+    // The settings are checked as those of a configuration are.
+    let mut config = checkpoint.config().clone();
+    config.sampling.options = recipe.sampling.clone();
+    let config = config
+        .overridden(&[])
+        .map_err(|error| refused(format!("its settings: {error}")))?;
+    let is_guided = config.sampling.options.guidance() != Guidance::default();
+    if let Some(why) = config.why_no_guidance().filter(|_| is_guided) {
+        bail!(refused(format!("it is guided, and {why}")));
+    }
+    let known = model.num_classes().unwrap_or(0);
+    if let Some(class) = recipe.class.filter(|&class| class >= known) {
+        bail!(refused(format!("the run has no class {class}")));
+    }
+    let kind = config.data.kind();
+    let request = Request {
+        classes: vec![recipe.class],
+        sampling: config.sampling.options.clone(),
+        seed: recipe.seed,
+        first: recipe.place,
+        batch_size: 1,
+        initial_noise: None,
+        edit: None,
+    };
+    let drawn = model.sample(&request, |_, _| Ok(()))?;
+    let Shown::Pictures(pictures) = kind.shown(&config.source(None), drawn, &request.classes)?
+    else {
+        bail!(refused("only images are drawn again".to_owned()));
+    };
+    let drawn = pictures.first().context("nothing was drawn")?;
+    let png = pictures::png(drawn, &[(Recipe::KEYWORD, &text)])?;
+    atomic_file::write(out, &png).with_context(|| format!("cannot write {}", out.display()))?;
+    report::wrote(out);
+    Ok(())
+}
+
+/// The settings that a picture carries.
+fn recipe_in(picture: &Path) -> Result<String> {
+    let bytes =
+        read(picture, SMALL).with_context(|| format!("cannot read {}", picture.display()))?;
+    let text = pictures::text_in_png(&bytes, Recipe::KEYWORD)
+        .with_context(|| format!("cannot read {} as a PNG", picture.display()))?;
+    let Some(text) = text else {
+        bail!(Usage(format!(
+            "--like {}: it carries no settings; pictures that are saved from the page of `trainer serve` do",
+            picture.display()
+        )));
+    };
+    Ok(text)
+}
+
+/// The checkpoint of a run whose network drew a picture.
+fn checkpoint_of(run: &Path, recipe: &Recipe) -> Result<PathBuf> {
+    let mut folders = checkpoint::list(&run.join("checkpoints"))?;
+    if folders.is_empty() {
+        folders.push(run.to_owned());
+    }
+    for folder in folders {
+        if Checkpoint::open(&folder, false)?.weights_digest() == recipe.weights {
+            return Ok(folder);
+        }
+    }
+    bail!(Usage(format!(
+        "--like: it was drawn by the network of {} at step {}, and {} has no checkpoint with these weights (any more)",
+        recipe.run,
+        recipe.step,
+        run.display()
+    )))
 }
 
 /// Checks every place that is written to, so that nothing is drawn in vain.

@@ -183,6 +183,7 @@ fn images(
         sampling,
         seed,
         batch_size: args.model.batch_size,
+        first: 0,
         initial_noise: None,
         edit: None,
     };

@@ -1,6 +1,8 @@
 //! `trainer train`: from a configuration, or from the checkpoint of a run, to a trained network.
 
+use std::env;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,7 +23,8 @@ use crate::error::{INTERRUPTED, Usage};
 use crate::invocation::hint;
 use crate::kinds::{self, DataConfig, Dataset, Fitted};
 use crate::memory::{self, F32, Needs, values};
-use crate::report;
+use crate::report::{self, Style};
+use crate::run::atomic_file::parent_of;
 use crate::run::checkpoint::{Checkpoint, Counters, Snapshot};
 use crate::run::folder::{RunFolder, check_free};
 use crate::run::overview::{config_of, is_begun};
@@ -75,6 +78,7 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
         device.name
     );
 
+    let _page = args.serve.then(|| Page::open(&out, args)).transpose()?;
     let stop = stop_on_signal()?;
     let ending = training.run(&device.name, &stop)?;
     report::json(&json!({
@@ -97,6 +101,38 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
             ));
             Ok(INTERRUPTED)
         }
+    }
+}
+
+/// The page of the runs beside the one in training, for as long as this value lives: a process of its own, so that
+/// nothing that is done on it harms the training.
+struct Page(Child);
+
+impl Page {
+    fn open(out: &Path, args: &TrainArgs) -> Result<Self> {
+        let program = env::current_exe().context("cannot find this program")?;
+        let mut command = Command::new(program);
+        let Style { quiet, json } = report::style();
+        for (flag, is_given) in [("--quiet", quiet), ("--json", json)] {
+            command.args(is_given.then_some(flag));
+        }
+        command.arg("serve").arg(parent_of(out));
+        if let Some(folder) = &args.data_dir {
+            command.arg("--data-dir").arg(folder);
+        }
+        if let Some(device) = &args.device.device {
+            command.arg("--device").arg(device);
+        }
+        let page = command.stdin(Stdio::null()).spawn();
+        page.map(Self).context("cannot open the page")
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        // If it has ended already there is nothing to do.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -1,5 +1,6 @@
 //! Images in [-1, 1] to pictures, and pictures to files. Grey stays grey, and what is transparent stays so.
 
+use std::borrow::Cow;
 use std::io::Cursor;
 use std::path::Path;
 use std::time::Duration;
@@ -105,6 +106,41 @@ pub fn save_png(picture: &DynamicImage, path: &Path) -> Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// A picture as a PNG, with `texts` by keyword (`iTXt`).
+pub fn png(picture: &DynamicImage, texts: &[(&str, &str)]) -> Result<Vec<u8>> {
+    let (colour, bytes) = match picture {
+        DynamicImage::ImageLuma8(grey) => (png::ColorType::Grayscale, Cow::from(grey.as_raw())),
+        DynamicImage::ImageRgba8(rgba) => (png::ColorType::Rgba, Cow::from(rgba.as_raw())),
+        other => (png::ColorType::Rgb, other.to_rgb8().into_raw().into()),
+    };
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, picture.width(), picture.height());
+    encoder.set_color(colour);
+    encoder.set_depth(png::BitDepth::Eight);
+    let encode = |mut encoder: png::Encoder<'_, _>| {
+        for (keyword, text) in texts {
+            encoder.add_itxt_chunk((*keyword).to_owned(), (*text).to_owned())?;
+        }
+        let mut writer = encoder.write_header()?;
+        writer.write_image_data(&bytes)?;
+        writer.finish()
+    };
+    encode(encoder).context("cannot encode a PNG")?;
+    Ok(file)
+}
+
+/// The text under `keyword` (`iTXt`) of a PNG; `None` where it has none.
+///
+/// # Errors
+///
+/// What is no PNG, or damaged before its pixels.
+pub fn text_in_png(bytes: &[u8], keyword: &str) -> Result<Option<String>> {
+    let reader = png::Decoder::new(Cursor::new(bytes)).read_info()?;
+    let texts = &reader.info().utf8_text;
+    let text = texts.iter().find(|text| text.keyword == keyword);
+    Ok(text.map(|text| text.get_text()).transpose()?)
+}
+
 /// What is opaque: through a transparent pixel of a GIF the frame before would be seen.
 fn on_white(picture: &DynamicImage) -> RgbaImage {
     let mut white = RgbaImage::from_pixel(picture.width(), picture.height(), Rgba([255; 4]));
@@ -148,6 +184,22 @@ mod tests {
         let pictures = from_tensor(images([-1.0, 0.0, 1.0, 7.0], [1, 1, 2, 2])).unwrap();
         assert_eq!(pictures[0].as_bytes(), [0, 128, 255, 255]);
         assert!(matches!(pictures[0], DynamicImage::ImageLuma8(_)));
+    }
+
+    #[test]
+    fn a_png_carries_text_and_damaged_ones_are_errors() {
+        let picture = DynamicImage::new_rgba8(3, 2);
+        let written = png(&picture, &[("key", "grün <&>\n")]).unwrap();
+        let text = |keyword| text_in_png(&written, keyword).unwrap();
+        assert_eq!(text("key").as_deref(), Some("grün <&>\n"));
+        assert_eq!(text("other"), None);
+        assert_eq!(image::load_from_memory(&written).unwrap(), picture);
+        for end in 0..written.len() {
+            // Whole before its pixels is whole enough.
+            let _ = text_in_png(&written[..end], "key");
+        }
+        assert!(text_in_png(&written[..20], "key").is_err());
+        assert!(text_in_png(b"no picture", "key").is_err());
     }
 
     #[test]

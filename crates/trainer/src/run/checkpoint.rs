@@ -262,6 +262,11 @@ impl Checkpoint {
         &self.folder
     }
 
+    /// SHA-256 of the averaged weights, from which samples are drawn; empty where the state does not say.
+    pub fn weights_digest(&self) -> &str {
+        self.state.files.get(EMA).map_or("", |file| &file.sha256)
+    }
+
     /// Where the run stood.
     pub fn counters(&self) -> &Counters {
         &self.state.counters

@@ -11,11 +11,14 @@
 //!   summary.json           what the run came to and how long it took
 //!   scores.json            what `trainer evaluate` measured last
 //!   nearest.png            the images that came nearest to training images, and those, by it too
+//!   report.html            what `trainer report` wrote
 //! ```
 
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -36,7 +39,7 @@ pub struct RunFolder {
 pub(super) const MARK: &str = ".run";
 
 /// Everything that a run puts into its folder.
-const CONTENTS: [&str; 11] = [
+const CONTENTS: [&str; 12] = [
     "config.toml",
     "metrics.jsonl",
     "metrics.csv",
@@ -45,6 +48,7 @@ const CONTENTS: [&str; 11] = [
     "summary.json",
     "scores.json",
     "nearest.png",
+    "report.html",
     "samples",
     "checkpoints",
     MARK,
@@ -147,7 +151,7 @@ impl RunFolder {
 
     /// The grid drawn at a step.
     pub fn grid(&self, step: u64) -> PathBuf {
-        self.path.join(format!("samples/step-{step:08}.png"))
+        grid(&self.path, step)
     }
 
     /// The FID over the time of training.
@@ -179,6 +183,34 @@ impl Drop for RunFolder {
             let _ = fs::remove_dir(&self.path);
         }
     }
+}
+
+/// The grid that the run in a folder drew at a step.
+pub fn grid(run: &Path, step: u64) -> PathBuf {
+    run.join(format!("samples/step-{step:08}.png"))
+}
+
+/// The steps at which the run in a folder drew a grid, in order.
+pub fn grids(run: &Path) -> Vec<u64> {
+    let Ok(entries) = fs::read_dir(run.join("samples")) else {
+        return Vec::new();
+    };
+    let step = |entry: fs::DirEntry| {
+        let name = entry.file_name();
+        let name = name.to_str()?.strip_prefix("step-")?;
+        name.strip_suffix(".png")?.parse().ok()
+    };
+    let mut steps: Vec<u64> = entries.flatten().filter_map(step).collect();
+    steps.sort_unstable();
+    steps
+}
+
+/// Whether a process is training in a folder just now.
+pub fn is_in_training(run: &Path) -> bool {
+    let mark = run.join(MARK);
+    let opened = read::check_regular(&mark).and_then(|()| File::open(&mark));
+    // Shared, so that those who only look do not see each other, and let go at once.
+    opened.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// Ends what a kill in the middle of [`RunFolder::create_whole`] left: the run that was there goes back, or is
@@ -234,6 +266,10 @@ pub fn check_free(path: &Path, overwrite: bool) -> Result<()> {
     Ok(())
 }
 
+/// How often, and how long apart, a lock is tried for.
+const LOOKS: usize = 5;
+const LOOK: Duration = Duration::from_millis(10);
+
 fn lock(path: &Path) -> Result<File> {
     let mark = path.join(MARK);
     // Opening a pipe would wait for a reader.
@@ -247,7 +283,16 @@ fn lock(path: &Path) -> Result<File> {
         .write(true)
         .open(&mark)
         .with_context(|| format!("cannot write to {}", path.display()))?;
-    match file.try_lock() {
+    // Who only looks whether anybody trains there (`is_in_training`) lets go at once.
+    let mut locked = file.try_lock();
+    for _ in 0..LOOKS {
+        if !matches!(locked, Err(TryLockError::WouldBlock)) {
+            break;
+        }
+        thread::sleep(LOOK);
+        locked = file.try_lock();
+    }
+    match locked {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => bail!(
             "another process is training in {}: wait for it, or choose another folder with --out",
@@ -274,7 +319,9 @@ mod tests {
 
         let error = RunFolder::create(&path, true).unwrap_err().to_string();
         assert!(error.starts_with("another process is training"), "{error}");
+        assert!(is_in_training(&path));
         drop(first);
+        assert!(!is_in_training(&path));
 
         let error = RunFolder::create(&path, false).unwrap_err().to_string();
         assert!(

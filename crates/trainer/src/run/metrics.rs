@@ -1,7 +1,7 @@
 //! The metrics of a run: `metrics.jsonl`, the same as `metrics.csv`, a line at a time.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -191,6 +191,87 @@ pub fn read_until(run: &Path, step: u64) -> io::Result<Vec<Record>> {
     Ok(records)
 }
 
+/// The last lines of the metrics in the folder `run`: enough to say how far it is, however long they are. Lines
+/// that cannot be read are passed over.
+///
+/// # Errors
+///
+/// Why the file cannot be read.
+pub fn last_lines(run: &Path) -> io::Result<Vec<Record>> {
+    /// Some hundred lines.
+    const BYTES: u64 = 64 << 10;
+    let Some(mut file) = open(run)? else {
+        return Ok(Vec::new());
+    };
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(BYTES)))?;
+    let mut bytes = Vec::new();
+    file.take(BYTES).read_to_end(&mut bytes)?;
+    let is_cut = length > BYTES;
+    let start = bytes.iter().position(|&byte| byte == b'\n' && is_cut);
+    Ok(parse(&bytes[start.map_or(0, |end| end + 1)..]).0)
+}
+
+/// The metrics of a run that may be in training: read once more, only what is new of them is read.
+#[derive(Debug, Default)]
+pub struct Followed {
+    records: Vec<Record>,
+    /// Bytes that were read, up to the end of a line.
+    read: u64,
+    /// The last line of them: a session that goes on from a checkpoint writes the file anew, and then another stands
+    /// there.
+    last: Vec<u8>,
+}
+
+impl Followed {
+    /// All lines of the metrics in the folder `run`, which must be the same each time. Lines that cannot be read are
+    /// passed over.
+    ///
+    /// # Errors
+    ///
+    /// Why the file cannot be read, or that it is too long for one of metrics.
+    pub fn read(&mut self, run: &Path) -> io::Result<&[Record]> {
+        let Some(mut file) = open(run)? else {
+            *self = Self::default();
+            return Ok(&self.records);
+        };
+        if file.metadata()?.len() > read::METRICS {
+            let error = format!("it is longer than {} bytes", read::METRICS);
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, error));
+        }
+        let mut last = vec![0; self.last.len()];
+        file.seek(SeekFrom::Start(self.read - self.last.len() as u64))?;
+        let is_same = file.read_exact(&mut last).is_ok() && last == self.last;
+        if !is_same {
+            *self = Self::default();
+            file.seek(SeekFrom::Start(0))?;
+        }
+        let mut bytes = Vec::new();
+        file.take(read::METRICS).read_to_end(&mut bytes)?;
+        // What has no end yet is still being written.
+        let end = bytes.iter().rposition(|&byte| byte == b'\n');
+        let Some(end) = end else {
+            return Ok(&self.records);
+        };
+        let lines = &bytes[..=end];
+        let start = lines[..end].iter().rposition(|&byte| byte == b'\n');
+        self.last = lines[start.map_or(0, |end| end + 1)..].to_vec();
+        self.read += lines.len() as u64;
+        self.records.extend(parse(lines).0);
+        Ok(&self.records)
+    }
+}
+
+/// The file of the metrics in the folder `run`; `None` where there is none.
+fn open(run: &Path) -> io::Result<Option<File>> {
+    let path = jsonl(run);
+    match read::check_regular(&path).and_then(|()| File::open(&path)) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// The records of a file, and the numbers, from 1, of the lines that are none. A last line that does not end
 /// is what a kill leaves, and is not counted.
 fn parse(bytes: &[u8]) -> (Vec<Record>, Vec<usize>) {
@@ -323,6 +404,38 @@ mod tests {
         let cut = &whole.as_bytes()[..whole.len() - 3];
         let (records, damaged) = parse(cut);
         assert_eq!((records.len(), damaged.len()), (3, 0));
+    }
+
+    #[test]
+    fn what_is_followed_is_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path();
+        let mut followed = Followed::default();
+        assert_eq!(followed.read(run).unwrap(), []);
+        let write = |text: &str| fs::write(jsonl(run), text).unwrap();
+        let line = |step: u64| record(step).to_jsonl().unwrap();
+        let lines: String = (1..=3).map(line).collect();
+        write(&lines);
+        assert_eq!(followed.read(run).unwrap().len(), 3);
+        // A line is read when it has an end.
+        let half = format!("{lines}{}", &line(4)[..10]);
+        write(&half);
+        assert_eq!(followed.read(run).unwrap().len(), 3);
+        write(&format!("{lines}{}", line(4)));
+        let steps = |records: &[Record]| records.iter().map(|r| r.step).collect::<Vec<_>>();
+        assert_eq!(steps(followed.read(run).unwrap()), [1, 2, 3, 4]);
+        // A session that went on from step 2, and has come further since.
+        let anew: String = [1, 2, 30, 40, 50].map(line).concat();
+        write(&anew);
+        assert_eq!(steps(followed.read(run).unwrap()), [1, 2, 30, 40, 50]);
+        write("");
+        assert_eq!(followed.read(run).unwrap(), []);
+
+        let many: String = (1..=5000).map(line).collect();
+        write(&many);
+        let last = last_lines(run).unwrap();
+        assert_eq!(last.last(), Some(&record(5000)));
+        assert!(last.len() > 100 && last.len() < 5000, "{}", last.len());
     }
 
     #[cfg(unix)]

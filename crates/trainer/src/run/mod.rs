@@ -9,4 +9,5 @@ pub mod folder;
 pub mod metrics;
 pub mod overview;
 pub mod read;
+pub mod series;
 pub mod summary;

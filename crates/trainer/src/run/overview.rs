@@ -1,8 +1,10 @@
 //! What is known of a run without its weights: how far it is, what it learns from, how it is sampled from.
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use denoising::SamplingOptions;
 use serde::Serialize;
 use training::TrainingConfig;
@@ -11,6 +13,7 @@ use super::checkpoint::{self, Checkpoint};
 use super::folder::MARK;
 use super::metrics;
 use crate::config::{ConfigError, RunConfig};
+use crate::error::Usage;
 
 /// The file with the configuration of a run.
 const CONFIG: &str = "config.toml";
@@ -83,6 +86,38 @@ pub fn is_run(folder: &Path) -> bool {
     folder.join(MARK).is_file() || folder.join("checkpoints").is_dir()
 }
 
+/// The runs in a folder, by name; the folder itself, if it is one.
+///
+/// # Errors
+///
+/// [`Usage`] for a folder that is not there, and why one cannot be read.
+pub fn runs_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    if is_run(folder) {
+        return Ok(vec![folder.to_owned()]);
+    }
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        // Where nothing was trained yet.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && folder == Path::new("runs") => {
+            return Ok(Vec::new());
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(Usage(format!(
+            "{} does not exist: expected a folder that holds runs",
+            folder.display()
+        ))),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot read {}", folder.display()));
+        }
+    };
+    let mut runs: Vec<PathBuf> = entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .filter(|path| is_run(path))
+        .collect();
+    runs.sort();
+    Ok(runs)
+}
+
 /// Whether a folder is that of a run that has no checkpoint yet, but knows what it is to do.
 ///
 /// # Errors
@@ -104,7 +139,7 @@ pub fn config_of(folder: &Path, overrides: &[String]) -> Result<RunConfig, Confi
 }
 
 /// A budget in words.
-fn budget(training: &TrainingConfig) -> String {
+pub fn budget(training: &TrainingConfig) -> String {
     let budgets = [
         training.steps.map(|steps| format!("{steps} steps")),
         training.epochs.map(|epochs| format!("{epochs} epochs")),

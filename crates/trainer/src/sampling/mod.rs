@@ -5,6 +5,7 @@ mod classes;
 mod config;
 mod description;
 mod model;
+mod recipe;
 mod request;
 pub mod tensor_file;
 
@@ -12,4 +13,5 @@ pub use self::classes::{Classes, parse_classes};
 pub use self::config::SamplingConfig;
 pub use self::description::describe;
 pub use self::model::Model;
+pub use self::recipe::Recipe;
 pub use self::request::{Edit, Request, every_class};

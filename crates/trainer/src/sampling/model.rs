@@ -103,7 +103,7 @@ impl Model {
         for (batch, classes) in request.classes.chunks(request.batch_size).enumerate() {
             let first = batch * request.batch_size;
             let mut rngs: Vec<ChaCha8Rng> = (first..first + classes.len())
-                .map(|index| streams.at(Purpose::Sampling, index as u64))
+                .map(|index| streams.at(Purpose::Sampling, (request.first + index) as u64))
                 .collect();
             let mut noise = || streams::per_image_noise(shape, &mut rngs, &self.device);
             // Drawn in any case, so that the steps draw the same.

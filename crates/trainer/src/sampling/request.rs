@@ -11,9 +11,12 @@ pub struct Request {
     pub classes: Vec<Option<usize>>,
     /// The sampler and its settings.
     pub sampling: SamplingOptions,
-    /// Seed of the noise. An image depends on it and on its own place in `classes`, on nothing
+    /// Seed of the noise. An image depends on it and on its own place, on nothing
     /// else: not on the batch size, nor on the images beside it.
     pub seed: u64,
+    /// The place of the first image among all of its seed: an image that was drawn with others is drawn again by its
+    /// own place.
+    pub first: usize,
     /// How many images go through the network at once.
     pub batch_size: usize,
     /// The noise x_T to begin with, `[count, C, H, W]`; `None` draws it.

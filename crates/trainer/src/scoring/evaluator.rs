@@ -130,6 +130,7 @@ impl Evaluator {
             sampling: sampling.clone(),
             seed,
             batch_size,
+            first: 0,
             initial_noise: None,
             edit: None,
         };

@@ -15,6 +15,7 @@ mod evaluate;
 mod exchange;
 mod noise;
 mod old_runs;
+mod page;
 mod points;
 mod runs;
 mod sample;

@@ -51,6 +51,7 @@ pub(super) fn run(args: &EvaluateArgs, opened: Opened) -> Result<()> {
         classes,
         sampling: sampling.clone(),
         seed: args.model.seed,
+        first: 0,
         initial_noise: None,
         edit: None,
     };

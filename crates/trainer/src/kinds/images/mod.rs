@@ -135,6 +135,11 @@ pub(super) fn picture(
     titled_grid(&Pixels, &pictures, num_classes, class_names, title, 0)
 }
 
+/// Images `[N, C, H, W]` as they are.
+pub(super) fn shown(images: Tensor<4>) -> Result<Vec<DynamicImage>> {
+    Pixels.draw(images)
+}
+
 /// The picture file at `path`, with so many channels, cropped and resized to `size`, height and width: `[1, C, H,
 /// W]`.
 pub(super) fn read(

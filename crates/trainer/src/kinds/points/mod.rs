@@ -118,6 +118,15 @@ pub(super) fn fit(fitted: Fitted<'_>, dataset: &Dataset) -> Result<(), Refused> 
     Ok(())
 }
 
+/// Points `[N, D, 1, 1]` as a scatter or a histogram, on axes that hold noise as well.
+pub(super) fn shown(points: Tensor<4>) -> Result<DynamicImage> {
+    let [_, dimensions, ..] = points.dims();
+    let points: Vec<f32> = points
+        .try_into_vec_as()
+        .context("cannot read the points back from the device")?;
+    panel(&points, dimensions, axis_limit(&[]), LARGE)
+}
+
 /// Points `[N, D, 1, 1]` as a scatter or a histogram below `title`.
 pub(super) fn picture(samples: Tensor<4>, title: &str) -> Result<DynamicImage> {
     let [_, dimensions, ..] = samples.dims();

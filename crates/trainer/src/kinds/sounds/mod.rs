@@ -22,11 +22,13 @@ use self::cells::SoundCells;
 use self::form::{Representation, SoundForm};
 pub(super) use self::noise::noise_examples;
 pub use self::noise::show as noise;
+use self::sample::wav;
 pub(super) use self::sample::{sample, write_edit};
 pub use self::sheet::show;
 use self::windows::SoundWindows;
 use super::grids::{Cells, titled_grid};
 use super::outputs::{Refused, Sections, Source};
+use crate::drawing::pictures;
 use crate::error::Usage;
 use crate::network::NetworkConfig;
 
@@ -166,6 +168,26 @@ pub(super) fn picture(
         title,
         0,
     )
+}
+
+/// The first channel of spectrograms `[N, C, H, W]` as the network sees it, low frequencies at the bottom: what can be
+/// shown of a sound that is still noise.
+pub(super) fn glimpse(spectrograms: Tensor<4>) -> Result<Vec<DynamicImage>> {
+    pictures::from_tensor(spectrograms.narrow(1, 0, 1).flip([2]))
+}
+
+/// Sounds `[N, C, H, W]`, each as a picture and as a WAV file.
+pub(super) fn shown(
+    source: &Source<'_>,
+    samples: Tensor<4>,
+) -> Result<Vec<(DynamicImage, Vec<u8>)>> {
+    let form = form(source)?;
+    let cells = SoundCells::new(form.clone());
+    let shown = |sound: Vec<f32>| {
+        let picture = cells.cell(&sound)?;
+        Ok((picture, wav(sound, form.sample_rate())?))
+    };
+    form.sounds(samples)?.into_iter().map(shown).collect()
 }
 
 /// The middle of a sound file.

@@ -110,11 +110,16 @@ fn write_all(sounds: &[Vec<f32>], sample_rate: u32, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes a sound as WAV.
-fn write(sound: Vec<f32>, sample_rate: u32, path: &Path) -> Result<()> {
-    let bytes = Audio::new(sample_rate, 1, sound)
+/// A sound as a WAV file.
+pub(super) fn wav(sound: Vec<f32>, sample_rate: u32) -> Result<Vec<u8>> {
+    Audio::new(sample_rate, 1, sound)
         .map_err(anyhow::Error::from)
         .and_then(|audio| Ok(audio.to_wav()?))
-        .context("a sound cannot be written")?;
+        .context("a sound cannot be written")
+}
+
+/// Writes a sound as WAV.
+fn write(sound: Vec<f32>, sample_rate: u32, path: &Path) -> Result<()> {
+    let bytes = wav(sound, sample_rate)?;
     atomic_file::write(path, &bytes).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -287,6 +287,65 @@ pub(super) fn picture(
     draw(form, &form.decode(&samples, &classes)?, title)
 }
 
+/// Rows as text.
+#[derive(Debug)]
+pub struct ShownRows {
+    /// The names of the columns; none of lines of text.
+    pub names: Vec<String>,
+    /// The cells of each row.
+    pub rows: Vec<Vec<String>>,
+    /// All of them as a file.
+    pub file: Vec<u8>,
+    /// Its extension.
+    pub extension: &'static str,
+}
+
+/// Rows `[N, C, 1, 1]` of these classes as text.
+pub(super) fn shown(
+    source: &Source<'_>,
+    samples: Tensor<4>,
+    classes: &[Option<usize>],
+) -> Result<ShownRows> {
+    let form = form(source)?;
+    let drawn = form.decode(&values_of(samples)?, classes)?;
+    let file = form.write(&drawn);
+    let extension = form.extension();
+    let (names, rows) = match (form, &drawn) {
+        (TableForm::Rows(schema), _) => {
+            // As the file has them: with the digits, dates and gaps of the table.
+            let mut reader = csv::ReaderBuilder::new()
+                .has_headers(false)
+                .flexible(true)
+                .delimiter(u8::try_from(schema.dialect().separator).unwrap_or(b','))
+                .from_reader(&file[..]);
+            let mut rows = Vec::new();
+            for record in reader.byte_records() {
+                let record = record.context("cannot read the rows that were drawn")?;
+                let cells = record.iter().map(|cell| String::from_utf8_lossy(cell));
+                rows.push(cells.map(String::from).collect::<Vec<_>>());
+            }
+            let has_names = schema.dialect().header && !rows.is_empty();
+            let names = if has_names {
+                rows.remove(0)
+            } else {
+                Vec::new()
+            };
+            (names, rows)
+        }
+        (TableForm::Lines(_), Drawn::Lines(lines)) => {
+            let rows = lines.iter().map(|line| vec![line.clone()]).collect();
+            (Vec::new(), rows)
+        }
+        _ => bail!("rows of another table"),
+    };
+    Ok(ShownRows {
+        names,
+        rows,
+        file,
+        extension,
+    })
+}
+
 fn draw(form: &TableForm, drawn: &Drawn, title: &str) -> Result<DynamicImage> {
     match (form, drawn) {
         (TableForm::Rows(schema), Drawn::Rows(cells)) => {

@@ -1,0 +1,290 @@
+//! Draws from a network while the page looks on: each denoising step is sent as it comes.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{
+    Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel,
+};
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use denoising::SamplerKind;
+use image::{DynamicImage, GenericImage as _};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use serving::{Events, Gone};
+
+use super::desk::{Desk, Jobs, Open};
+use crate::cli::SamplerArgs;
+use crate::commands::opened::{Samplers, at_least, refuse_idle_guidance, settings};
+use crate::drawing::pictures::png;
+use crate::error::Usage;
+use crate::kinds::{Kind, OnTheWay, Shown};
+use crate::memory::check;
+use crate::sampling::{Recipe, Request};
+
+/// The steps that may wait to be sent; to a page that is slower some are not shown.
+const WAITING: usize = 8;
+
+/// The highest place among the samples of a seed.
+const MOST_PLACES: usize = 1_000_000_000;
+
+/// What a page asks for.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    /// The classes in turn; none are all of them.
+    #[serde(default)]
+    classes: Vec<Option<usize>>,
+    count: Option<usize>,
+    #[serde(default)]
+    seed: u64,
+    /// The place of the first among all of the seed.
+    #[serde(default)]
+    first: usize,
+    /// Whether it is the best checkpoint, and not the newest.
+    #[serde(default)]
+    best: bool,
+    sampler: Option<String>,
+    steps: Option<usize>,
+    eta: Option<f64>,
+    guidance: Option<f64>,
+    guidance_interval: Option<[f64; 2]>,
+}
+
+/// A step of a drawing, or what it came to: the name of the event and its data.
+type Told = (&'static str, String);
+
+/// Where a drawing is told of.
+struct Teller {
+    steps: SyncSender<Told>,
+    end: SyncSender<Told>,
+}
+
+/// The page is gone: nothing more is to be drawn.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody looks any more")]
+struct NobodyLooks;
+
+/// Draws, and sends what comes.
+pub(super) fn draw(
+    jobs: &Jobs,
+    run: PathBuf,
+    asked: Asked,
+    events: &mut Events<'_>,
+) -> Result<(), Gone> {
+    let (steps, steps_told) = sync_channel(WAITING);
+    let (end, end_told) = sync_channel(1);
+    let teller = Teller { steps, end };
+    let handed_in = jobs.hand_in(move |desk| {
+        let drawn = draw_at(desk, &run, &asked, &teller);
+        let told = match drawn {
+            Ok(drawn) => ("done", drawn.to_string()),
+            Err(error) => ("failed", format!("{error:#}")),
+        };
+        // There is room for one, and nobody waits.
+        let _ = teller.end.try_send(told);
+    });
+    if handed_in.is_err() {
+        return events.send("failed", "others are being served: try again in a moment");
+    }
+    tell(&steps_told, &end_told, events)
+}
+
+/// Sends what is told until the end.
+fn tell(steps: &Receiver<Told>, end: &Receiver<Told>, events: &mut Events<'_>) -> Result<(), Gone> {
+    loop {
+        match steps.recv_timeout(Duration::from_millis(250)) {
+            Ok((name, data)) => events.send(name, &data)?,
+            // Whether the page is still there, which may be waiting for its turn.
+            Err(RecvTimeoutError::Timeout) => events.wait(Duration::from_millis(1))?,
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    match end.try_recv() {
+        Ok((name, data)) => events.send(name, &data),
+        Err(TryRecvError::Empty | TryRecvError::Disconnected) => {
+            events.send("failed", "the drawing ended early")
+        }
+    }
+}
+
+impl Teller {
+    /// Tells of a step, unless there is no room for it.
+    fn step(&self, name: &'static str, data: &Value) -> Result<()> {
+        match self.steps.try_send((name, data.to_string())) {
+            Ok(()) | Err(TrySendError::Full(_)) => Ok(()),
+            Err(TrySendError::Disconnected(_)) => Err(NobodyLooks.into()),
+        }
+    }
+}
+
+fn draw_at(desk: &mut Desk, run: &Path, asked: &Asked, teller: &Teller) -> Result<Value> {
+    let device_name = desk.device_name().to_owned();
+    let Open {
+        checkpoint,
+        model,
+        needs,
+        ..
+    } = desk.open(run, asked.best)?;
+    let config = checkpoint.config();
+    let kind = config.data.kind();
+    let arguments = asked.arguments()?;
+    let sampling = settings(config, &arguments, Samplers::Chosen)?;
+    let (usual, most) = kind.shown_count();
+    let count = asked.count.unwrap_or(usual);
+    at_least(&[("the number of samples", count, 1)])?;
+    if asked.first > MOST_PLACES {
+        bail!(Usage(format!("a place is at most {MOST_PLACES}")));
+    }
+    if count > most {
+        bail!(Usage(format!(
+            "{count} samples are too many for a page, which shows {most}; `trainer sample` draws any number"
+        )));
+    }
+    let source = config.source(None);
+    let classes = kind.classes_in_turn(&source, model, &asked.classes, count)?;
+    if let Some(known) = model.num_classes()
+        && let Some(class) = classes.iter().flatten().find(|&&class| class >= known)
+    {
+        bail!(Usage(format!("there is no class {class}")));
+    }
+    refuse_idle_guidance(&arguments, &classes)?;
+    check(count, needs.called_example).map_err(|error| Usage(error.to_string()))?;
+    let request = Request {
+        batch_size: count,
+        classes,
+        sampling,
+        seed: asked.seed,
+        first: asked.first,
+        initial_noise: None,
+        edit: None,
+    };
+    let timesteps = model.timesteps(&request)?;
+    let step = checkpoint.counters().step;
+    teller.step(
+        "begun",
+        &json!({
+            "count": count,
+            "classes": request.classes.iter().take(most).collect::<Vec<_>>(),
+            "timesteps": timesteps,
+            "step": step,
+            "device": device_name,
+            "sampling": request.sampling,
+        }),
+    )?;
+    let samples = model.sample(&request, |_, state| {
+        let on_the_way = kind.on_the_way(
+            &source,
+            state.x.clone(),
+            &state.predicted_x_0,
+            &request.classes,
+        )?;
+        let mut told = json!({ "index": state.index, "timestep": state.timestep });
+        match on_the_way {
+            OnTheWay::Pictures(pictures) => told["sheet"] = sheet(&pictures)?,
+            OnTheWay::Rows(rows) => told["rows"] = json!(rows),
+        }
+        teller.step("step", &told)
+    })?;
+    let name = run.file_name().unwrap_or(run.as_os_str());
+    let recipe = |place: usize| Recipe {
+        program_version: env!("CARGO_PKG_VERSION").to_owned(),
+        run: name.to_string_lossy().into_owned(),
+        step,
+        weights: checkpoint.weights_digest().to_owned(),
+        seed: request.seed,
+        place: asked.first + place,
+        class: request.classes[place],
+        sampling: request.sampling.clone(),
+    };
+    let shown = kind.shown(&source, samples, &request.classes)?;
+    finished(shown, recipe)
+}
+
+impl Asked {
+    /// The same as the command line has it, for its checks and messages.
+    fn arguments(&self) -> Result<SamplerArgs> {
+        let sampler = self.sampler.as_deref().map(|name| {
+            let known = name.parse::<SamplerKind>();
+            known.map_err(|error| Usage(anyhow!(error).to_string()))
+        });
+        let interval = self.guidance_interval;
+        Ok(SamplerArgs {
+            sampler: sampler.transpose()?,
+            steps: self.steps,
+            spacing: None,
+            eta: self.eta,
+            guidance: self.guidance,
+            set: interval
+                .map(|[first, last]| format!("sampling.guidance_interval=[{first:?}, {last:?}]"))
+                .into_iter()
+                .collect(),
+        })
+    }
+}
+
+/// What the page gets in the end.
+fn finished(shown: Shown, recipe: impl Fn(usize) -> Recipe) -> Result<Value> {
+    let picture = |place: usize, picture: &DynamicImage| -> Result<String> {
+        let text = recipe(place).to_text()?;
+        Ok(STANDARD.encode(png(picture, &[(Recipe::KEYWORD, &text)])?))
+    };
+    Ok(match shown {
+        Shown::Pictures(pictures) => {
+            let pictures: Result<Vec<String>> = pictures
+                .iter()
+                .enumerate()
+                .map(|(place, drawn)| picture(place, drawn))
+                .collect();
+            json!({ "pictures": pictures? })
+        }
+        Shown::Cloud(cloud) => json!({ "pictures": [encoded(&cloud)?] }),
+        Shown::Sounds(sounds) => {
+            let (pictures, files): (Vec<_>, Vec<_>) = sounds.into_iter().unzip();
+            let pictures: Result<Vec<String>> = pictures.iter().map(encoded).collect();
+            let files: Vec<String> = files.iter().map(|wav| STANDARD.encode(wav)).collect();
+            json!({ "pictures": pictures?, "sounds": files })
+        }
+        Shown::Rows(rows) => json!({
+            "names": rows.names,
+            "rows": rows.rows,
+            "file": STANDARD.encode(rows.file),
+            "extension": rows.extension,
+        }),
+    })
+}
+
+/// A picture as text.
+pub(super) fn encoded(picture: &DynamicImage) -> Result<String> {
+    Ok(STANDARD.encode(png(picture, &[])?))
+}
+
+/// Pictures of one size in one, side by side in rows that are as long as there are rows.
+fn sheet(pictures: &[DynamicImage]) -> Result<Value> {
+    let Some(first) = pictures.first() else {
+        bail!("there is nothing to show");
+    };
+    let (width, height) = (first.width(), first.height());
+    let count = u32::try_from(pictures.len())?;
+    let columns = (1..=count)
+        .find(|columns| columns * columns >= count)
+        .unwrap_or(1);
+    let rows = count.div_ceil(columns);
+    let mut all = DynamicImage::new(columns * width, rows * height, first.color());
+    for (index, picture) in (0..).zip(pictures) {
+        all.copy_from(
+            picture,
+            (index % columns) * width,
+            (index / columns) * height,
+        )?;
+    }
+    Ok(json!({ "png": encoded(&all)?, "columns": columns, "width": width, "height": height }))
+}
+
+/// Opens a network, so that the first drawing from it begins at once.
+pub(super) fn warm(desk: &mut Desk, run: &Path) -> Result<Kind> {
+    let open = desk.open(run, false)?;
+    Ok(open.checkpoint.config().data.kind())
+}

@@ -1,0 +1,283 @@
+//! What the page may ask: a request is words, and becomes a question to one of the files beside this one.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Error, Result};
+use denoising::SamplerKind;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use serving::{App, Events, Query, Reply, Words};
+
+use super::desk::{Desk, Jobs};
+use super::draw::{self, draw, warm};
+use super::explain::{self, examples, explain, schedule};
+use super::form::{configurations, overrides};
+use super::runs::{Runs, State, config_in};
+use super::trainings::{Budget, Trainings};
+use crate::invocation::hint;
+use crate::run::folder::{grid, grids};
+use crate::run::read::{SMALL, read};
+use crate::run::series::Series;
+
+/// The places of a curve, where none are asked for and at the most.
+const PLACES: usize = 1000;
+const MOST_PLACES: usize = 4000;
+
+/// How long a page waits for a network to be called before it is told to try again.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How often the list of runs is looked at for a page that watches it, and how often a word goes to one where nothing
+/// happens.
+const LOOK: Duration = Duration::from_secs(1);
+const ALIVE: Duration = Duration::from_secs(15);
+
+/// What answers the page.
+pub(super) struct Page {
+    pub(super) runs: Arc<Runs>,
+    pub(super) trainings: Arc<Trainings>,
+    pub(super) jobs: Jobs,
+}
+
+/// A run that is to be begun.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Start {
+    configuration: String,
+    #[serde(default)]
+    values: BTreeMap<String, Value>,
+    #[serde(default)]
+    budget: Budget,
+}
+
+impl App for Page {
+    fn get(&self, words: Words<'_>, query: &Query<'_>) -> Reply {
+        match words {
+            ["runs"] => replied(list(&self.runs, &self.trainings)),
+            ["runs", "watched"] => {
+                let (runs, trainings) = (Arc::clone(&self.runs), Arc::clone(&self.trainings));
+                Reply::events(move |events| watch(&runs, &trainings, events))
+            }
+            ["configurations"] => replied(configurations().map(|all| json!(all))),
+            ["runs", id, rest @ ..] => match self.runs.path(id) {
+                Some(run) => self.of_run(id, &run, rest, query),
+                None => Reply::not_found(),
+            },
+            _ => Reply::not_found(),
+        }
+    }
+
+    fn post(&self, words: Words<'_>, body: &[u8]) -> Reply {
+        match words {
+            ["runs"] => replied(parsed(body).and_then(|start: Start| {
+                let overrides = overrides(&start.configuration, &start.values)?;
+                let name = self
+                    .trainings
+                    .start(&start.configuration, &overrides, start.budget)?;
+                Ok(json!({ "name": name }))
+            })),
+            ["runs", id, verb] => match self.runs.path(id) {
+                Some(run) => self.change(run, verb, body),
+                None => Reply::not_found(),
+            },
+            _ => Reply::not_found(),
+        }
+    }
+}
+
+impl Page {
+    /// What there is to know of a run.
+    fn of_run(&self, id: &str, run: &Path, words: Words<'_>, query: &Query<'_>) -> Reply {
+        match words {
+            [] => replied(about(run)),
+            ["curves"] => {
+                let (from, to) = (query.number("from"), query.number("to"));
+                let places = query.number("places").unwrap_or(PLACES).min(MOST_PLACES);
+                let series = self.runs.metrics(id, run, |records| {
+                    Series::of(records, from.unwrap_or(0), to.unwrap_or(u64::MAX), places)
+                });
+                replied(series.map(|series| json!(series)))
+            }
+            ["schedule"] => replied(schedule(run)),
+            ["grids"] => Reply::json(json!(grids(run)).to_string()),
+            ["grids", step] => match step.parse() {
+                Ok(step) => picture(&grid(run, step)),
+                Err(_) => Reply::not_found(),
+            },
+            ["scores"] => Reply::json(scores(run).to_string()),
+            ["nearest"] => picture(&run.join("nearest.png")),
+            _ => Reply::not_found(),
+        }
+    }
+
+    /// What a POST does with a run.
+    fn change(&self, run: PathBuf, verb: &str, body: &[u8]) -> Reply {
+        match verb {
+            "stop" => replied(self.trainings.stop(&run).map(|()| json!({}))),
+            "resume" => replied(parsed(body).and_then(|budget| {
+                self.trainings.resume(&run, budget)?;
+                Ok(json!({}))
+            })),
+            "branch" => replied(parsed(body).and_then(|budget| {
+                let name = self.trainings.branch(&run, budget)?;
+                Ok(json!({ "name": name }))
+            })),
+            "warm" => {
+                // Nobody waits for it, and what is wrong with the run is told when it is drawn from.
+                let handed_in = self.jobs.hand_in(move |desk| {
+                    let _ = warm(desk, &run);
+                });
+                handed_in.map_or_else(|_| busy(), |()| Reply::json("{}"))
+            }
+            "draw" => match parsed::<draw::Asked>(body) {
+                Ok(asked) => {
+                    let jobs = self.jobs.clone();
+                    Reply::events(move |events| {
+                        // Who has gone is told nothing.
+                        let _ = draw(&jobs, run, asked, events);
+                    })
+                }
+                Err(error) => refused(&error),
+            },
+            "examples" => self.ask(move |desk| examples(desk, &run)),
+            "explain" => match parsed::<explain::Asked>(body) {
+                Ok(asked) => self.ask(move |desk| explain(desk, &run, asked)),
+                Err(error) => refused(&error),
+            },
+            _ => Reply::not_found(),
+        }
+    }
+
+    /// Has something done at the desk and waits for what it comes to.
+    fn ask(&self, what: impl FnOnce(&mut Desk) -> Result<Value> + Send + 'static) -> Reply {
+        let (sender, receiver) = sync_channel(1);
+        let handed_in = self.jobs.hand_in(move |desk| {
+            // Nobody may be waiting any more.
+            let _ = sender.try_send(what(desk));
+        });
+        if handed_in.is_err() {
+            return busy();
+        }
+        receiver
+            .recv_timeout(PATIENCE)
+            .map_or_else(|_| busy(), replied)
+    }
+}
+
+fn busy() -> Reply {
+    Reply::busy("others are being served: try again in a moment")
+}
+
+fn replied(made: Result<Value>) -> Reply {
+    match made {
+        Ok(value) => Reply::json(value.to_string()),
+        Err(error) => refused(&error),
+    }
+}
+
+/// An error as the command line says it.
+fn refused(error: &Error) -> Reply {
+    Reply::refused(format!("{error:#}"))
+}
+
+fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+    serde_json::from_slice(body).context("this is not what the page asks")
+}
+
+/// A picture of a run, whose name no client said.
+fn picture(path: &Path) -> Reply {
+    match read(path, SMALL) {
+        Ok(bytes) => Reply::bytes("image/png", bytes),
+        Err(_) => Reply::not_found(),
+    }
+}
+
+/// What `trainer evaluate` measured last; null where there is nothing that can be read.
+fn scores(run: &Path) -> Value {
+    let bytes = read(&run.join("scores.json"), SMALL).unwrap_or_default();
+    serde_json::from_slice(&bytes).unwrap_or_default()
+}
+
+fn list(runs: &Runs, trainings: &Trainings) -> Result<Value> {
+    let mut listed = Vec::new();
+    for (path, mut run) in runs.list() {
+        let (is_ours, problem) = trainings.of(&path);
+        run.is_ours = is_ours;
+        if is_ours {
+            // Until its process has ended, too.
+            run.state = State::Training;
+        }
+        let has_ended = run.state != State::Training;
+        run.problem = run.problem.or(problem.filter(|_| has_ended));
+        listed.push(run);
+    }
+    serde_json::to_value(listed).context("the runs have no form in JSON")
+}
+
+/// Sends the list of runs whenever it has changed.
+fn watch(runs: &Runs, trainings: &Trainings, events: &mut Events<'_>) {
+    let mut sent = String::new();
+    let mut since = Instant::now();
+    loop {
+        let text = list(runs, trainings).map_or_else(|_| sent.clone(), |list| list.to_string());
+        let told = if text != sent {
+            events.send("runs", &text)
+        } else if since.elapsed() >= ALIVE {
+            events.send("alive", "")
+        } else {
+            Ok(())
+        };
+        if text != sent || since.elapsed() >= ALIVE {
+            since = Instant::now();
+        }
+        sent = text;
+        if told.and_then(|()| events.wait(LOOK)).is_err() {
+            return;
+        }
+    }
+}
+
+/// What a page needs to know of a run to draw from it.
+fn about(run: &Path) -> Result<Value> {
+    let config = config_in(run)?;
+    let kind = config.data.kind();
+    let (count, most) = kind.shown_count();
+    let classes = config.classes();
+    let samplers: Vec<Value> = SamplerKind::ALL
+        .iter()
+        .map(|kind| {
+            json!({ "name": kind.name(), "summary": kind.summary(), "options": kind.options() })
+        })
+        .collect();
+    let text = fs::metadata(run.join("config.toml")).ok().and_then(|_| {
+        let bytes = read(&run.join("config.toml"), SMALL).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    });
+    let path = run.display();
+    Ok(json!({
+        "kind": kind.to_string(),
+        "classes": classes.map(|classes| classes.count),
+        "class_names": config.found.class_names,
+        "has_null_label": classes.is_none_or(|classes| classes.has_null_label),
+        "why_no_guidance": config.why_no_guidance(),
+        "sampling": config.sampling.options,
+        "num_train_timesteps": config.noise.num_train_timesteps,
+        "prediction_type": config.objective.prediction_type,
+        "shape": config.network.example_shape(),
+        "count": count,
+        "most": most,
+        "samplers": samplers,
+        "has_nearest": run.join("nearest.png").is_file(),
+        "configuration": text,
+        "commands": {
+            "sample": hint(&format!("sample {path}")),
+            "resume": hint(&format!("train --resume {path}")),
+            "evaluate": hint(&format!("evaluate {path}")),
+        },
+    }))
+}
