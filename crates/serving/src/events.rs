@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::response::write_before;
+use crate::deadline::write_before;
 
 /// Nobody listens any more, or too slowly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

@@ -47,8 +47,10 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod deadline;
 mod events;
 mod guard;
+mod limits;
 mod request;
 mod response;
 mod server;
@@ -56,5 +58,6 @@ mod token;
 
 pub use app::{App, Asset, Query, Words};
 pub use events::{Events, Gone};
+pub use limits::Limits;
 pub use response::Reply;
-pub use server::{Limits, Server};
+pub use server::Server;

@@ -1,12 +1,13 @@
 //! Reads a request, within limits of size and time.
 
-use std::io::{self, Read};
+use std::io;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::server::Limits;
+use crate::deadline::read_before;
+use crate::limits::Limits;
 
 /// The most fields in a head.
 const MAX_FIELDS: usize = 64;
@@ -43,20 +44,6 @@ pub(crate) struct Head {
     pub(crate) content_length: Option<u64>,
     /// What came behind the head already.
     pub(crate) rest: Vec<u8>,
-}
-
-/// Reads until `deadline`, whatever the pace at which bytes come.
-pub(crate) fn read_before(
-    stream: &mut TcpStream,
-    buffer: &mut [u8],
-    deadline: Instant,
-) -> io::Result<usize> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        return Err(io::ErrorKind::TimedOut.into());
-    }
-    stream.set_read_timeout(Some(left))?;
-    stream.read(buffer)
 }
 
 /// Reads the head of a request.

@@ -1,9 +1,10 @@
 //! What is answered, and how it is written.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use crate::deadline::write_before;
 use crate::events::Events;
 
 /// What every answer says. A page may load files of this server and pictures and sounds that its own script made,
@@ -97,26 +98,4 @@ pub(crate) fn write_head(
     let head =
         format!("HTTP/1.1 {status} {reason}\r\nContent-Type: {media_type}\r\n{length}{FIELDS}\r\n");
     write_before(stream, head.as_bytes(), Instant::now() + time)
-}
-
-/// Writes all of `bytes` until `deadline`, whatever the pace at which they are taken.
-pub(crate) fn write_before(
-    stream: &mut TcpStream,
-    mut bytes: &[u8],
-    deadline: Instant,
-) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        stream.set_write_timeout(Some(left))?;
-        match stream.write(bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => bytes = &bytes[count..],
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

@@ -8,45 +8,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::app::{App, Asset};
+use crate::deadline::write_before;
 use crate::events::Events;
 use crate::guard::{Target, check_origin, check_token, target};
+use crate::limits::Limits;
 use crate::request::{Method, Refused, finish, read_body, read_head};
-use crate::response::{Content, Reply, write_before, write_head};
+use crate::response::{Content, Reply, write_head};
 use crate::token::Token;
-
-/// What a client may take.
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub struct Limits {
-    /// Connections at once, those of events among them.
-    pub connections: usize,
-    /// Connections of events at once.
-    pub streams: usize,
-    /// Bytes of a head, within a buffer more.
-    pub head_bytes: usize,
-    /// Bytes of a body.
-    pub body_bytes: usize,
-    /// How long a head may take to come.
-    pub head_time: Duration,
-    /// How long a body may take to come.
-    pub body_time: Duration,
-    /// How long an answer, or an event of one, may take to be read.
-    pub answer_time: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 64,
-            streams: 24,
-            head_bytes: 16 << 10,
-            body_bytes: 1 << 20,
-            head_time: Duration::from_secs(5),
-            body_time: Duration::from_secs(10),
-            answer_time: Duration::from_secs(10),
-        }
-    }
-}
 
 /// A server that listens.
 pub struct Server {

@@ -2,6 +2,7 @@
 
 use denoising::SamplingOptions;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// What was asked for, and of which network.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,12 +29,46 @@ impl Recipe {
     /// The keyword under which a PNG holds it (`iTXt`).
     pub const KEYWORD: &str = "diffusion-trainer";
 
-    /// It as text.
+    /// It as JSON. A number that JSON does not have, as infinity, is left out: it is the default of its key.
     ///
     /// # Errors
     ///
-    /// Numbers that JSON does not have.
+    /// None are known.
     pub fn to_text(&self) -> serde_json::Result<String> {
-        serde_json::to_string(self)
+        let mut recipe = serde_json::to_value(self)?;
+        leave_nulls_out(&mut recipe);
+        Ok(recipe.to_string())
+    }
+}
+
+fn leave_nulls_out(value: &mut Value) {
+    if let Value::Object(table) = value {
+        table.retain(|_, value| !value.is_null());
+        table.values_mut().for_each(leave_nulls_out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_what_is_read() {
+        for class in [None, Some(3)] {
+            let recipe = Recipe {
+                program_version: "0.1.0".to_owned(),
+                run: "grün".to_owned(),
+                step: 7,
+                weights: "ab".to_owned(),
+                seed: u64::MAX,
+                place: 2,
+                class,
+                sampling: SamplingOptions::default(),
+            };
+            let text = recipe.to_text().unwrap();
+            assert_eq!(serde_json::from_str::<Recipe>(&text).unwrap(), recipe);
+        }
     }
 }

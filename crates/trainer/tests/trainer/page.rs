@@ -332,7 +332,12 @@ fn one_example_is_explained_and_points_and_tables_are_shown_in_their_way() {
     let folder = tempfile::tempdir().unwrap();
     train(folder.path(), "runs/mine", &[]);
     succeed(folder.path(), &["train", "points", "--steps", "5"]);
-    succeed(folder.path(), &["train", "penguins", "--steps", "5"]);
+    let penguins = repository().join("data/penguins/penguins.csv");
+    let penguins = format!("data.path={}", penguins.display());
+    succeed(
+        folder.path(),
+        &["train", "penguins", "--steps", "5", "--set", &penguins],
+    );
     let page = Page::open(folder.path());
     let id = |name: &str| page.run(name)["id"].as_str().unwrap().to_owned();
 

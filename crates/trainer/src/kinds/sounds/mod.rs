@@ -22,8 +22,7 @@ use self::cells::SoundCells;
 use self::form::{Representation, SoundForm};
 pub(super) use self::noise::noise_examples;
 pub use self::noise::show as noise;
-use self::sample::wav;
-pub(super) use self::sample::{sample, write_edit};
+pub(super) use self::sample::{sample, shown, write_edit};
 pub use self::sheet::show;
 use self::windows::SoundWindows;
 use super::grids::{Cells, titled_grid};
@@ -174,20 +173,6 @@ pub(super) fn picture(
 /// shown of a sound that is still noise.
 pub(super) fn glimpse(spectrograms: Tensor<4>) -> Result<Vec<DynamicImage>> {
     pictures::from_tensor(spectrograms.narrow(1, 0, 1).flip([2]))
-}
-
-/// Sounds `[N, C, H, W]`, each as a picture and as a WAV file.
-pub(super) fn shown(
-    source: &Source<'_>,
-    samples: Tensor<4>,
-) -> Result<Vec<(DynamicImage, Vec<u8>)>> {
-    let form = form(source)?;
-    let cells = SoundCells::new(form.clone());
-    let shown = |sound: Vec<f32>| {
-        let picture = cells.cell(&sound)?;
-        Ok((picture, wav(sound, form.sample_rate())?))
-    };
-    form.sounds(samples)?.into_iter().map(shown).collect()
 }
 
 /// The middle of a sound file.

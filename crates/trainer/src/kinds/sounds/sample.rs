@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
 use datasets::Audio;
+use image::DynamicImage;
 
 use super::cells::SoundCells;
 use super::{form, middle, seconds_of};
@@ -39,6 +40,20 @@ pub(crate) fn sample(model: &Model, request: &Request, outputs: &Outputs<'_>) ->
         report::wrote(folder);
     }
     Ok(sampled)
+}
+
+/// Sounds `[N, C, H, W]`, each as a picture and as a WAV file.
+pub(crate) fn shown(
+    source: &Source<'_>,
+    samples: Tensor<4>,
+) -> Result<Vec<(DynamicImage, Vec<u8>)>> {
+    let form = form(source)?;
+    let cells = SoundCells::new(form.clone());
+    let shown = |sound: Vec<f32>| {
+        let picture = cells.cell(&sound)?;
+        Ok((picture, wav(sound, form.sample_rate())?))
+    };
+    form.sounds(samples)?.into_iter().map(shown).collect()
 }
 
 /// Writes the sounds of an edit, `[N, C, H, W]`: a picture in rows of `columns`, and one file of all. What is kept of
@@ -111,7 +126,7 @@ fn write_all(sounds: &[Vec<f32>], sample_rate: u32, path: &Path) -> Result<()> {
 }
 
 /// A sound as a WAV file.
-pub(super) fn wav(sound: Vec<f32>, sample_rate: u32) -> Result<Vec<u8>> {
+fn wav(sound: Vec<f32>, sample_rate: u32) -> Result<Vec<u8>> {
     Audio::new(sample_rate, 1, sound)
         .map_err(anyhow::Error::from)
         .and_then(|audio| Ok(audio.to_wav()?))
