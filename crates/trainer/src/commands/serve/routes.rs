@@ -73,7 +73,7 @@ impl App for Page {
     }
 
     fn post(&self, words: Words<'_>, body: &[u8]) -> Reply {
-        match words {
+        let reply = match words {
             ["runs"] => replied(parsed(body).and_then(|start: Start| {
                 let overrides = overrides(&start.configuration, &start.values)?;
                 let name = self
@@ -86,7 +86,10 @@ impl App for Page {
                 None => Reply::not_found(),
             },
             _ => Reply::not_found(),
-        }
+        };
+        // A run that was started is in the list that is asked for next.
+        self.runs.look_again();
+        reply
     }
 }
 

@@ -116,6 +116,12 @@ impl Runs {
         listed
     }
 
+    /// Looks anew when it is asked next: something was changed from here.
+    pub(super) fn look_again(&self) {
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        list.made = None;
+    }
+
     /// The folder of the run with this id.
     pub(super) fn path(&self, id: &str) -> Option<PathBuf> {
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
