@@ -104,22 +104,27 @@ impl Page {
         text.split("\n\n").filter_map(event).collect()
     }
 
-    /// The only run that is called so.
-    fn run(&self, name: &str) -> Value {
+    /// The only run that is called so, if it is listed yet.
+    fn listed(&self, name: &str) -> Option<Value> {
         let runs = self.get("runs");
         let mut runs = runs.as_array().unwrap().iter();
-        runs.find(|run| run["name"] == name).unwrap().clone()
+        runs.find(|run| run["name"] == name).cloned()
+    }
+
+    fn run(&self, name: &str) -> Value {
+        self.listed(name).unwrap()
     }
 
     /// Waits until `is_so` holds for the run of this name.
     fn wait(&self, name: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         let began = Instant::now();
         loop {
-            let run = self.run(name);
-            if is_so(&run) {
-                return run;
+            // A list may be a second old.
+            let run = self.listed(name);
+            if let Some(run) = run.as_ref().filter(|run| is_so(run)) {
+                return run.clone();
             }
-            assert!(began.elapsed() < Duration::from_secs(120), "{run}");
+            assert!(began.elapsed() < Duration::from_secs(120), "{run:?}");
             thread::sleep(Duration::from_millis(200));
         }
     }
