@@ -222,7 +222,7 @@ pub enum TableError {
 }
 
 impl From<io::Error> for TableError {
-    /// What a [source](super::source) of text says.
+    /// What the reader of a text says.
     fn from(error: io::Error) -> Self {
         if error.get_ref().is_some_and(|error| error.is::<Changed>()) {
             return Self::Changed;
