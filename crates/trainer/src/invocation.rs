@@ -1,8 +1,12 @@
-//! How the program was called, so that what it says to do next can be typed as it stands.
+//! How the program was called, so that what it says to do next can be typed as it stands, and how it calls itself.
 
 use std::env;
+use std::ffi::OsString;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+
+use anyhow::{Context, Result};
 
 /// Backends that are in a build only if they are asked for.
 const FEATURES: [(&str, bool); 6] = [
@@ -34,6 +38,27 @@ pub fn build_hint(features: &str) -> String {
     } else {
         format!("cargo install --path crates/trainer --features {features}")
     }
+}
+
+/// This program as a process of its own, with these arguments, data and device.
+///
+/// # Errors
+///
+/// The system does not say where the program is.
+pub fn another(
+    arguments: impl IntoIterator<Item = OsString>,
+    data_dir: Option<&Path>,
+    device: Option<&str>,
+) -> Result<Command> {
+    let mut command = Command::new(env::current_exe().context("cannot find this program")?);
+    command.stdin(Stdio::null()).args(arguments);
+    if let Some(folder) = data_dir {
+        command.arg("--data-dir").arg(folder);
+    }
+    if let Some(device) = device {
+        command.arg("--device").arg(device);
+    }
+    Ok(command)
 }
 
 fn program(called: &str, package: Option<&str>, features: &str) -> String {

@@ -4,6 +4,12 @@ use std::borrow::Cow;
 
 use serving::Asset;
 
+/// The scripts that the page and the report share.
+const ELEMENTS: Asset = Asset::script("/elements.js", include_bytes!("../../page/elements.js"));
+const CHART: Asset = Asset::script("/chart.js", include_bytes!("../../page/chart.js"));
+const METRICS: Asset = Asset::script("/metrics.js", include_bytes!("../../page/metrics.js"));
+const SCORES: Asset = Asset::script("/scores.js", include_bytes!("../../page/scores.js"));
+
 /// Those of the page.
 pub(super) const ASSETS: &[Asset] = &[
     Asset::html("/", include_bytes!("../../page/index.html")),
@@ -11,10 +17,10 @@ pub(super) const ASSETS: &[Asset] = &[
     Asset::svg("/icon.svg", include_bytes!("../../page/icon.svg")),
     Asset::script("/main.js", include_bytes!("../../page/main.js")),
     Asset::script("/server.js", include_bytes!("../../page/server.js")),
-    Asset::script("/elements.js", include_bytes!("../../page/elements.js")),
-    Asset::script("/chart.js", include_bytes!("../../page/chart.js")),
-    Asset::script("/metrics.js", include_bytes!("../../page/metrics.js")),
-    Asset::script("/scores.js", include_bytes!("../../page/scores.js")),
+    ELEMENTS,
+    CHART,
+    METRICS,
+    SCORES,
     Asset::script("/runs.js", include_bytes!("../../page/runs.js")),
     Asset::script("/curves.js", include_bytes!("../../page/curves.js")),
     Asset::script("/draw.js", include_bytes!("../../page/draw.js")),
@@ -25,10 +31,10 @@ pub(super) const ASSETS: &[Asset] = &[
 
 /// The script of the report, behind those that it imports.
 pub(super) const REPORT: &[Asset] = &[
-    Asset::script("/elements.js", include_bytes!("../../page/elements.js")),
-    Asset::script("/chart.js", include_bytes!("../../page/chart.js")),
-    Asset::script("/metrics.js", include_bytes!("../../page/metrics.js")),
-    Asset::script("/scores.js", include_bytes!("../../page/scores.js")),
+    ELEMENTS,
+    CHART,
+    METRICS,
+    SCORES,
     Asset::script("/report.js", include_bytes!("../../page/report.js")),
 ];
 

@@ -20,7 +20,7 @@ use crate::run::atomic_file;
 use crate::run::checkpoint::Checkpoint;
 use crate::run::folder::{grid, grids};
 use crate::run::metrics::read_until;
-use crate::run::overview::Overview;
+use crate::run::overview::{Overview, scores_of};
 use crate::run::read::{SMALL, read};
 use crate::run::series::Series;
 use crate::run::summary::utc;
@@ -51,7 +51,7 @@ pub fn run(args: &ReportArgs) -> Result<()> {
         "overview": overview,
         "series": Series::of(&records, 0, u64::MAX, PLACES),
         "grids": shown_grids(&args.run),
-        "scores": scores(&args.run),
+        "scores": scores_of(&args.run),
         "nearest": encoded(&args.run.join("nearest.png")),
         "configuration": checkpoint.config().to_toml()?,
         "commands": [
@@ -76,12 +76,6 @@ fn shown_grids(run: &Path) -> Vec<Value> {
             Some(json!({ "step": step, "png": png }))
         })
         .collect()
-}
-
-/// What `trainer evaluate` measured last, if it can be read.
-fn scores(run: &Path) -> Option<Value> {
-    let bytes = read(&run.join("scores.json"), SMALL).ok()?;
-    serde_json::from_slice(&bytes).ok()
 }
 
 /// A file as text; none where it cannot be read.

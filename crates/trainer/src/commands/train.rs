@@ -1,8 +1,7 @@
 //! `trainer train`: from a configuration, or from the checkpoint of a run, to a trained network.
 
-use std::env;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -20,7 +19,7 @@ use crate::commands::pretrained;
 use crate::config::{ConfigError, NamedConfig, RunConfig};
 use crate::device::{self, NamedDevice};
 use crate::error::{INTERRUPTED, Usage};
-use crate::invocation::hint;
+use crate::invocation::{another, hint};
 use crate::kinds::{self, DataConfig, Dataset, Fitted};
 use crate::memory::{self, F32, Needs, values};
 use crate::report::{self, Style};
@@ -110,20 +109,15 @@ struct Page(Child);
 
 impl Page {
     fn open(out: &Path, args: &TrainArgs) -> Result<Self> {
-        let program = env::current_exe().context("cannot find this program")?;
-        let mut command = Command::new(program);
         let Style { quiet, json } = report::style();
-        for (flag, is_given) in [("--quiet", quiet), ("--json", json)] {
-            command.args(is_given.then_some(flag));
-        }
-        command.arg("serve").arg(parent_of(out));
-        if let Some(folder) = &args.data_dir {
-            command.arg("--data-dir").arg(folder);
-        }
-        if let Some(device) = &args.device.device {
-            command.arg("--device").arg(device);
-        }
-        let page = command.stdin(Stdio::null()).spawn();
+        let flags = [("--quiet", quiet), ("--json", json)].into_iter();
+        let given = flags
+            .filter(|(_, is_given)| *is_given)
+            .map(|(flag, _)| flag.into());
+        let arguments = given.chain(["serve".into(), parent_of(out).into()]);
+        let device = args.device.device.as_deref();
+        let mut command = another(arguments, args.data_dir.as_deref(), device)?;
+        let page = command.spawn();
         page.map(Self).context("cannot open the page")
     }
 }

@@ -539,7 +539,7 @@ fn read_checked(folder: &Path, name: &str, state: &State) -> Result<Vec<u8>, Che
     Ok(bytes)
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes)
         .iter()
         .map(|byte| format!("{byte:02x}"))

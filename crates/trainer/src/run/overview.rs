@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use denoising::SamplingOptions;
 use serde::Serialize;
+use serde_json::Value;
 use training::TrainingConfig;
 
 use super::checkpoint::{self, Checkpoint};
 use super::folder::MARK;
 use super::metrics;
+use super::read::{SMALL, read};
 use crate::config::{ConfigError, RunConfig};
 use crate::error::Usage;
 
@@ -84,6 +86,12 @@ impl Overview {
 /// Whether a folder is that of a run, whole or not.
 pub fn is_run(folder: &Path) -> bool {
     folder.join(MARK).is_file() || folder.join("checkpoints").is_dir()
+}
+
+/// What `trainer evaluate` measured last in the folder of a run; null where there is nothing that can be read.
+pub fn scores_of(run: &Path) -> Value {
+    let bytes = read(&run.join("scores.json"), SMALL).unwrap_or_default();
+    serde_json::from_slice(&bytes).unwrap_or_default()
 }
 
 /// The runs in a folder, by name; the folder itself, if it is one.

@@ -22,6 +22,7 @@ use super::runs::{Runs, State, config_in};
 use super::trainings::{Budget, Trainings};
 use crate::invocation::hint;
 use crate::run::folder::{grid, grids};
+use crate::run::overview::scores_of;
 use crate::run::read::{SMALL, read};
 use crate::run::series::Series;
 
@@ -112,7 +113,7 @@ impl Page {
                 Ok(step) => picture(&grid(run, step)),
                 Err(_) => Reply::not_found(),
             },
-            ["scores"] => Reply::json(scores(run).to_string()),
+            ["scores"] => Reply::json(scores_of(run).to_string()),
             ["nearest"] => picture(&run.join("nearest.png")),
             _ => Reply::not_found(),
         }
@@ -198,12 +199,6 @@ fn picture(path: &Path) -> Reply {
         Ok(bytes) => Reply::bytes("image/png", bytes),
         Err(_) => Reply::not_found(),
     }
-}
-
-/// What `trainer evaluate` measured last; null where there is nothing that can be read.
-fn scores(run: &Path) -> Value {
-    let bytes = read(&run.join("scores.json"), SMALL).unwrap_or_default();
-    serde_json::from_slice(&bytes).unwrap_or_default()
 }
 
 fn list(runs: &Runs, trainings: &Trainings) -> Result<Value> {

@@ -3,16 +3,16 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use crate::config::RunConfig;
-use crate::run::checkpoint::{self, Checkpoint};
+use crate::run::checkpoint::{self, Checkpoint, sha256};
 use crate::run::folder::{grids, is_in_training};
 use crate::run::metrics::{Followed, Smoothed, last_lines};
 use crate::run::overview::{budget, config_of, runs_in};
@@ -203,11 +203,9 @@ impl Listed {
 
 /// An id that says nothing of the path and is the same each time.
 fn id_of(path: &Path) -> String {
-    let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
-    digest[..8]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let mut id = sha256(path.as_os_str().as_encoded_bytes());
+    id.truncate(16);
+    id
 }
 
 /// When the files of a run changed that its line in the list depends on.
@@ -295,9 +293,8 @@ fn fill(listed: &mut Listed, run: &Path) -> Result<()> {
         listed.step = Checkpoint::open(newest, false)?.counters().step;
     }
     // The step at which a budget of minutes ends is not the last that was logged.
-    let summary = fs::metadata(run.join("summary.json")).and_then(|file| file.modified());
-    let metrics = fs::metadata(run.join("metrics.jsonl")).and_then(|file| file.modified());
-    if let (Ok(summary), Ok(metrics)) = (summary, metrics)
+    let (summary, metrics) = (run.join("summary.json"), run.join("metrics.jsonl"));
+    if let (Ok(summary), Ok(metrics)) = (changed(&summary), changed(&metrics))
         && summary >= metrics
     {
         listed.progress = 1.0;
@@ -306,9 +303,13 @@ fn fill(listed: &mut Listed, run: &Path) -> Result<()> {
     Ok(())
 }
 
+/// When a file last changed.
+fn changed(path: &Path) -> io::Result<SystemTime> {
+    fs::metadata(path).and_then(|file| file.modified())
+}
+
 /// When the metrics of a run, or the run, last changed.
 fn updated(run: &Path) -> u64 {
-    let changed = |path: &Path| fs::metadata(path).and_then(|file| file.modified());
     let time = changed(&run.join("metrics.jsonl")).or_else(|_| changed(run));
     let since = time.map(|time| time.duration_since(UNIX_EPOCH).unwrap_or_default());
     since.map_or(0, |since| since.as_secs())

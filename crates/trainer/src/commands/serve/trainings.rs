@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, ChildStderr, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use crate::error::{INTERRUPTED, Usage};
+use crate::invocation::another;
 use crate::run::atomic_file::parent_of;
 use crate::run::folder::is_in_training;
 use crate::run::overview::is_run;
@@ -189,22 +190,21 @@ impl Trainings {
                 "{AT_ONCE} trainings go on already: stop one first"
             )));
         }
-        let program = std::env::current_exe().context("cannot find this program")?;
-        let mut command = Command::new(program);
-        command.args(arguments).arg(option).arg(run);
-        if let Some(steps) = budget.steps {
-            command.arg(format!("--steps={steps}"));
-        } else if let Some(minutes) = budget.minutes {
-            command.arg(format!("--minutes={minutes}"));
-        }
-        if let Some(folder) = &self.data_dir {
-            command.arg("--data-dir").arg(folder);
-        }
-        if let Some(device) = &self.device {
-            command.arg("--device").arg(device);
-        }
-        let mut child = command
-            .stdin(Stdio::null())
+        let until = match budget {
+            Budget {
+                steps: Some(steps), ..
+            } => Some(format!("--steps={steps}").into()),
+            Budget {
+                minutes: Some(minutes),
+                ..
+            } => Some(format!("--minutes={minutes}").into()),
+            Budget { .. } => None,
+        };
+        let arguments = arguments
+            .into_iter()
+            .chain([option.into(), run.into()])
+            .chain(until);
+        let mut child = another(arguments, self.data_dir.as_deref(), self.device.as_deref())?
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

@@ -15,6 +15,7 @@ use training::{Data as _, Purpose, Streams};
 pub use self::noise::show as noise;
 pub(super) use self::sample::sample;
 use super::data::{Dataset, has_extension};
+use super::forward::values as values_of;
 use super::outputs::{Fitted, Refused, Sections, Source};
 use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::scatter::{LARGE, axis_limit, panel};
@@ -121,18 +122,14 @@ pub(super) fn fit(fitted: Fitted<'_>, dataset: &Dataset) -> Result<(), Refused> 
 /// Points `[N, D, 1, 1]` as a scatter or a histogram, on axes that hold noise as well.
 pub(super) fn shown(points: Tensor<4>) -> Result<DynamicImage> {
     let [_, dimensions, ..] = points.dims();
-    let points: Vec<f32> = points
-        .try_into_vec_as()
-        .context("cannot read the points back from the device")?;
+    let points = values_of(points)?;
     panel(&points, dimensions, axis_limit(&[]), LARGE)
 }
 
 /// Points `[N, D, 1, 1]` as a scatter or a histogram below `title`.
 pub(super) fn picture(samples: Tensor<4>, title: &str) -> Result<DynamicImage> {
     let [_, dimensions, ..] = samples.dims();
-    let samples: Vec<f32> = samples
-        .try_into_vec_as()
-        .context("cannot read the points back from the device")?;
+    let samples = values_of(samples)?;
     let picture = panel(&samples, dimensions, axis_limit(&samples), LARGE)?;
     captioned(&picture, &Captions::title(title), 0)
 }

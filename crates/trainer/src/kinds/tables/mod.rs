@@ -9,11 +9,12 @@ mod sample;
 mod shares;
 mod show;
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
-use datasets::tables::{load_names, load_published};
+use datasets::tables::{Column, Content, load_names, load_published};
 use datasets::{DatasetName, Splits, TableOptions, holds_points, load_lines, load_table};
 use denoising::X0Clipping;
 use image::DynamicImage;
@@ -311,26 +312,21 @@ pub(super) fn shown(
     let file = form.write(&drawn);
     let extension = form.extension();
     let (names, rows) = match (form, &drawn) {
-        (TableForm::Rows(schema), _) => {
-            // As the file has them: with the digits, dates and gaps of the table.
-            let mut reader = csv::ReaderBuilder::new()
-                .has_headers(false)
-                .flexible(true)
-                .delimiter(u8::try_from(schema.dialect().separator).unwrap_or(b','))
-                .from_reader(&file[..]);
-            let mut rows = Vec::new();
-            for record in reader.byte_records() {
-                let record = record.context("cannot read the rows that were drawn")?;
-                let cells = record.iter().map(|cell| String::from_utf8_lossy(cell));
-                rows.push(cells.map(String::from).collect::<Vec<_>>());
-            }
-            let has_names = schema.dialect().header && !rows.is_empty();
-            let names = if has_names {
-                rows.remove(0)
-            } else {
-                Vec::new()
+        (TableForm::Rows(schema), Drawn::Rows(cells)) => {
+            let columns = 0..schema.columns().len();
+            let row = |row: usize| -> Vec<String> {
+                let texts = columns
+                    .clone()
+                    .filter_map(|column| schema.text(cells, column, row));
+                texts.map(Cow::into_owned).collect()
             };
-            (names, rows)
+            let is_written = |column: &&Column| !matches!(column.content, Content::LeftOut { .. });
+            let names = schema.columns().iter().filter(is_written);
+            let names = match schema.dialect().header {
+                true => names.map(|column| column.name.clone()).collect(),
+                false => Vec::new(),
+            };
+            (names, (0..cells.rows()).map(row).collect())
         }
         (TableForm::Lines(_), Drawn::Lines(lines)) => {
             let rows = lines.iter().map(|line| vec![line.clone()]).collect();
