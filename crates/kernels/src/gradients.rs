@@ -42,7 +42,12 @@ impl NormOptions {
 
 /// The operations. An input that is left out is a tensor without elements, for the macro knows no
 /// optional ones.
-#[backend_extension(Flex: cfg(feature = "flex"), NdArray: cfg(feature = "ndarray"), Autodiff)]
+#[backend_extension(
+    Flex: cfg(feature = "flex"),
+    NdArray: cfg(feature = "ndarray"),
+    Cube: cfg(feature = "gpu"),
+    Autodiff
+)]
 pub(crate) trait Operations: Backend {
     /// Convolution plus addends; see [`convolution::forward`].
     fn convolution(

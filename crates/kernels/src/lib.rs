@@ -1,8 +1,9 @@
-//! The few CPU kernels that training time hangs on, with hand-written gradients.
+//! The few kernels that training time hangs on, with hand-written gradients.
 //!
-//! Plain functions of `Tensor`. On burn's CPU backends (cargo features `flex` and `ndarray`) and for
-//! f32, forward and backward are kernels of this crate; on every other backend, and for every other
-//! type, the same function is burn's own operations.
+//! Plain functions of `Tensor`. On burn's CPU backends (cargo features `flex` and `ndarray`), on its GPU
+//! backends (`gpu`) and for f32, forward and backward are kernels of this crate; on every other backend, and
+//! for every other type, the same function is burn's own operations. On GPUs convolutions, matrix products
+//! and the networks of rows are burn's too.
 //!
 //! - [`conv2d_3x3`], [`conv2d_1x1`], [`conv2d`]: convolution, with what follows it folded in ([`Plus`])
 //!   and nearest-neighbour upsampling before it ([`Sampling`]). Winograd's F(4×4, 3×3) for stride 1, a
@@ -12,7 +13,9 @@
 //! - [`attention`]: self-attention between pixels, whose probabilities are not kept.
 //! - [`linear`], [`linear_silu`], [`layer_norm`], [`layer_norm_silu`], [`embedding_sum`],
 //!   [`segment_log_softmax`]: networks of rows, such as those of tables.
-//! - [`adamw`], [`moving_average`], [`sum_of_squares`]: the optimiser, a pass each.
+//! - [`adamw`], [`moving_average`], [`sum_of_squares`]: the optimiser, a pass each, over one vector of all
+//!   parameters ([`join_vectors`]).
+//! - `count_launches`, with `gpu`: which kernels a piece of work launches.
 //!
 //! # Memory
 //!
@@ -43,6 +46,8 @@
 
 mod accumulate;
 mod cpu;
+#[cfg(feature = "gpu")]
+mod gpu;
 mod gradients;
 mod operations;
 mod optimizer;
@@ -50,11 +55,15 @@ mod row_gradients;
 mod rows;
 
 pub use crate::cpu::simd::{UnknownLevel, check_level};
+#[cfg(feature = "gpu")]
+pub use crate::gpu::count_launches;
 pub use crate::operations::{
     Plus, Sampling, attention, concat_channels, conv2d, conv2d_1x1, conv2d_3x3, group_norm,
     group_norm_silu,
 };
-pub use crate::optimizer::{AdamWState, AdamWStep, adamw, moving_average, sum_of_squares};
+pub use crate::optimizer::{
+    AdamWState, AdamWStep, adamw, join_vectors, moving_average, sum_of_squares, vector_alignment,
+};
 pub use crate::rows::{
     PlusRows, embedding_sum, layer_norm, layer_norm_silu, linear, linear_silu, segment_log_softmax,
 };

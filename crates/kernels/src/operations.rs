@@ -1,4 +1,4 @@
-//! The operations of a network: on the CPU the kernels of this crate, elsewhere those of burn.
+//! The operations of a network: on CPUs and GPUs the kernels of this crate, elsewhere those of burn.
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
@@ -169,7 +169,7 @@ pub fn concat_channels(first: Tensor<4>, second: Tensor<4>) -> Tensor<4> {
         first.dims(),
         second.dims()
     );
-    if has_kernels(&first) && batch * a * b * height * width > 0 {
+    if has_operations(&first) && batch * a * b * height * width > 0 {
         return Tensor::from_dispatch(Dispatch::concatenation(
             first.into_dispatch(),
             second.into_dispatch(),
@@ -201,7 +201,7 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, heads: usize) -> Tens
         heads > 0 && channels % heads == 0,
         "{heads} heads do not divide {channels} channels"
     );
-    if has_kernels(&q) && dims.iter().product::<usize>() > 0 {
+    if has_operations(&q) && dims.iter().product::<usize>() > 0 {
         return Tensor::from_dispatch(Dispatch::pixel_attention(
             q.into_dispatch(),
             k.into_dispatch(),
@@ -218,6 +218,15 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, heads: usize) -> Tens
         .matmul(split(v))
         .swap_dims(2, 3)
         .reshape(dims)
+}
+
+/// Whether the operations of this crate take the images.
+fn has_operations(x: &Tensor<4>) -> bool {
+    #[cfg(feature = "gpu")]
+    if crate::gpu::on_gpu(x) {
+        return true;
+    }
+    has_kernels(x)
 }
 
 fn convolve(x: Tensor<4>, weight: Tensor<4>, plus: Plus, window: Window) -> Tensor<4> {
@@ -252,7 +261,7 @@ fn convolve(x: Tensor<4>, weight: Tensor<4>, plus: Plus, window: Window) -> Tens
         );
     }
 
-    if has_kernels(&x) && batch * channels * height * width > 0 {
+    if has_operations(&x) && batch * channels * height * width > 0 {
         let none = || Tensor::<1>::empty([0], &x.device()).into_dispatch();
         let bias = plus.bias.map_or_else(none, Tensor::into_dispatch);
         let per_example = plus.per_example.map_or_else(none, Tensor::into_dispatch);
@@ -319,7 +328,7 @@ fn normalise(
         );
     }
 
-    if has_kernels(&x) && batch * channels * height * width > 0 {
+    if has_operations(&x) && batch * channels * height * width > 0 {
         let none = || Tensor::<1>::empty([0], &x.device()).into_dispatch();
         let scale_shift = scale_shift.map_or_else(none, Tensor::into_dispatch);
         return Tensor::from_dispatch(Dispatch::normalisation(

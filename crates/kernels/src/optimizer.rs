@@ -1,11 +1,11 @@
-//! What an optimiser does to the flat vector of all parameters, each in one pass over memory.
+//! The flat vector of all parameters, and what an optimiser does to it, each in one pass over memory.
 //!
 //! With burn's operations AdamW alone takes a dozen passes, each with a vector of its own that is
 //! allocated, filled and dropped.
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
 use crate::cpu::host::has_kernels;
 use crate::cpu::optimizer::{Coefficients, adamw_on_host, average_on_host, square_sum_on_host};
@@ -75,7 +75,7 @@ pub fn adamw(
         );
     }
     let c = step.coefficients();
-    if on_host(&state.parameters) {
+    if has_pass(&state.parameters) {
         let (parameters, first, second) = Dispatch::adamw_pass(
             state.parameters.into_dispatch(),
             state.first.into_dispatch(),
@@ -117,7 +117,7 @@ pub fn moving_average(from: Tensor<1>, to: Tensor<1>, decay: f64) -> Tensor<1> {
         from.dims(),
         to.dims()
     );
-    if on_host(&from) {
+    if has_pass(&from) {
         return Tensor::from_dispatch(Dispatch::average_pass(
             from.into_dispatch(),
             to.into_dispatch(),
@@ -130,19 +130,74 @@ pub fn moving_average(from: Tensor<1>, to: Tensor<1>, decay: f64) -> Tensor<1> {
 /// The sum of the squares of a vector `[N]`: `[1]`.
 #[must_use]
 pub fn sum_of_squares(x: Tensor<1>) -> Tensor<1> {
-    if on_host(&x) {
+    if has_pass(&x) {
         return Tensor::from_dispatch(Dispatch::square_sum(x.into_dispatch()));
     }
     x.square().sum()
 }
 
+/// At what multiples of numbers the parts of a long vector should start, so that each can be used where it
+/// lies: 1 on CPUs, more on GPUs, which else copy every part that is taken out.
+#[must_use]
+pub fn vector_alignment(device: &Device) -> usize {
+    #[cfg(feature = "gpu")]
+    if let Some(alignment) = crate::gpu::vector_alignment(device) {
+        return alignment;
+    }
+    let _ = device;
+    1
+}
+
+/// The parts in one vector, each at a multiple of `alignment` numbers, as [`vector_alignment`] has it; what
+/// lies between them, and behind the last, is zero.
+///
+/// # Panics
+///
+/// If there is no part, or `alignment` is 0.
+#[must_use]
+pub fn join_vectors(parts: Vec<Tensor<1>>, alignment: usize) -> Tensor<1> {
+    assert!(!parts.is_empty(), "no vector to join");
+    #[cfg(feature = "gpu")]
+    if parts.iter().all(has_pass) {
+        let mut length = 0;
+        let mut starts = Vec::with_capacity(parts.len());
+        for part in &parts {
+            starts.push(length);
+            length += part.dims()[0].next_multiple_of(alignment);
+        }
+        let on_cube = |part: Tensor<1>| part.try_into_primitive::<burn_cubecl::CubeBackend>();
+        if let Ok(parts) = parts.iter().cloned().map(on_cube).collect::<Result<_, _>>() {
+            let joined = crate::gpu::join(parts, &starts, length);
+            return Tensor::from_primitive::<burn_cubecl::CubeBackend>(joined);
+        }
+    }
+    let padded = parts.into_iter().flat_map(|part| {
+        let [length] = part.dims();
+        let missing = length.next_multiple_of(alignment) - length;
+        let zeros = (missing > 0).then(|| Tensor::zeros([missing], &part.device()));
+        std::iter::once(part).chain(zeros)
+    });
+    Tensor::cat(padded.collect(), 0)
+}
+
 /// Whether the kernels take the vector. Nothing here has a gradient.
-fn on_host(x: &Tensor<1>) -> bool {
-    has_kernels(x) && !x.is_autodiff() && x.dims() != [0]
+fn has_pass(x: &Tensor<1>) -> bool {
+    if x.is_autodiff() || x.dims() == [0] {
+        return false;
+    }
+    #[cfg(feature = "gpu")]
+    if crate::gpu::on_gpu(x) {
+        return true;
+    }
+    has_kernels(x)
 }
 
 /// The passes.
-#[backend_extension(Flex: cfg(feature = "flex"), NdArray: cfg(feature = "ndarray"))]
+#[backend_extension(
+    Flex: cfg(feature = "flex"),
+    NdArray: cfg(feature = "ndarray"),
+    Cube: cfg(feature = "gpu")
+)]
 trait OptimizerOps: Backend {
     /// See [`adamw`]: the parameters and both moments.
     fn adamw_pass(
@@ -198,3 +253,31 @@ macro_rules! host_passes {
 
 host_passes!("flex", Flex);
 host_passes!("ndarray", NdArray);
+
+#[cfg(feature = "gpu")]
+impl OptimizerOps for burn_cubecl::CubeBackend {
+    fn adamw_pass(
+        parameters: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        gradient_scale: FloatTensor<Self>,
+        coefficients: Coefficients,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let old = [parameters, first, second, gradient];
+        crate::gpu::adamw(old, gradient_scale, coefficients)
+    }
+
+    fn average_pass(
+        from: FloatTensor<Self>,
+        to: FloatTensor<Self>,
+        taken: f32,
+    ) -> FloatTensor<Self> {
+        crate::gpu::moving_average(from, to, taken)
+    }
+
+    fn square_sum(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        use burn::backend::ops::FloatTensorOps;
+        Self::float_sum(Self::float_mul(x.clone(), x))
+    }
+}

@@ -3,10 +3,12 @@
 //! The optimiser, the moving average and the gradient norm are each a few operations on one long
 //! vector: the formulas stand as in the papers, and a GPU launches a handful of kernels a step
 //! where one set for each of a hundred tensors would be needed. The order is the order in which
-//! burn visits the module's fields.
+//! burn visits the module's fields. On a GPU there are zeros between the parameters, so that each of them
+//! is a part of the vector that is used where it lies; they are zeros in every vector, and stay so.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor};
+use kernels::{join_vectors, vector_alignment};
 
 /// The parameters of `module` in visiting order, detached from any gradient graph: `[N]`.
 ///
@@ -21,7 +23,7 @@ pub fn flatten<M: Module>(module: &M) -> Tensor<1> {
     }
     let mut flatten = Flatten(Vec::new());
     module.visit(&mut flatten);
-    Tensor::cat(flatten.0, 0)
+    joined(flatten.0)
 }
 
 /// The gradient of every parameter of `module`, in the order of [`flatten`]: `[N]`. A parameter
@@ -48,7 +50,14 @@ pub fn flatten_gradients<M: Module>(module: &M, gradients: &mut Gradients) -> Te
         flat: Vec::new(),
     };
     module.visit(&mut visitor);
-    Tensor::cat(visitor.flat, 0)
+    joined(visitor.flat)
+}
+
+/// The parts as one vector.
+fn joined(parts: Vec<Tensor<1>>) -> Tensor<1> {
+    assert!(!parts.is_empty(), "the module has no parameter");
+    let alignment = vector_alignment(&parts[0].device());
+    join_vectors(parts, alignment)
 }
 
 /// `module` with its parameters replaced by `flat`, the inverse of [`flatten`]. Each parameter
@@ -60,6 +69,7 @@ pub fn unflatten<M: Module>(module: M, flat: Tensor<1>) -> M {
     struct Unflatten {
         flat: Tensor<1>,
         position: usize,
+        alignment: usize,
     }
     impl ModuleMapper for Unflatten {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
@@ -70,7 +80,7 @@ pub fn unflatten<M: Module>(module: M, flat: Tensor<1>) -> M {
                 .clone()
                 .narrow(0, self.position, length)
                 .reshape(old.dims());
-            self.position += length;
+            self.position += length.next_multiple_of(self.alignment);
             let new = if old.is_autodiff() {
                 Tensor::from_inner(new).set_require_grad(old.is_require_grad())
             } else {
@@ -80,7 +90,11 @@ pub fn unflatten<M: Module>(module: M, flat: Tensor<1>) -> M {
         }
     }
     let [length] = flat.dims();
-    let mut unflatten = Unflatten { flat, position: 0 };
+    let mut unflatten = Unflatten {
+        alignment: vector_alignment(&flat.device()),
+        flat,
+        position: 0,
+    };
     let module = module.map(&mut unflatten);
     assert_eq!(
         unflatten.position, length,

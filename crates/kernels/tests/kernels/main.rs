@@ -7,5 +7,7 @@
 mod against_burn;
 mod against_pytorch;
 mod case;
+#[cfg(feature = "wgpu")]
+mod gpu;
 mod levels;
 mod optimizer;

@@ -24,6 +24,10 @@ pub struct BenchArgs {
     /// Measure only this.
     #[arg(long, value_enum)]
     pub only: Option<BenchMeasure>,
+    /// Count the kernels that a GPU is made to launch instead, once everything is compiled and tuned: what a step
+    /// costs before anything is computed.
+    #[arg(long)]
+    pub launches: bool,
     /// Seconds that each line of the table is measured for, at least five repetitions.
     #[arg(long, value_name = "S", default_value_t = 5.0)]
     pub seconds: f64,

@@ -12,6 +12,7 @@ use crate::cli::{BenchArgs, BenchMeasure};
 use crate::config::{NamedConfig, RunConfig};
 use crate::device::{self, NamedDevice};
 use crate::error::Usage;
+use crate::invocation::hint;
 use crate::memory::{self, Needs, TooMuch};
 use crate::network::{Network, NetworkConfig};
 use crate::report;
@@ -31,6 +32,16 @@ struct Measurement {
     /// Median time of a repetition.
     seconds: f64,
     images_per_second: f64,
+}
+
+/// One kernel of a repetition, with `--launches`.
+#[derive(Debug, Serialize)]
+struct Launches<'a> {
+    measure: BenchMeasure,
+    batch_size: usize,
+    /// The kernel, or `all`.
+    kernel: &'a str,
+    launches: usize,
 }
 
 /// Measures and prints.
@@ -66,23 +77,38 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         None => vec![BenchMeasure::Train, BenchMeasure::Call],
     };
     check_memory(&config, &device, &args.batch_sizes, &measures)?;
+    if args.launches && device.backend.is_host() {
+        bail!(Usage(format!(
+            "--launches counts what a GPU is made to launch, and {} is none: name one with --device (`{}` lists them)",
+            device.name,
+            hint("devices")
+        )));
+    }
     let learner = new_learner(&config, &device.device)?;
     report::figures(format!(
-        "{}: {} parameters, device {}, {} threads\n               batch   images/s   ms (median)",
+        "{}: {} parameters, device {}, {} threads\n               {}",
         named.path.display(),
         learner.network().num_params(),
         device.name,
-        rayon::current_num_threads()
+        rayon::current_num_threads(),
+        if args.launches {
+            "batch   launches"
+        } else {
+            "batch   images/s   ms (median)"
+        }
     ));
     for measure in measures {
         for &batch_size in &args.batch_sizes {
-            let budget = Duration::from_secs_f64(args.seconds);
-            let mut times = match measure {
-                BenchMeasure::Train => {
-                    train(&config, learner.clone(), batch_size, budget, &device.device)?
-                }
-                BenchMeasure::Call => call(&config, &learner, batch_size, budget, &device.device)?,
+            let device = &device.device;
+            let mut work = match measure {
+                BenchMeasure::Train => training_step(&config, learner.clone(), batch_size, device),
+                BenchMeasure::Call => network_call(&config, &learner, batch_size, device),
             };
+            if args.launches {
+                count(measure, batch_size, work)?;
+                continue;
+            }
+            let mut times = repeat(Duration::from_secs_f64(args.seconds), &mut work)?;
             times.sort_by(f64::total_cmp);
             let seconds = times[times.len() / 2];
             let measurement = Measurement {
@@ -121,13 +147,17 @@ fn check_memory(
     Ok(())
 }
 
-fn print(measurement: &Measurement) -> Result<()> {
-    let name = match measurement.measure {
+fn name(measure: BenchMeasure) -> &'static str {
+    match measure {
         BenchMeasure::Train => "training step",
         BenchMeasure::Call => "network call",
-    };
+    }
+}
+
+fn print(measurement: &Measurement) -> Result<()> {
     report::figures(format!(
-        "{name:13} {:>6} {:>10.1} {:>10.2}",
+        "{:13} {:>6} {:>10.1} {:>10.2}",
+        name(measurement.measure),
         measurement.batch_size,
         measurement.images_per_second,
         1e3 * measurement.seconds
@@ -135,20 +165,60 @@ fn print(measurement: &Measurement) -> Result<()> {
     report::json(measurement)
 }
 
+/// Prints how often each kernel is launched by one repetition, after as many that compile and tune them.
+#[cfg(feature = "gpu")]
+fn count(
+    measure: BenchMeasure,
+    batch_size: usize,
+    mut work: impl FnMut(u64) -> Result<()>,
+) -> Result<()> {
+    for index in 0..WARM_UP {
+        work(index as u64)?;
+    }
+    let (done, kernels) = kernels::count_launches(|| work(WARM_UP as u64));
+    done?;
+    let all: usize = kernels.iter().map(|(_, count)| count).sum();
+    let each = kernels.iter().map(|(name, count)| (name.as_str(), *count));
+    for (kernel, launches) in std::iter::once(("all", all)).chain(each) {
+        report::figures(match kernel {
+            "all" => format!("{:13} {batch_size:>6} {launches:>10}", name(measure)),
+            _ => format!("{launches:>31}  {kernel}"),
+        });
+        report::json(&Launches {
+            measure,
+            batch_size,
+            kernel,
+            launches,
+        })?;
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "gpu"))]
+fn count(
+    _measure: BenchMeasure,
+    _batch_size: usize,
+    _work: impl FnMut(u64) -> Result<()>,
+) -> Result<()> {
+    unreachable!("a build without GPUs has no device but those of the CPU, which are refused")
+}
+
+/// A repetition of something, by its number.
+type Work<'a> = Box<dyn FnMut(u64) -> Result<()> + 'a>;
+
 /// Whole steps of training, from drawing the noise to the moving average.
-fn train(
-    config: &RunConfig,
+fn training_step<'a>(
+    config: &'a RunConfig,
     mut learner: Learner<Network>,
     batch_size: usize,
-    budget: Duration,
-    device: &Device,
-) -> Result<Vec<f64>> {
+    device: &'a Device,
+) -> Work<'a> {
     let streams = Streams::new(config.seed);
     let shape = learner.network().example_shape();
     let x_0 = examples(config, shape, batch_size, device).autodiff();
     let condition = condition(config, batch_size);
     let num_train_timesteps = learner.objective.chain().num_train_timesteps();
-    repeat(budget, |index| {
+    Box::new(move |index| {
         let mut rng = streams.at(Purpose::Training, index);
         let timesteps = streams::timesteps(batch_size, num_train_timesteps, &mut rng);
         let batch = Batch {
@@ -163,18 +233,17 @@ fn train(
 }
 
 /// Calls of the network, without gradients.
-fn call(
+fn network_call<'a>(
     config: &RunConfig,
     learner: &Learner<Network>,
     batch_size: usize,
-    budget: Duration,
-    device: &Device,
-) -> Result<Vec<f64>> {
+    device: &'a Device,
+) -> Work<'a> {
     let network = learner.network().valid();
     let x_t = examples(config, network.example_shape(), batch_size, device);
     let timesteps = vec![500.0; batch_size];
     let condition = condition(config, batch_size);
-    repeat(budget, |_| {
+    Box::new(move |_| {
         let predicted = network.forward(x_t.clone(), &timesteps, &condition);
         wait_for(predicted.slice([0..1, 0..1, 0..1, 0..1]).reshape([1]))
     })

@@ -1,0 +1,314 @@
+//! burn's convolution, with what is added to it and the sums of its gradients in one or two launches.
+
+use burn::backend::ops::{ConvOptions, ModuleOps};
+use burn::tensor::DType;
+use burn_cubecl::CubeBackend;
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::prelude::*;
+
+use super::tensor::{channels_first, channels_last, element, empty, most_units, one_a_number};
+use crate::cpu::convolution::Window;
+
+/// y plus a number an example and channel and plus a residual: all channels-last.
+#[cube(launch)]
+fn add_to_channels<F: Float>(
+    x: &Tensor<F>,
+    per_example: &Tensor<F>,
+    residual: &Tensor<F>,
+    y: &mut Tensor<F>,
+    pixels: u32,
+    channels: u32,
+    #[comptime] has_per_example: bool,
+    #[comptime] has_residual: bool,
+    #[define(F)] _dtype: ElemType,
+) {
+    let i = ABSOLUTE_POS;
+    if i >= y.len() {
+        terminate!();
+    }
+    let mut sum = f32::cast_from(x[i]);
+    if comptime!(has_per_example) {
+        let channels = channels as usize;
+        let example = i / (pixels as usize * channels);
+        sum += f32::cast_from(per_example[example * channels + i % channels]);
+    }
+    if comptime!(has_residual) {
+        sum += f32::cast_from(residual[i]);
+    }
+    y[i] = F::cast_from(sum);
+}
+
+/// Each pixel four times.
+#[cube(launch)]
+fn double<F: Float>(
+    x: &Tensor<F>,
+    y: &mut Tensor<F>,
+    width: u32,
+    channels: u32,
+    #[define(F)] _dtype: ElemType,
+) {
+    let i = ABSOLUTE_POS;
+    if i >= y.len() {
+        terminate!();
+    }
+    let width = width as usize;
+    let channels = channels as usize;
+    let channel = i % channels;
+    let pixel = i / channels;
+    let column = pixel % (2 * width);
+    // Rows of all examples: twice as many as there were.
+    let row = pixel / (2 * width);
+    y[i] = x[(row / 2 * width + column / 2) * channels + channel];
+}
+
+/// The gradient of [`double`]: the sum of four pixels.
+#[cube(launch)]
+fn double_backward<F: Float>(
+    dy: &Tensor<F>,
+    dx: &mut Tensor<F>,
+    width: u32,
+    channels: u32,
+    #[define(F)] _dtype: ElemType,
+) {
+    let i = ABSOLUTE_POS;
+    if i >= dx.len() {
+        terminate!();
+    }
+    let width = width as usize;
+    let channels = channels as usize;
+    let channel = i % channels;
+    let pixel = i / channels;
+    let column = pixel % width;
+    let row = pixel / width;
+    let place = (row * 2 * 2 * width + column * 2) * channels + channel;
+    let below = place + 2 * width * channels;
+    let sum = f32::cast_from(dy[place])
+        + f32::cast_from(dy[place + channels])
+        + f32::cast_from(dy[below])
+        + f32::cast_from(dy[below + channels]);
+    dx[i] = F::cast_from(sum);
+}
+
+/// The sum over the pixels of each example's channels: `[batch, channels]`. A cube has `lanes` channels
+/// of an example, and `rows` units, a power of two, for each of them.
+#[cube(launch)]
+fn sum_over_pixels<F: Float>(
+    x: &Tensor<F>,
+    y: &mut Tensor<f32>,
+    pixels: u32,
+    channels: u32,
+    #[comptime] lanes: usize,
+    #[comptime] rows: usize,
+    #[define(F)] _dtype: ElemType,
+) {
+    let pixels = pixels as usize;
+    let channels = channels as usize;
+    let unit = UNIT_POS as usize;
+    let row = unit / lanes;
+    let channel = CUBE_POS_X as usize * lanes + unit % lanes;
+    let example = CUBE_POS_Y as usize;
+    let mut partial = Shared::<[f32]>::new_slice(comptime!(lanes * rows));
+    let mut sum = 0.0f32;
+    if channel < channels {
+        let mut pixel = row;
+        while pixel < pixels {
+            sum += f32::cast_from(x[(example * pixels + pixel) * channels + channel]);
+            pixel += rows;
+        }
+    }
+    partial[unit] = sum;
+    sync_cube();
+    let mut active = rows.runtime();
+    while active > 1 {
+        active /= 2;
+        if row < active {
+            let other = partial[unit + active * lanes];
+            partial[unit] += other;
+        }
+        sync_cube();
+    }
+    if row == 0 && channel < channels {
+        y[example * channels + channel] = partial[unit];
+    }
+}
+
+/// The sum over all examples: `[channels]`.
+#[cube(launch)]
+fn sum_over_examples(x: &Tensor<f32>, y: &mut Tensor<f32>, batch: u32) {
+    let channel = ABSOLUTE_POS;
+    let channels = y.len();
+    if channel >= channels {
+        terminate!();
+    }
+    let mut sum = 0.0f32;
+    let mut example = 0usize;
+    while example < batch as usize {
+        sum += x[example * channels + channel];
+        example += 1;
+    }
+    y[channel] = sum;
+}
+
+/// What is added to a convolution.
+pub(crate) struct Added {
+    /// `[channels]`
+    pub(crate) bias: Option<CubeTensor>,
+    /// `[batch, channels]`
+    pub(crate) per_example: Option<CubeTensor>,
+    /// `[batch, channels, height, width]`
+    pub(crate) residual: Option<CubeTensor>,
+}
+
+/// What the gradient of a convolution needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Convolved {
+    /// What was convolved: `[batch, in, height, width]`, after it was doubled.
+    x: CubeTensor,
+    /// `[out, in, kernel height, kernel width]`
+    weight: CubeTensor,
+    window: Window,
+}
+
+fn options(window: Window) -> ConvOptions<2> {
+    let padding = window.padding.map(|[before, after]| (before, after));
+    ConvOptions::new_with_padding([window.stride; 2], padding, [1, 1], 1)
+}
+
+/// The convolution plus what is added, and what its gradient needs.
+pub(crate) fn forward(
+    x: CubeTensor,
+    weight: CubeTensor,
+    added: Added,
+    window: Window,
+) -> (CubeTensor, Convolved) {
+    let x = channels_last(x);
+    let x = if window.upsampled { doubled(x) } else { x };
+    let x = channels_first(x);
+    let mut y = CubeBackend::conv2d(x.clone(), weight.clone(), added.bias, options(window));
+    if added.per_example.is_some() || added.residual.is_some() {
+        y = plus(y, added.per_example, added.residual);
+    }
+    (y, Convolved { x, weight, window })
+}
+
+fn plus(
+    x: CubeTensor,
+    per_example: Option<CubeTensor>,
+    residual: Option<CubeTensor>,
+) -> CubeTensor {
+    let x = channels_last(x);
+    let [batch, height, width, channels] = x.meta.shape().dims();
+    let y = empty(&x, [batch, height, width, channels], x.dtype);
+    let nothing = || empty(&x, [1], x.dtype);
+    let (has_per_example, has_residual) = (per_example.is_some(), residual.is_some());
+    let per_example = per_example.map_or_else(nothing, into_contiguous);
+    let residual = residual.map_or_else(nothing, channels_last);
+    let (cubes, units) = one_a_number(&y, y.meta.num_elements());
+    add_to_channels::launch(
+        &y.client,
+        cubes,
+        units,
+        x.clone().into_tensor_arg(),
+        per_example.into_tensor_arg(),
+        residual.into_tensor_arg(),
+        y.clone().into_tensor_arg(),
+        (height * width) as u32,
+        channels as u32,
+        has_per_example,
+        has_residual,
+        element(&y),
+    );
+    channels_first(y)
+}
+
+/// `[batch, height, width, channels]` to twice the height and width.
+fn doubled(x: CubeTensor) -> CubeTensor {
+    let [batch, height, width, channels] = x.meta.shape().dims();
+    let y = empty(&x, [batch, 2 * height, 2 * width, channels], x.dtype);
+    let (cubes, units) = one_a_number(&y, y.meta.num_elements());
+    double::launch(
+        &y.client,
+        cubes,
+        units,
+        x.into_tensor_arg(),
+        y.clone().into_tensor_arg(),
+        width as u32,
+        channels as u32,
+        element(&y),
+    );
+    y
+}
+
+/// The gradient of x, before it was doubled.
+pub(crate) fn input_gradient(state: &Convolved, dy: CubeTensor) -> CubeTensor {
+    let (x, weight) = (state.x.clone(), state.weight.clone());
+    let dx = CubeBackend::conv2d_x_backward(x, weight, dy, options(state.window));
+    if !state.window.upsampled {
+        return dx;
+    }
+    let doubled = channels_last(dx);
+    let [batch, height, width, channels] = doubled.meta.shape().dims();
+    let (height, width) = (height / 2, width / 2);
+    let dx = empty(&doubled, [batch, height, width, channels], doubled.dtype);
+    let (cubes, units) = one_a_number(&dx, dx.meta.num_elements());
+    double_backward::launch(
+        &dx.client,
+        cubes,
+        units,
+        doubled.into_tensor_arg(),
+        dx.clone().into_tensor_arg(),
+        width as u32,
+        channels as u32,
+        element(&dx),
+    );
+    channels_first(dx)
+}
+
+/// The gradient of the weight.
+pub(crate) fn weight_gradient(state: &Convolved, dy: CubeTensor) -> CubeTensor {
+    let (x, weight) = (state.x.clone(), state.weight.clone());
+    CubeBackend::conv2d_weight_backward(x, weight, dy, options(state.window))
+}
+
+/// The gradient of what is added to each example, `[batch, channels]`: sums over pixels, in f32.
+pub(crate) fn per_example_gradient(dy: CubeTensor) -> CubeTensor {
+    let dy = channels_last(dy);
+    let [batch, height, width, channels] = dy.meta.shape().dims();
+    let pixels = height * width;
+    let most_units = most_units(&dy);
+    let lanes = channels.min(32).min(most_units);
+    let rows = (most_units / lanes).min(pixels).max(1);
+    // Rounded down to a power of two.
+    let rows = 1 << rows.ilog2();
+    let sums = empty(&dy, [batch, channels], DType::F32);
+    sum_over_pixels::launch(
+        &dy.client.clone(),
+        CubeCount::Static(channels.div_ceil(lanes) as u32, batch as u32, 1),
+        CubeDim::new_1d((lanes * rows) as u32),
+        dy.clone().into_tensor_arg(),
+        sums.clone().into_tensor_arg(),
+        pixels as u32,
+        channels as u32,
+        lanes,
+        rows,
+        element(&dy),
+    );
+    sums
+}
+
+/// The gradient of the bias, `[channels]`, from [`per_example_gradient`].
+pub(crate) fn bias_gradient(per_example: CubeTensor) -> CubeTensor {
+    let [batch, channels] = per_example.meta.shape().dims();
+    let sums = empty(&per_example, [channels], DType::F32);
+    let (cubes, units) = one_a_number(&sums, channels);
+    sum_over_examples::launch(
+        &sums.client,
+        cubes,
+        units,
+        per_example.into_tensor_arg(),
+        sums.clone().into_tensor_arg(),
+        batch as u32,
+    );
+    sums
+}

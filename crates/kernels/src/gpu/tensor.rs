@@ -1,0 +1,77 @@
+//! Tensors of burn's CubeCL backends, as kernels take them.
+
+use burn::backend::DispatchDevice;
+use burn::backend::TensorMetadata;
+use burn::tensor::{DType, Device, Shape, Tensor};
+use burn_cubecl::CubeDevice;
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
+use burn_cubecl::ops::{permute_nchw_to_nhwc, permute_nhwc_to_nchw};
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::prelude::*;
+
+/// The device as CubeCL's backends see it, if it is one of theirs.
+fn cube_device(device: &DispatchDevice) -> Option<CubeDevice> {
+    match device {
+        DispatchDevice::Cube(device) => Some(device.clone()),
+        DispatchDevice::Autodiff(device) => cube_device(&device.clone().inner()),
+        #[allow(unreachable_patterns)]
+        _ => None,
+    }
+}
+
+/// Whether the kernels of this folder take the tensor.
+pub(crate) fn on_gpu<const D: usize>(x: &Tensor<D>) -> bool {
+    x.dtype() == DType::F32 && cube_device(x.device().as_dispatch()).is_some()
+}
+
+/// At what multiples of a number of f32 a part of a vector can be used where it lies, on a GPU.
+pub(crate) fn vector_alignment(device: &Device) -> Option<usize> {
+    let device = cube_device(device.as_dispatch())?;
+    let bytes = device.client().properties().memory.alignment as usize;
+    Some((bytes / size_of::<f32>()).max(1))
+}
+
+/// `[batch, channels, height, width]` as `[batch, height, width, channels]` without gaps: copied only
+/// where it does not lie so already.
+pub(super) fn channels_last(x: CubeTensor) -> CubeTensor {
+    into_contiguous(permute_nchw_to_nhwc(x))
+}
+
+/// `[batch, height, width, channels]` as `[batch, channels, height, width]`, where it lies.
+pub(super) fn channels_first(x: CubeTensor) -> CubeTensor {
+    permute_nhwc_to_nchw(x)
+}
+
+/// Memory for a tensor beside another, without gaps.
+pub(super) fn empty(beside: &CubeTensor, shape: impl Into<Shape>, dtype: DType) -> CubeTensor {
+    empty_device_contiguous_dtype(
+        beside.client.clone(),
+        beside.device.clone(),
+        shape.into(),
+        dtype,
+    )
+}
+
+/// The type of a tensor's numbers, as a kernel is told it.
+pub(super) fn element(x: &CubeTensor) -> cubecl::ir::ElemType {
+    burn::backend::cubecl::dtype_to_elem_type(x.dtype())
+}
+
+/// Units that a cube may have at most.
+pub(super) fn most_units(x: &CubeTensor) -> usize {
+    x.client
+        .properties()
+        .hardware
+        .max_units_per_cube
+        .clamp(1, 256) as usize
+}
+
+/// Cubes and units for a kernel that runs once a number.
+pub(super) fn one_a_number(x: &CubeTensor, numbers: usize) -> (CubeCount, CubeDim) {
+    let dim = CubeDim::new(&x.client, numbers);
+    (
+        cubecl::calculate_cube_count_elemwise(&x.client, numbers, dim),
+        dim,
+    )
+}

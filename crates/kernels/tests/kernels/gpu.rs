@@ -1,0 +1,199 @@
+//! The kernels of GPUs against those of the CPU: values and all gradients. Runs on whatever wgpu finds, as on
+//! Mesa's software Vulkan.
+
+use burn::tensor::{Device, DeviceKind, Tensor, TensorData};
+use kernels::{
+    AdamWState, AdamWStep, Sampling, adamw, count_launches, moving_average, sum_of_squares,
+};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::StandardNormal;
+
+use crate::case::{Case, Input, Operation, largest_error, numbers};
+
+/// Largest difference, over the largest number of the reference: both round f32, in other orders.
+const TOLERANCE: f32 = 2e-5;
+
+fn gpu() -> Device {
+    Device::wgpu(DeviceKind::DefaultDevice)
+}
+
+fn normal(count: usize, seed: u64) -> Vec<f32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..count).map(|_| rng.sample(StandardNormal)).collect()
+}
+
+fn case(operation: Operation, inputs: &[(&'static str, &[usize])], output: usize) -> Case {
+    let inputs = inputs
+        .iter()
+        .enumerate()
+        .map(|(seed, &(name, dims))| Input {
+            name,
+            dims: dims.to_vec(),
+            numbers: normal(dims.iter().product(), seed as u64),
+        });
+    Case {
+        operation,
+        inputs: inputs.collect(),
+        direction: normal(output, 100),
+    }
+}
+
+/// On both devices, and how many kernels were launched on the GPU.
+fn compare(case: &Case) -> usize {
+    let ours = |leaves: &_| case.operation.ours(leaves);
+    let expected = case.results(&Device::flex().autodiff(), ours);
+    let (found, launches) = count_launches(|| case.results(&gpu().autodiff(), ours));
+    assert_eq!(found.len(), expected.len());
+    for ((name, found), (_, expected)) in found.iter().zip(&expected) {
+        let error = largest_error(found, expected, 1.0);
+        assert!(
+            error < TOLERANCE,
+            "{name} is off by {error} of {:?}",
+            case.operation
+        );
+    }
+    launches.iter().map(|(_, count)| count).sum()
+}
+
+#[test]
+fn normalisation() {
+    // More and fewer channels a group than a cube has units, odd numbers of everything, one pixel, and
+    // groups that are too large for the memory of a cube.
+    for ([batch, channels, height, width], groups) in [
+        ([2, 4, 3, 5], 2),
+        ([1, 6, 1, 1], 2),
+        ([3, 12, 7, 7], 4),
+        ([2, 32, 28, 28], 8),
+        ([1, 300, 3, 3], 1),
+        ([2, 64, 16, 16], 2),
+        ([1, 5, 4, 4], 5),
+    ] {
+        let dims = [batch, channels, height, width];
+        let (channel, scale_shift) = ([channels], [batch, 2 * channels]);
+        for (silu, scaled) in [(false, false), (true, false), (true, true)] {
+            let mut inputs: Vec<(&str, &[usize])> =
+                vec![("x", &dims), ("gamma", &channel), ("beta", &channel)];
+            if scaled {
+                inputs.push(("scale_shift", &scale_shift));
+            }
+            let operation = Operation::Norm { groups, silu };
+            compare(&case(operation, &inputs, dims.iter().product()));
+        }
+    }
+}
+
+#[test]
+fn convolution() {
+    let samplings = [
+        Sampling::Same,
+        Sampling::Down,
+        Sampling::DownBelowRight,
+        Sampling::Up,
+    ];
+    for sampling in samplings {
+        for kernel in [1, 3] {
+            if kernel == 1 && sampling != Sampling::Same {
+                continue;
+            }
+            let output = |len: usize| match sampling {
+                Sampling::Same => len,
+                Sampling::Down => len.div_ceil(2),
+                Sampling::DownBelowRight => len / 2,
+                Sampling::Up => 2 * len,
+            };
+            let x = [2, 4, 6, 5];
+            let y = [2, 8, output(6), output(5)];
+            let weight = [8, 4, kernel, kernel];
+            let (bias, per_example) = ([8], [2, 8]);
+            let plus: [(&str, &[usize]); 3] = [
+                ("bias", &bias),
+                ("per_example", &per_example),
+                ("residual", &y),
+            ];
+            for added in [0, 1, 2, 3] {
+                let mut inputs: Vec<(&str, &[usize])> = vec![("x", &x), ("weight", &weight)];
+                inputs.extend(&plus[..added]);
+                let operation = Operation::Convolution { kernel, sampling };
+                compare(&case(operation, &inputs, y.iter().product()));
+            }
+        }
+    }
+}
+
+#[test]
+fn concatenation() {
+    for ([batch, height, width], [a, b]) in [([2, 3, 4], [3, 5]), ([1, 1, 1], [1, 7])] {
+        let (first, second) = ([batch, a, height, width], [batch, b, height, width]);
+        let inputs: [(&str, &[usize]); 2] = [("first", &first), ("second", &second)];
+        let output = batch * (a + b) * height * width;
+        compare(&case(Operation::Concatenation, &inputs, output));
+    }
+}
+
+#[test]
+fn attention() {
+    for (dims, heads) in [([2, 8, 4, 4], 1), ([1, 8, 3, 5], 2), ([1, 4, 17, 17], 4)] {
+        let inputs: [(&str, &[usize]); 3] = [("q", &dims), ("k", &dims), ("v", &dims)];
+        let operation = Operation::Attention { heads };
+        compare(&case(operation, &inputs, dims.iter().product()));
+    }
+}
+
+#[test]
+fn a_normalisation_is_three_launches() {
+    let (x, channel) = ([2, 8, 4, 4], [8]);
+    let inputs: [(&str, &[usize]); 3] = [("x", &x), ("gamma", &channel), ("beta", &channel)];
+    let operation = Operation::Norm {
+        groups: 2,
+        silu: true,
+    };
+    let leaves_and_loss = {
+        let case = case(operation, &inputs, 256);
+        compare(&case)
+    };
+    // Three of the normalisation; a product, a sum in at most two parts and their gradients of the loss;
+    // x is copied channels-last, and its gradient back.
+    assert!(leaves_and_loss <= 15, "{leaves_and_loss}");
+}
+
+#[test]
+fn optimiser() {
+    for length in [1, 1000, 70_001] {
+        let vector = |seed, device: &Device| {
+            let data = TensorData::new(normal(length, seed), [length]);
+            Tensor::<1>::from_data(data, device)
+        };
+        let [cpu, gpu] = [Device::flex(), gpu()].map(|device| {
+            let state = AdamWState {
+                parameters: vector(0, &device),
+                first: vector(1, &device),
+                second: vector(2, &device).abs(),
+            };
+            let step = AdamWStep {
+                beta_1: 0.9,
+                beta_2: 0.999,
+                epsilon: 1e-8,
+                weight_decay: 0.01,
+                learning_rate: 1e-3,
+                step: 3,
+            };
+            let scale = Tensor::from_floats([0.5], &device);
+            let state = adamw(state, vector(3, &device), scale, step);
+            let average = moving_average(vector(4, &device), state.parameters.clone(), 0.99);
+            let squares = sum_of_squares(state.first.clone());
+            [
+                state.parameters,
+                state.first,
+                state.second,
+                average,
+                squares,
+            ]
+            .map(numbers)
+        });
+        for (gpu, cpu) in gpu.iter().zip(&cpu) {
+            let error = largest_error(gpu, cpu, 1.0);
+            assert!(error < 1e-5, "{error} of {length}");
+        }
+    }
+}
