@@ -1,4 +1,4 @@
-"""Runs `trainer bench` and pytorch.py in turn and prints the table of the README."""
+"""Runs `trainer bench` and pytorch.py in turn and prints the table of the README, or that of a GPU."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 MNIST = HERE.parent.parent / "configs" / "mnist.toml"
 RGB = HERE / "rgb.toml"
-MODES = ["eager", "channels-last", "compiled"]
+CIFAR10 = HERE.parent.parent / "configs" / "cifar10.toml"
 
 
 @dataclass
@@ -33,6 +33,28 @@ ROWS = [
 ]
 
 
+GPU_ROWS = [
+    ("MNIST net, training step, batch 128", MNIST, "train", 128),
+    ("MNIST net, network call, batch 128", MNIST, "call", 128),
+    ("CIFAR-10 net, training step, batch 128", CIFAR10, "train", 128),
+    ("CIFAR-10 net, network call, batch 128", CIFAR10, "call", 128),
+]
+
+
+def pytorch_device(device):
+    """PyTorch's name for the device that `trainer` is given, which is the CPU's or the one GPU's."""
+    if device is None or device in ("flex", "ndarray"):
+        return "cpu"
+    # Here, for it takes seconds to import.
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if torch.backends.mps.is_available():
+        return "mps"
+    sys.exit(f"--device {device}: PyTorch {torch.__version__} finds no GPU here to compare with")
+
+
 def measure(command):
     """Seconds of the command's measurement, and the peak memory of its process in MiB."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -50,9 +72,16 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=6.0, help="of each measurement")
     parser.add_argument("--rows", default="", help="only rows whose name contains this text")
+    parser.add_argument("--device", help="a GPU, as `trainer devices` names it [default: the CPU]")
     arguments = parser.parse_args()
 
-    rows = [row for row in ROWS if arguments.rows in row.name]
+    theirs = pytorch_device(arguments.device)
+    modes = ["eager", "channels-last", "compiled"]
+    rows = ROWS
+    if arguments.device is not None:
+        modes.append("bf16")
+        rows = [Row(*row, devices=(arguments.device,)) for row in GPU_ROWS]
+    rows = [row for row in rows if arguments.rows in row.name]
     table = [
         "| | device | images/s | PyTorch | by | ratio | MiB | PyTorch |",
         "| --- | --- | ---: | ---: | --- | ---: | ---: | ---: |",
@@ -67,8 +96,9 @@ def main():
         sides = {}
         for device in row.devices:
             sides[device] = [arguments.trainer, "bench", "--json", "--device", device, *common]
-        for mode in MODES:
-            sides[mode] = [sys.executable, HERE / "pytorch.py", "--mode", mode, *common]
+        for mode in modes:
+            how = ["--mode", mode, "--device", theirs]
+            sides[mode] = [sys.executable, HERE / "pytorch.py", *how, *common]
         seconds = {side: [] for side in sides}
         memory = {side: [] for side in sides}
         for _ in range(arguments.rounds):
@@ -79,9 +109,9 @@ def main():
                 print(f"{row.name}: {side} {row.batch_size / time:.1f} images/s, {peak:.0f} MiB",
                       file=sys.stderr, flush=True)
         speed = {side: row.batch_size / statistics.median(times) for side, times in seconds.items()}
-        best = max(MODES, key=speed.get)
-        # The least that any way of running PyTorch takes.
-        least = min(statistics.median(memory[mode]) for mode in MODES)
+        best = max(modes, key=speed.get)
+        # The least that any way of running PyTorch takes: of the machine, not of a GPU.
+        least = min(statistics.median(memory[mode]) for mode in modes)
         for device in row.devices:
             table.append(
                 f"| {row.name} | {device} | {speed[device]:.0f} | {speed[best]:.0f} | {best} "

@@ -39,7 +39,8 @@ def network(config):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--mode", choices=["eager", "channels-last", "compiled"], required=True)
+    parser.add_argument("--mode", choices=["eager", "channels-last", "compiled", "bf16"], required=True)
+    parser.add_argument("--device", choices=["cpu", "cuda", "mps"], default="cpu")
     parser.add_argument("--config", required=True)
     parser.add_argument("--batch-sizes", type=int, required=True)
     parser.add_argument("--only", choices=["train", "call"], required=True)
@@ -49,12 +50,15 @@ def main():
         config = tomllib.load(file)
 
     torch.manual_seed(0)
+    # Everything that is made below is made there.
+    torch.set_default_device(arguments.device)
     batch = arguments.batch_sizes
-    model = network(config)
+    model = network(config).to(arguments.device)
     x_0 = torch.randn(
         batch, model.config.in_channels, model.config.sample_size, model.config.sample_size
     )
-    if arguments.mode == "channels-last":
+    # What a GPU does fastest: channels-last, compiled, and in bfloat16 where autocast finds it safe.
+    if arguments.mode in ("channels-last", "bf16"):
         model = model.to(memory_format=torch.channels_last)
         x_0 = x_0.to(memory_format=torch.channels_last)
     labels = torch.arange(batch) % 10 if model.config.num_class_embeds else None
@@ -62,15 +66,17 @@ def main():
     optimizer = torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0.0, fused=True)
     average = [parameter.detach().clone() for parameter in parameters]
     alphas_cumprod = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000), 0)
-    forward = torch.compile(model) if arguments.mode == "compiled" else model
+    forward = torch.compile(model) if arguments.mode in ("compiled", "bf16") else model
+    autocast = torch.autocast(arguments.device, torch.bfloat16, enabled=arguments.mode == "bf16")
 
     def train():
         noise = torch.randn_like(x_0)
         t = torch.randint(0, 1000, (batch,))
         alpha = alphas_cumprod[t].reshape(-1, 1, 1, 1)
         x_t = alpha.sqrt() * x_0 + (1 - alpha).sqrt() * noise
-        predicted = forward(x_t, t, class_labels=labels, return_dict=False)[0]
-        loss = torch.nn.functional.mse_loss(predicted, noise)
+        with autocast:
+            predicted = forward(x_t, t, class_labels=labels, return_dict=False)[0]
+        loss = torch.nn.functional.mse_loss(predicted.float(), noise)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -80,9 +86,11 @@ def main():
         return loss.item()
 
     def call():
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast:
             t = torch.full((batch,), 500)
-            return forward(x_0, t, class_labels=labels, return_dict=False)[0]
+            predicted = forward(x_0, t, class_labels=labels, return_dict=False)[0]
+            # Waits for the device.
+            return predicted.flatten()[0].item()
 
     work = train if arguments.only == "train" else call
     for _ in range(WARM_UP):

@@ -1,6 +1,6 @@
 //! burn's convolution, with what is added to it and the sums of its gradients in one or two launches.
 
-use burn::backend::ops::{ConvOptions, ModuleOps};
+use burn::backend::ops::{ConvOptions, FloatTensorOps, ModuleOps};
 use burn::tensor::DType;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
@@ -150,6 +150,30 @@ fn sum_over_examples(x: &Tensor<f32>, y: &mut Tensor<f32>, batch: u32) {
     y[channel] = sum;
 }
 
+/// A weight `[out, in, height, width]`, turned by half a circle and with inputs for outputs, channels-last:
+/// `[in, height, width, out]`.
+#[cube(launch)]
+fn turn<F: Float>(
+    weight: &Tensor<F>,
+    turned: &mut Tensor<F>,
+    inputs: u32,
+    outputs: u32,
+    taps: u32,
+    #[define(F)] _dtype: ElemType,
+) {
+    let i = ABSOLUTE_POS;
+    if i >= turned.len() {
+        terminate!();
+    }
+    let inputs = inputs as usize;
+    let outputs = outputs as usize;
+    let taps = taps as usize;
+    let output = i % outputs;
+    let tap = i / outputs % taps;
+    let input = i / (outputs * taps);
+    turned[i] = weight[(output * inputs + input) * taps + taps - 1 - tap];
+}
+
 /// What is added to a convolution.
 pub(crate) struct Added {
     /// `[channels]`
@@ -242,11 +266,55 @@ fn doubled(x: CubeTensor) -> CubeTensor {
 
 /// The gradient of x, before it was doubled.
 pub(crate) fn input_gradient(state: &Convolved, dy: CubeTensor) -> CubeTensor {
-    let (x, weight) = (state.x.clone(), state.weight.clone());
-    let dx = CubeBackend::conv2d_x_backward(x, weight, dy, options(state.window));
-    if !state.window.upsampled {
-        return dx;
+    let dx = convolved_gradient(state, dy);
+    if state.window.upsampled {
+        doubled_gradient(dx)
+    } else {
+        dx
     }
+}
+
+/// The gradient of what was convolved. For stride 1 it is a convolution itself, by the weight turned round,
+/// for which burn has faster kernels than for transposed ones.
+fn convolved_gradient(state: &Convolved, dy: CubeTensor) -> CubeTensor {
+    let Convolved { x, weight, window } = state.clone();
+    let around = |axis: usize| {
+        let most = window.kernel[axis] - 1;
+        let [before, after] = window.padding[axis];
+        Some((most.checked_sub(before)?, most.checked_sub(after)?))
+    };
+    let (1, Some(rows), Some(columns)) = (window.stride, around(0), around(1)) else {
+        return CubeBackend::conv2d_x_backward(x, weight, dy, options(window));
+    };
+    let options = ConvOptions::new_with_padding([1, 1], [rows, columns], [1, 1], 1);
+    let [outputs, inputs, height, width] = weight.meta.shape().dims();
+    if height * width == 1 {
+        return CubeBackend::conv2d(
+            dy,
+            CubeBackend::float_swap_dims(weight, 0, 1),
+            None,
+            options,
+        );
+    }
+    let weight = into_contiguous(weight);
+    let turned = empty(&weight, [inputs, height, width, outputs], weight.dtype);
+    let (cubes, units) = one_a_number(&turned, turned.meta.num_elements());
+    turn::launch(
+        &turned.client,
+        cubes,
+        units,
+        weight.clone().into_tensor_arg(),
+        turned.clone().into_tensor_arg(),
+        inputs as u32,
+        outputs as u32,
+        (height * width) as u32,
+        element(&weight),
+    );
+    CubeBackend::conv2d(dy, channels_first(turned), None, options)
+}
+
+/// The gradient of an image from that of the image doubled.
+fn doubled_gradient(dx: CubeTensor) -> CubeTensor {
     let doubled = channels_last(dx);
     let [batch, height, width, channels] = doubled.meta.shape().dims();
     let (height, width) = (height / 2, width / 2);

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use crate::support::{config, succeed};
+use crate::support::{config, fail, succeed};
 
 /// A network as small as it can be: a software GPU takes minutes to compile kernels.
 const TINY: &[&str] = &[
@@ -101,4 +101,44 @@ fn every_device_trains_like_flex_and_reads_its_checkpoints() {
             assert!(largest <= Some(1), "{device}: {largest:?}");
         }
     }
+}
+
+/// A GPU is made to launch few kernels a step: a bound, for which kernels burn's tuning picks differs from
+/// device to device. Mesa's software Vulkan was made to launch 612.
+#[test]
+fn a_step_launches_few_kernels() {
+    const MOST: u64 = 700;
+    let folder = tempfile::tempdir().unwrap();
+    let smoke = config("smoke.toml");
+    for device in devices() {
+        if ["flex", "ndarray"].contains(&device.as_str()) {
+            continue;
+        }
+        let args = [
+            "bench",
+            "-c",
+            &smoke,
+            "--launches",
+            "--json",
+            "--only",
+            "train",
+            "--device",
+            &device,
+            "--batch-sizes",
+            "2",
+        ];
+        let said = succeed(folder.path(), &[&args[..], &TINY[..6]].concat()).stdout;
+        let all: serde_json::Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
+        assert_eq!(all["kernel"], "all", "{said}");
+        let launches = all["launches"].as_u64().unwrap();
+        assert!((1..=MOST).contains(&launches), "{device}: {said}");
+    }
+}
+
+#[test]
+fn launches_of_a_processor_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let smoke = config("smoke.toml");
+    let args = ["bench", "-c", &smoke, "--launches", "--device", "flex"];
+    fail(folder.path(), &args, 2, &["--launches", "flex", "--device"]);
 }
