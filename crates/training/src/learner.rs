@@ -1,6 +1,6 @@
 //! What learns: the network, its optimiser and its moving average, and one step of all three.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use burn::tensor::{Device, Tensor};
 
@@ -11,7 +11,7 @@ use crate::network::Network;
 use crate::objective::Objective;
 use crate::optimizer::{AdamW, OptimizerConfig, clip_by_global_norm};
 use crate::parameters::{flatten, flatten_gradients, unflatten};
-use crate::replicas::{Passage, Replicas, spread};
+use crate::replicas::{Passage, Replicas, spread, turn};
 
 /// Whoever seeds the generator of a device, which all threads share, and draws from it.
 static GENERATOR: Mutex<()> = Mutex::new(());
@@ -145,8 +145,7 @@ impl<N: Network> Learner<N> {
         let Some(seed) = batch.dropout_seed else {
             return Ok(self.objective.loss(network, batch));
         };
-        // No panic can leave anything half done.
-        let _turn = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = turn(&GENERATOR);
         device.seed(seed);
         let loss = self.objective.loss(network, batch);
         if !self.replicas.is_empty() {

@@ -100,7 +100,7 @@ pub use objective::{Objective, ObjectiveConfig, ObjectiveError, TimestepSampling
 pub use optimizer::{AdamW, Moments, OptimizerConfig, clip_by_global_norm};
 pub use order::{DataOrder, Position};
 pub use parameters::{flatten, flatten_gradients, unflatten};
-pub use replicas::{Passage, Replicas, spread};
+pub use replicas::{Passage, Replicas, spread, turn};
 pub use streams::{Purpose, Streams};
 
 /// The code of README.md, as a test.

@@ -6,6 +6,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError, TryRecvError, sync_channel};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::thread;
 use std::time::Duration;
 
@@ -70,11 +71,28 @@ pub fn spread<I: Send, T: Send, E: Send + From<io::Error>>(
     })
 }
 
+/// The turn of this thread among those of [`spread`], for what one of them does at a time, kernels included: as it
+/// waits, it computes for the others where it is of the pool that the kernels compute in.
+pub fn turn<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    loop {
+        match mutex.try_lock() {
+            Ok(guard) => return guard,
+            // Whoever panicked ends the work of all.
+            Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {}
+        }
+        if rayon::yield_now() != Some(rayon::Yield::Executed) {
+            thread::sleep(PAUSE);
+        }
+    }
+}
+
+/// Between two looks at the pool, where it had nothing to do.
+const PAUSE: Duration = Duration::from_micros(50);
+
 /// What the other thread sends next. Where this thread is one of the pool that the kernels compute in, it computes
 /// for the others while it waits, as they could not go on without it where it is the only one.
 fn received<T>(receiver: &Receiver<T>) -> Result<T, RecvError> {
-    /// Between two looks at the pool, where it had nothing to do.
-    const PAUSE: Duration = Duration::from_micros(50);
     loop {
         match rayon::yield_now() {
             None => return receiver.recv(),
@@ -213,8 +231,6 @@ impl<N: Module> Replicas<N> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::sync::Mutex;
-
     use super::*;
 
     #[test]
@@ -292,7 +308,11 @@ mod tests {
             .unwrap();
         let mut sum = 0;
         pool.install(|| {
-            let work = |_, item: usize| Ok::<_, io::Error>(pool.install(|| item + 1));
+            let one_at_a_time = Mutex::new(());
+            let work = |_, item: usize| {
+                let _turn = turn(&one_at_a_time);
+                Ok::<_, io::Error>(pool.install(|| item + 1))
+            };
             let take = |result| {
                 sum += result;
                 Ok(())

@@ -1,7 +1,7 @@
 //! Drawing new images: the network, a sampler of [`denoising`], guidance and the random streams put
 //! together.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use anyhow::{Context, Result, ensure};
 use burn::tensor::{Device, Tensor};
@@ -14,7 +14,7 @@ use super::request::{Edit, Request};
 use crate::error::Usage;
 use crate::network::Network;
 use training::{Condition, Network as _, ObjectiveConfig};
-use training::{Passage, Replicas, spread};
+use training::{Passage, Replicas, spread, turn};
 use training::{Purpose, Streams, streams};
 
 /// A network that is ready to be sampled from, and how its predictions are read.
@@ -131,8 +131,7 @@ impl Model {
         let timesteps = self.timesteps(request)?;
         let observe = Mutex::new(observe);
         let observe = |first, state: &State<4>| {
-            // Where another thread has panicked, what it was told of does not matter any more.
-            let mut observe = observe.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut observe = turn(&observe);
             observe(first, state)
         };
         let batches = request.classes.chunks(request.batch_size).enumerate();

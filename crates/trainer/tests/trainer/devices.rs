@@ -3,10 +3,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{checkpoint, config, fail, succeed, tensors, train};
+use crate::support::{checkpoint, command, config, fail, succeed, tensors, train};
 
 /// Four batches a step, for any number of devices up to four.
 const FOUR_BATCHES: &[&str] = &[
@@ -317,4 +319,58 @@ fn a_dry_run_takes_its_steps_on_all_devices() {
         ended.stdout.contains("\"device\":\"flex,flex\""),
         "{ended:#?}"
     );
+}
+
+/// The thread that waits for the other devices is then the only one that kernels can run on.
+#[test]
+fn one_thread_to_compute_in_is_enough() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    train(path, "run", &["--steps", "1"]);
+    let config = config("smoke.toml");
+    let learn = [
+        &[
+            "train",
+            "--config",
+            &config,
+            "--out",
+            "two",
+            "--device",
+            "flex,flex",
+        ][..],
+        &["--set", "network.dropout=0.3"],
+        FOUR_BATCHES,
+    ];
+    let draw = [
+        "sample",
+        "run",
+        "--count",
+        "6",
+        "--batch-size",
+        "2",
+        "--steps",
+        "4",
+        "--gif",
+        "way.gif",
+        "--device",
+        "flex,flex",
+    ];
+    for args in [&learn.concat()[..], &draw] {
+        let mut child = command(path, args)
+            .env("RAYON_NUM_THREADS", "1")
+            .spawn()
+            .unwrap();
+        let begin = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if begin.elapsed() > Duration::from_secs(120) {
+                child.kill().unwrap();
+                panic!("it hangs: {args:?}");
+            }
+            sleep(Duration::from_millis(20));
+        };
+        assert!(status.success(), "{args:?}");
+    }
 }
