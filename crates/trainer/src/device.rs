@@ -220,6 +220,26 @@ pub fn select(name: Option<&str>) -> Result<NamedDevice, DeviceError> {
     }
 }
 
+/// The devices that `names` ask for, in that order, of which each may come more than once; without a name the one of
+/// [`select`].
+pub fn select_all(names: &[String]) -> Result<Vec<NamedDevice>, DeviceError> {
+    if names.is_empty() {
+        return Ok(vec![select(None)?]);
+    }
+    names.iter().map(|name| by_name(name)).collect()
+}
+
+/// Their names, as `--device` takes them.
+pub fn names(devices: &[NamedDevice]) -> String {
+    let names: Vec<&str> = devices.iter().map(|device| &device.name[..]).collect();
+    names.join(",")
+}
+
+/// Their handles, without autodiff.
+pub fn handles(devices: &[NamedDevice]) -> Vec<Device> {
+    devices.iter().map(|named| named.device.clone()).collect()
+}
+
 fn by_name(name: &str) -> Result<NamedDevice, DeviceError> {
     let unknown = || DeviceError::Unknown {
         name: name.to_owned(),

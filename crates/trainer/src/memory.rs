@@ -111,10 +111,13 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// Those of `network` on `device`; what lies on a GPU is not in the memory of the machine.
-    pub fn of(network: &NetworkConfig, device: &NamedDevice) -> Self {
+    /// Those of `network` on the first of these devices, of which each trains on a batch at once; what lies on a GPU
+    /// is not in the memory of the machine.
+    pub fn of(network: &NetworkConfig, devices: &[NamedDevice]) -> Self {
         let example = F32 * values(network.example_shape());
-        if !device.backend.is_host() {
+        let on_host = devices.iter().filter(|device| device.backend.is_host());
+        let on_host = on_host.count() as u64;
+        if on_host == 0 {
             return Self {
                 trained_example: 2 * example,
                 called_example: example,
@@ -128,7 +131,9 @@ impl Needs {
         } = Layers::of(network);
         Self {
             // x_0, its noise, and the input of every layer.
-            trained_example: (2 * example).saturating_add(F32.saturating_mul(inputs)),
+            trained_example: (2 * example)
+                .saturating_add(F32.saturating_mul(inputs))
+                .saturating_mul(on_host),
             called_example: example.saturating_add(F32.saturating_mul(largest)),
             training: parameters.saturating_mul(F32 * COPIES_IN_TRAINING),
         }
@@ -225,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_larger_network_needs_more_and_none_is_too_large_to_count() {
-        let device = crate::device::select(Some("flex")).unwrap();
+        let device = vec![crate::device::select(Some("flex")).unwrap()];
         let mut unet = unet::UNetConfig::default();
         let needs = Needs::of(&NetworkConfig::UNet(unet.clone()), &device);
         // 35.7 million parameters, most of them in convolutions of 3 × 3.
@@ -235,8 +240,12 @@ mod tests {
             "{parameters}"
         );
         unet.sample_size = 64.into();
+        let twice = [device.clone(), device.clone()].concat();
+        let on_two = Needs::of(&NetworkConfig::UNet(unet.clone()), &twice);
         let larger = Needs::of(&NetworkConfig::UNet(unet.clone()), &device);
         assert!(larger.trained_example > 3 * needs.trained_example);
+        assert_eq!(on_two.trained_example, 2 * larger.trained_example);
+        assert_eq!(on_two.called_example, larger.called_example);
         unet.block_out_channels = vec![usize::MAX; 70];
         let most = Needs::of(&NetworkConfig::UNet(unet), &device);
         assert_eq!(most.training, u64::MAX);

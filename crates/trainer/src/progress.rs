@@ -95,14 +95,16 @@ impl MakeWriter<'_> for AboveBars {
 pub struct TrainingProgress {
     bar: Option<ProgressBar>,
     smoothed: Smoothed,
+    /// Devices that share the examples.
+    devices: usize,
 }
 
 /// Parts into which the budget is divided on the bar.
 const PARTS: u64 = 10_000;
 
 impl TrainingProgress {
-    /// A session that starts with a share `progress` of the budget used up.
-    pub fn new(progress: f64, step: u64) -> Self {
+    /// A session on so many devices that starts with a share `progress` of the budget used up.
+    pub fn new(progress: f64, step: u64, devices: usize) -> Self {
         let bar = are_bars_wanted().then(|| {
             let style = ProgressStyle::with_template(
                 "step {prefix} {wide_bar} {percent}% {msg} [{elapsed_precise}, left {eta}]",
@@ -118,6 +120,7 @@ impl TrainingProgress {
         Self {
             bar,
             smoothed: Smoothed::default(),
+            devices,
         }
     }
 
@@ -133,12 +136,15 @@ impl TrainingProgress {
     pub fn log(&mut self, record: &Record) {
         let loss = self.smoothed.push(record.loss.unwrap_or_default());
         let speed = record.images_per_second.unwrap_or_default();
+        let each = if self.devices > 1 {
+            format!(", {:.0} a device", speed / self.devices as f64)
+        } else {
+            String::new()
+        };
+        let message = format!("loss {loss:.4}, {speed:.0} examples/s{each}");
         match &self.bar {
-            Some(bar) => bar.set_message(format!("loss {loss:.4}, {speed:.0} examples/s")),
-            None => info!(
-                "step {}, epoch {:.2}: loss {loss:.4}, {speed:.0} examples/s",
-                record.step, record.epoch
-            ),
+            Some(bar) => bar.set_message(message),
+            None => info!("step {}, epoch {:.2}: {message}", record.step, record.epoch),
         }
     }
 

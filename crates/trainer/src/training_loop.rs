@@ -35,7 +35,8 @@ pub struct Training<'a> {
     folder: &'a RunFolder,
     batches: Batches<Dataset>,
     test_split: Dataset,
-    device: Device,
+    /// Where it computes; on the first what is not shared.
+    devices: Vec<Device>,
 
     learner: Learner<Network>,
     counters: Counters,
@@ -139,20 +140,24 @@ impl<'a> Training<'a> {
         config: &'a RunConfig,
         folder: &'a RunFolder,
         splits: Splits<Dataset>,
-        device: &Device,
+        devices: &[Device],
         checkpoint: Option<&Checkpoint>,
     ) -> Result<Self> {
-        let device = device.clone().without_autodiff();
+        let devices: Vec<Device> = devices
+            .iter()
+            .map(|device| device.clone().without_autodiff())
+            .collect();
+        let (device, further) = devices.split_first().context("a run needs a device")?;
         let cache = FeatureCache::beside(folder.path());
         let evaluator = Evaluator::new(
             &config.evaluation,
             &splits,
             &cache,
             config.data.flip,
-            &device,
+            device,
         )
         .context("cannot measure the scores that evaluation.every asks for")?;
-        let mut learner = new_learner(config, &device)?;
+        let mut learner = new_learner(config, device)?;
         let mut counters = Counters::default();
         if let Some(checkpoint) = checkpoint {
             let network = checkpoint.load_model(learner.network().clone())?;
@@ -160,6 +165,7 @@ impl<'a> Training<'a> {
             learner = learner_of(config, network, optimizer, ema)?;
             counters = checkpoint.counters().clone();
         }
+        let learner = learner.spread_over(further)?;
         // Of a run that starts over there is nothing to keep.
         let records = match checkpoint {
             Some(_) => read_until(folder.path(), counters.step)
@@ -184,7 +190,7 @@ impl<'a> Training<'a> {
                 &learner.objective,
                 Streams::new(config.seed),
                 position,
-                &device,
+                device,
             ),
             metrics: Metrics::start(folder.path(), records).context("cannot write the metrics")?,
             seconds_before: counters.seconds,
@@ -192,7 +198,7 @@ impl<'a> Training<'a> {
             test_split: splits.test,
             config,
             folder,
-            device,
+            devices,
             learner,
             counters,
             evaluator,
@@ -211,17 +217,16 @@ impl<'a> Training<'a> {
 
     /// Trains until the budget is used up or `stop` is set; then the step at hand is finished and
     /// saved.
-    pub fn run(&mut self, device_name: &str, stop: &AtomicBool) -> Result<Ending> {
-        let mut progress = TrainingProgress::new(self.progress(), self.counters.step);
-        let mut tick = Tick::new(&self.device);
+    pub fn run(&mut self, device_names: &str, stop: &AtomicBool) -> Result<Ending> {
+        let mut progress =
+            TrainingProgress::new(self.progress(), self.counters.step, self.devices.len());
+        let mut tick = Tick::new(self.device());
         // A resumed run starts where one was saved.
         let mut saved = (self.counters.step > 0).then_some(self.counters.step);
         let mut drawn = None;
         while self.progress() < 1.0 && !stop.load(Ordering::Relaxed) {
             let accumulation = self.config.training.gradient_accumulation;
-            let taken = (0..accumulation)
-                .map(|_| self.batches.next())
-                .collect::<Result<_, _>>()?;
+            let taken = self.batches.next_over(&self.devices, accumulation)?;
             let Position { examples, batches } = self.batches.position();
             self.counters.examples_seen = examples;
             self.counters.batches_seen = batches;
@@ -245,7 +250,7 @@ impl<'a> Training<'a> {
             if due(self.config.log.every) {
                 let record = self.log(&tick, learning_rate)?;
                 progress.log(&record);
-                tick = Tick::new(&self.device);
+                tick = Tick::new(self.device());
             }
             let is_scored = self.evaluator.as_ref().is_some_and(|e| e.is_due(step));
             if due(self.config.checkpoint.every) || is_scored {
@@ -271,8 +276,13 @@ impl<'a> Training<'a> {
         if drawn != Some(self.counters.step) {
             self.draw()?;
         }
-        self.write_summary(device_name)?;
+        self.write_summary(device_names)?;
         Ok(Ending::Finished)
+    }
+
+    /// Where what is not shared is computed.
+    fn device(&self) -> &Device {
+        &self.devices[0]
     }
 
     /// Time spent on the run, over all its sessions.
@@ -338,7 +348,7 @@ impl<'a> Training<'a> {
             &self.config.held_out,
             &batch_options(self.config),
             Streams::new(self.config.seed),
-            &self.device,
+            self.device(),
         )?;
         let is_scored = is_scored && self.evaluator.is_some();
         let model = is_scored.then(|| self.model()).transpose()?;
@@ -433,11 +443,12 @@ impl<'a> Training<'a> {
             &self.config.noise,
             &self.config.objective,
             self.config.classes(),
-            self.device.clone(),
-        )
+            self.device().clone(),
+        )?
+        .spread_over(&self.devices[1..])
     }
 
-    fn write_summary(&self, device_name: &str) -> Result<()> {
+    fn write_summary(&self, device_names: &str) -> Result<()> {
         let summary = Summary {
             date: utc(SystemTime::now()),
             program_version: env!("CARGO_PKG_VERSION"),
@@ -448,7 +459,7 @@ impl<'a> Training<'a> {
             examples_seen: self.counters.examples_seen,
             parameters: self.num_params(),
             seconds: self.seconds(),
-            device: device_name.to_owned(),
+            device: device_names.to_owned(),
             held_out_loss: self.counters.held_out_loss,
             fid: self.counters.fid,
             configuration: self.config,

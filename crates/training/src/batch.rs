@@ -16,4 +16,6 @@ pub struct Batch {
     pub noise: Tensor<4>,
     /// A timestep for each.
     pub timesteps: Vec<usize>,
+    /// The seed of the device's own generator for this pass, where the network draws from it, as dropout does.
+    pub dropout_seed: Option<u64>,
 }

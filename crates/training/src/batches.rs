@@ -139,34 +139,59 @@ impl<D: Data> Batches<D> {
     /// Data that cannot be read.
     #[expect(clippy::should_implement_trait, reason = "it is endless, and can fail")]
     pub fn next(&mut self) -> Result<Batch, TrainingError> {
+        self.next_on(&self.device.clone())
+    }
+
+    /// The batches of one step over several devices: batch i of `count` on device i mod n, as
+    /// [`Learner::step`](crate::Learner::step) takes them.
+    ///
+    /// # Errors
+    ///
+    /// Data that cannot be read.
+    ///
+    /// # Panics
+    ///
+    /// Without a device.
+    pub fn next_over(
+        &mut self,
+        devices: &[Device],
+        count: usize,
+    ) -> Result<Vec<Batch>, TrainingError> {
+        let batch = |index: usize| self.next_on(&devices[index % devices.len()]);
+        (0..count).map(batch).collect()
+    }
+
+    fn next_on(&mut self, device: &Device) -> Result<Batch, TrainingError> {
+        let device = &device.clone().without_autodiff();
         let Examples { indices, values } = self.loader.next()?;
         let index = self.position.batches;
         self.position.examples += indices.len() as u64;
         self.position.batches += 1;
 
-        let x_0 = to_tensor(values, self.data().example_shape(), &self.device);
+        let x_0 = to_tensor(values, self.data().example_shape(), device);
         let rng = &mut self.streams.at(Purpose::Training, index);
         let timesteps = self.objective.timesteps(indices.len(), rng);
-        let mut noise = streams::noise(x_0.dims(), rng, &self.device);
+        let mut noise = streams::noise(x_0.dims(), rng, device);
         let offset_noise = self.objective.offset_noise();
         if offset_noise > 0.0 {
             // The same for all pixels of a channel (Guttenberg 2023): without it a network never has
             // to learn how bright an image is as a whole.
             let [batch, channels, ..] = x_0.dims();
             let rng = &mut self.streams.at(Purpose::OffsetNoise, index);
-            let levels = streams::noise([batch, channels, 1, 1], rng, &self.device);
+            let levels = streams::noise([batch, channels, 1, 1], rng, device);
             noise = noise + levels.mul_scalar(offset_noise);
         }
-        if self.options.has_dropout {
-            let seed = self.streams.at(Purpose::Dropout, index).next_u64();
-            self.device.seed(seed);
-        }
+        let dropout_seed = self
+            .options
+            .has_dropout
+            .then(|| self.streams.at(Purpose::Dropout, index).next_u64());
         let x_0 = x_0.autodiff();
         Ok(Batch {
             condition: self.condition(&indices, index),
             x_0,
             noise: noise.autodiff(),
             timesteps,
+            dropout_seed,
         })
     }
 

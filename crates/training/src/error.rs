@@ -17,8 +17,11 @@ pub enum TrainingError {
     #[error("a step needs at least one batch")]
     NoBatch,
     /// The device gave nothing back.
-    #[error("cannot read the loss back from the device")]
-    Device(#[source] TensorReadError),
+    #[error("cannot read a result back from the device")]
+    Device(#[from] TensorReadError),
+    /// The system does not start a thread for each device.
+    #[error("cannot start a thread for each device")]
+    Thread(#[from] std::io::Error),
 }
 
 /// A value of a configuration that makes no sense.

@@ -109,6 +109,7 @@ pub fn held_out_loss<D: Data>(
             condition,
             noise: Tensor::cat(noise, 0),
             timesteps: batch.iter().map(|&index| timestep(index)).collect(),
+            dropout_seed: None,
         };
         let read = objective.errors(network, batch).try_into_vec_as::<f32>();
         errors.extend(read.map_err(TrainingError::Device)?);

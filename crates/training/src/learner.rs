@@ -1,6 +1,8 @@
 //! What learns: the network, its optimiser and its moving average, and one step of all three.
 
-use burn::tensor::Tensor;
+use std::sync::Mutex;
+
+use burn::tensor::{Device, Tensor};
 
 use crate::batch::Batch;
 use crate::ema::{Ema, EmaConfig};
@@ -9,6 +11,10 @@ use crate::network::Network;
 use crate::objective::Objective;
 use crate::optimizer::{AdamW, OptimizerConfig, clip_by_global_norm};
 use crate::parameters::{flatten, flatten_gradients, unflatten};
+use crate::replicas::{Passage, Replicas, spread, turn};
+
+/// Whoever seeds the generator of a device, which all threads share, and draws from it.
+static GENERATOR: Mutex<()> = Mutex::new(());
 
 /// A network in training.
 #[derive(Debug, Clone)]
@@ -20,6 +26,8 @@ pub struct Learner<N> {
     /// The moving average of its weights.
     pub ema: Ema,
     network: N,
+    /// Its copies on further devices, which must agree with it.
+    replicas: Replicas<N>,
     /// The network's parameters in one vector, which must agree with it: `[N]`.
     parameters: Tensor<1>,
     max_grad_norm: f64,
@@ -49,10 +57,23 @@ impl<N: Network> Learner<N> {
             parameters: flatten(&network),
             objective,
             network,
+            replicas: Replicas::default(),
             optimizer,
             ema,
             max_grad_norm,
         }
+    }
+
+    /// As it is, with a copy of the network on each of these further devices, on which the batches of a step are
+    /// computed too. What is learned depends on the batches alone, not on the number of devices: on devices that
+    /// compute alike, such as the same one several times, to the last bit.
+    ///
+    /// # Errors
+    ///
+    /// A device that gives nothing back.
+    pub fn spread_over(mut self, further: &[Device]) -> Result<Self, TrainingError> {
+        self.replicas = Replicas::new(&self.network, further)?;
+        Ok(self)
     }
 
     /// As [`Learner::new`], with AdamW and a moving average of the default settings, and gradients of a
@@ -68,24 +89,40 @@ impl<N: Network> Learner<N> {
         &self.network
     }
 
-    /// Changes the weights once, against the gradient averaged over the batches.
+    /// Changes the weights once, against the gradient averaged over the batches. With n devices, batch i is on
+    /// device i mod n, as [`Batches::next_over`](crate::Batches::next_over) makes them, each device computes on a
+    /// thread of its own, and the gradients are summed on the first, in the order of the batches.
     ///
     /// # Errors
     ///
-    /// Where there is no batch.
+    /// Where there is no batch; of several devices one that gives nothing back, and then nothing of the learner counts.
+    ///
+    /// # Panics
+    ///
+    /// If a batch is on another device.
     pub fn step(&mut self, batches: Vec<Batch>, learning_rate: f64) -> Result<Step, TrainingError> {
         // Accumulate gradients.
         let count = batches.len() as f64;
+        let home = self.parameters.device();
+        let gradient_of = |place: usize, batch: Batch| {
+            let (network, device) = self.replicas.at((&self.network, &home), place);
+            let loss = self.loss(network, device, batch)? / count;
+            let gradient = flatten_gradients(network, &mut loss.backward());
+            Ok::<_, TrainingError>((
+                Passage::to(&home, loss.inner())?,
+                Passage::to(&home, gradient)?,
+            ))
+        };
         let mut sum: Option<(Tensor<1>, Tensor<1>)> = None;
-        for batch in batches {
-            let loss = self.objective.loss(&self.network, batch) / count;
-            let gradient = flatten_gradients(&self.network, &mut loss.backward());
-            let loss = loss.inner();
-            sum = Some(match sum {
+        spread(1 + self.replicas.len(), batches, gradient_of, |of_batch| {
+            let (loss, gradient) = of_batch;
+            let (loss, gradient) = (loss.arrive(&home), gradient.arrive(&home));
+            sum = Some(match sum.take() {
                 Some((losses, gradients)) => (losses + loss, gradients + gradient),
                 None => (loss, gradient),
             });
-        }
+            Ok(())
+        })?;
         let (loss, gradient) = sum.ok_or(TrainingError::NoBatch)?;
 
         // Update weights.
@@ -96,10 +133,26 @@ impl<N: Network> Learner<N> {
             .step(parameters, gradient, scale, learning_rate);
         self.parameters = parameters.clone();
         self.network = unflatten(self.network.clone(), parameters.clone());
+        self.replicas.load(parameters.clone())?;
 
         // Update EMA.
         self.ema.update(parameters);
         Ok(Step { loss, grad_norm })
+    }
+
+    /// The loss of a batch by `network` on `device`: `[1]`, with autodiff.
+    fn loss(&self, network: &N, device: &Device, batch: Batch) -> Result<Tensor<1>, TrainingError> {
+        let Some(seed) = batch.dropout_seed else {
+            return Ok(self.objective.loss(network, batch));
+        };
+        let _turn = turn(&GENERATOR);
+        device.seed(seed);
+        let loss = self.objective.loss(network, batch);
+        if !self.replicas.is_empty() {
+            // Read back: the numbers are drawn then, before another thread seeds anew.
+            loss.clone().inner().try_into_data_as::<f32>()?;
+        }
+        Ok(loss)
     }
 
     /// The network with the averaged weights, without autodiff.

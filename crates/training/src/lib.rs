@@ -6,7 +6,8 @@
 //!   timestep and noise.
 //! - [`Objective`] is what the network learns to predict, and how its error is weighted; rows of a table have
 //!   categories beside their numbers ([`Objective::with_categories`]).
-//! - [`Learner`] takes steps: gradients, [`AdamW`], the moving average [`Ema`].
+//! - [`Learner`] takes steps: gradients, [`AdamW`], the moving average [`Ema`]; on one device or on several
+//!   ([`Learner::spread_over`]).
 //! - [`held_out_loss`] measures what was learned on examples that were not seen.
 //!
 //! Every random number comes from [`Streams`], functions of the seed and of a [`Position`]: whoever saves
@@ -82,6 +83,7 @@ mod objective;
 mod optimizer;
 mod order;
 mod parameters;
+mod replicas;
 pub mod streams;
 
 pub use batch::Batch;
@@ -98,6 +100,7 @@ pub use objective::{Objective, ObjectiveConfig, ObjectiveError, TimestepSampling
 pub use optimizer::{AdamW, Moments, OptimizerConfig, clip_by_global_norm};
 pub use order::{DataOrder, Position};
 pub use parameters::{flatten, flatten_gradients, unflatten};
+pub use replicas::{Passage, Replicas, spread, turn};
 pub use streams::{Purpose, Streams};
 
 /// The code of README.md, as a test.

@@ -29,7 +29,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 /// let predicted = network.forward(x_t, &[500.0, 7.5], &Condition::none());
 /// assert_eq!(predicted.dims(), [2, 3, 8, 8]);
 /// ```
-pub trait Network: Module {
+pub trait Network: Module + Sync {
     /// The prediction `[batch, channels, height, width]` for a batch.
     ///
     /// - `x_t`: `[batch, channels, height, width]`

@@ -237,6 +237,7 @@ impl Objective {
             condition,
             noise,
             timesteps,
+            dropout_seed: _,
         } = batch;
         let categories = self.chain.categories();
         let x_t = self.chain.q_sample(x_0.clone(), noise.clone(), &timesteps);
@@ -328,6 +329,7 @@ mod tests {
             condition: Condition::none(),
             noise,
             timesteps,
+            dropout_seed: None,
         }
     }
 

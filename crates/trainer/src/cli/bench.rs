@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::DeviceArgs;
+use super::DevicesArgs;
 
 /// `trainer bench`
 #[derive(Debug, Args)]
@@ -36,7 +36,7 @@ pub struct BenchArgs {
     pub set: Vec<String>,
     /// Where to compute.
     #[command(flatten)]
-    pub device: DeviceArgs,
+    pub devices: DevicesArgs,
 }
 
 /// What `trainer bench` measures.

@@ -154,3 +154,14 @@ pub struct DeviceArgs {
     #[arg(long, value_name = "NAME")]
     pub device: Option<String>,
 }
+
+/// Where to compute, for what can be done on several devices at once.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Device")]
+pub struct DevicesArgs {
+    /// Device to compute on, as in `flex` or `wgpu:1`, or several with commas between them, which share the work
+    /// batch by batch: they change the speed, not the result [default: the environment variable BURN_DEVICE, else
+    /// the best device of this build].
+    #[arg(long = "device", value_name = "NAMES", value_delimiter = ',')]
+    pub devices: Vec<String>,
+}

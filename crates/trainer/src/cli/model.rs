@@ -6,7 +6,7 @@ use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use denoising::{SamplerKind, TimestepSpacing};
 
-use super::DeviceArgs;
+use super::DevicesArgs;
 use super::values::finite;
 
 /// How noise is turned into images; what is not given is as in the run's configuration.
@@ -70,5 +70,5 @@ pub struct ModelArgs {
     pub batch_size: usize,
     /// Where to compute.
     #[command(flatten)]
-    pub device: DeviceArgs,
+    pub devices: DevicesArgs,
 }

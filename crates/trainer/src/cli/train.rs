@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::DeviceArgs;
+use super::DevicesArgs;
 
 /// `trainer train`
 #[derive(Debug, Args)]
@@ -48,7 +48,7 @@ pub struct TrainArgs {
     pub budget: BudgetArgs,
     /// Where to compute.
     #[command(flatten)]
-    pub device: DeviceArgs,
+    pub devices: DevicesArgs,
 }
 
 impl TrainArgs {

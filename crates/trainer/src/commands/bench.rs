@@ -5,8 +5,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
+use indicatif::HumanBytes;
 use serde::Serialize;
-use training::{Batch, Condition, Learner, Network as _, Purpose, Streams, streams};
+use training::{
+    Batch, Condition, Learner, Network as _, Passage, Purpose, Replicas, Streams, flatten, spread,
+    streams,
+};
 
 use crate::cli::{BenchArgs, BenchMeasure};
 use crate::config::{NamedConfig, RunConfig};
@@ -27,17 +31,35 @@ const MIN_REPEATS: usize = 5;
 #[derive(Debug, Serialize)]
 struct Measurement {
     measure: BenchMeasure,
+    devices: usize,
+    /// Images of each device.
     batch_size: usize,
     repeats: usize,
     /// Median time of a repetition.
     seconds: f64,
+    /// Of all devices.
     images_per_second: f64,
+    /// How much faster than the first device alone.
+    speedup: f64,
+}
+
+/// What a step of training on several devices has beside what each of them computes.
+#[derive(Debug, Serialize)]
+struct Exchange {
+    measure: &'static str,
+    devices: usize,
+    /// Median time of a repetition.
+    seconds: f64,
+    /// Of one set of weights, or of gradients.
+    bytes: usize,
 }
 
 /// One kernel of a repetition, with `--launches`.
 #[derive(Debug, Serialize)]
 struct Launches<'a> {
     measure: BenchMeasure,
+    devices: usize,
+    /// Images of each device.
     batch_size: usize,
     /// The kernel, or `all`.
     kernel: &'a str,
@@ -46,7 +68,7 @@ struct Launches<'a> {
 
 /// Measures and prints.
 pub fn run(args: &BenchArgs) -> Result<()> {
-    let device = device::select(args.device.device.as_deref())?;
+    let devices = device::select_all(&args.devices.devices)?;
     let named = NamedConfig::find(args.config.as_deref())?;
     let mut config = named.load(&args.set)?;
     if config.conditioning.class_labels {
@@ -76,62 +98,117 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         Some(measure) => vec![measure],
         None => vec![BenchMeasure::Train, BenchMeasure::Call],
     };
-    check_memory(&config, &device, &args.batch_sizes, &measures)?;
-    if args.launches && device.backend.is_host() {
+    check_memory(&config, &devices, &args.batch_sizes, &measures)?;
+    if let Some(host) = devices.iter().find(|device| device.backend.is_host())
+        && args.launches
+    {
         bail!(Usage(format!(
             "--launches counts what a GPU is made to launch, and {} is none: name one with --device (`{}` lists them)",
-            device.name,
+            host.name,
             hint("devices")
         )));
     }
-    let learner = new_learner(&config, &device.device)?;
+    let handles = device::handles(&devices);
+    let learner = new_learner(&config, &handles[0])?;
     report::figures(format!(
-        "{}: {} parameters, device {}, {} threads\n               {}",
+        "{}: {} parameters, device {}, {} threads\n               devices  batch   {}",
         named.path.display(),
         learner.network().num_params(),
-        device.name,
+        device::names(&devices),
         rayon::current_num_threads(),
         if args.launches {
-            "batch   launches"
+            "launches"
         } else {
-            "batch   images/s   ms (median)"
+            "images/s   ms (median)"
         }
     ));
+    // Several beside the first of them alone: what they gain is what counts.
+    let mut numbers = vec![1, devices.len()];
+    numbers.dedup();
     for measure in measures {
         for &batch_size in &args.batch_sizes {
-            let device = &device.device;
-            let mut work = match measure {
-                BenchMeasure::Train => training_step(&config, learner.clone(), batch_size, device),
-                BenchMeasure::Call => network_call(&config, &learner, batch_size, device),
-            };
-            if args.launches {
-                count(measure, batch_size, work)?;
-                continue;
+            let mut alone = None;
+            for &number in &numbers {
+                let bench = Bench {
+                    config: &config,
+                    devices: &handles[..number],
+                    batch_size,
+                };
+                if args.launches {
+                    let kernels = bench.measure(measure, &learner, count_launches)?;
+                    print_launches(measure, number, batch_size, &kernels)?;
+                    continue;
+                }
+                let budget = Duration::from_secs_f64(args.seconds);
+                let mut times = bench.measure(measure, &learner, |work| repeat(budget, work))?;
+                times.sort_by(f64::total_cmp);
+                let seconds = times[times.len() / 2];
+                let images_per_second = (number * batch_size) as f64 / seconds;
+                let alone = *alone.get_or_insert(images_per_second);
+                let measurement = Measurement {
+                    measure,
+                    devices: number,
+                    batch_size,
+                    repeats: times.len(),
+                    seconds,
+                    images_per_second,
+                    speedup: images_per_second / alone,
+                };
+                print(&measurement)?;
             }
-            let mut times = repeat(Duration::from_secs_f64(args.seconds), &mut work)?;
-            times.sort_by(f64::total_cmp);
-            let seconds = times[times.len() / 2];
-            let measurement = Measurement {
-                measure,
-                batch_size,
-                repeats: times.len(),
-                seconds,
-                images_per_second: batch_size as f64 / seconds,
-            };
-            print(&measurement)?;
         }
     }
+    if handles.len() > 1 && !args.launches {
+        exchange(&learner, &handles)?;
+    }
     Ok(())
+}
+
+/// Measures what data-parallel training adds to each step: gradients to the first device, weights back.
+fn exchange(learner: &Learner<Network>, devices: &[Device]) -> Result<()> {
+    let network = learner.network().valid();
+    let (first, further) = (&devices[0], &devices[1..]);
+    let mut replicas = Replicas::new(&network, further)?;
+    let parameters = flatten(&network);
+    let mut times = repeat(Duration::ZERO, |_| {
+        for place in 1..devices.len() {
+            let (network, _) = replicas.at((&network, first), place);
+            let arrived = Passage::to(first, flatten(network))?.arrive(first);
+            wait_for(arrived.narrow(0, 0, 1))?;
+        }
+        replicas.load(parameters.clone())?;
+        for place in 1..devices.len() {
+            let (network, _) = replicas.at((&network, first), place);
+            wait_for(flatten(network).narrow(0, 0, 1))?;
+        }
+        Ok(())
+    })?;
+    times.sort_by(f64::total_cmp);
+    let seconds = times[times.len() / 2];
+    let bytes = 4 * network.num_params();
+    report::figures(format!(
+        "of a training step on {} devices, gradients and weights on their way: {:.2} ms ({} each, to and from every \
+         device but the first)",
+        devices.len(),
+        1e3 * seconds,
+        HumanBytes(bytes as u64)
+    ));
+    report::json(&Exchange {
+        measure: "exchange",
+        devices: devices.len(),
+        seconds,
+        bytes,
+    })
 }
 
 /// Refuses what does not fit into the memory of this machine.
 fn check_memory(
     config: &RunConfig,
-    device: &NamedDevice,
+    devices: &[NamedDevice],
     batch_sizes: &[usize],
     measures: &[BenchMeasure],
 ) -> Result<(), Usage> {
-    let needs = Needs::of(&config.network, device);
+    let needs = Needs::of(&config.network, devices);
     let refuse = |what: &str, too_much: TooMuch| Usage(format!("{what}: {too_much}"));
     memory::check(1, needs.training).map_err(|error| refuse("network", error))?;
     for measure in measures {
@@ -155,9 +232,14 @@ fn name(measure: BenchMeasure) -> &'static str {
 }
 
 fn print(measurement: &Measurement) -> Result<()> {
+    let speedup = match measurement.devices {
+        1 => String::new(),
+        _ => format!("  {:.2} times one", measurement.speedup),
+    };
     report::figures(format!(
-        "{:13} {:>6} {:>10.1} {:>10.2}",
+        "{:13} {:>8} {:>6} {:>10.1} {:>10.2}{speedup}",
         name(measurement.measure),
+        measurement.devices,
         measurement.batch_size,
         measurement.images_per_second,
         1e3 * measurement.seconds
@@ -165,27 +247,39 @@ fn print(measurement: &Measurement) -> Result<()> {
     report::json(measurement)
 }
 
-/// Prints how often each kernel is launched by one repetition, after as many that compile and tune them.
-#[cfg(feature = "gpu")]
-fn count(
-    measure: BenchMeasure,
-    batch_size: usize,
-    mut work: impl FnMut(u64) -> Result<()>,
-) -> Result<()> {
+/// The kernels that one repetition launches and how often, after others that compile and tune them.
+fn count_launches(work: &mut Work<'_>) -> Result<Vec<(String, usize)>> {
     for index in 0..WARM_UP {
         work(index as u64)?;
     }
-    let (done, kernels) = kernels::count_launches(|| work(WARM_UP as u64));
-    done?;
+    #[cfg(feature = "gpu")]
+    {
+        let (done, kernels) = kernels::count_launches(|| work(WARM_UP as u64));
+        done.map(|()| kernels)
+    }
+    #[cfg(not(feature = "gpu"))]
+    unreachable!("a build without GPUs has no device but processors, which are refused")
+}
+
+fn print_launches(
+    measure: BenchMeasure,
+    devices: usize,
+    batch_size: usize,
+    kernels: &[(String, usize)],
+) -> Result<()> {
     let all: usize = kernels.iter().map(|(_, count)| count).sum();
     let each = kernels.iter().map(|(name, count)| (name.as_str(), *count));
     for (kernel, launches) in std::iter::once(("all", all)).chain(each) {
         report::figures(match kernel {
-            "all" => format!("{:13} {batch_size:>6} {launches:>10}", name(measure)),
-            _ => format!("{launches:>31}  {kernel}"),
+            "all" => format!(
+                "{:13} {devices:>8} {batch_size:>6} {launches:>10}",
+                name(measure)
+            ),
+            _ => format!("{launches:>40}  {kernel}"),
         });
         report::json(&Launches {
             measure,
+            devices,
             batch_size,
             kernel,
             launches,
@@ -194,59 +288,94 @@ fn count(
     Ok(())
 }
 
-#[cfg(not(feature = "gpu"))]
-fn count(
-    _measure: BenchMeasure,
-    _batch_size: usize,
-    _work: impl FnMut(u64) -> Result<()>,
-) -> Result<()> {
-    unreachable!("a build without GPUs has no device but those of the CPU, which are refused")
-}
-
-/// A repetition of something, by its number.
-type Work<'a> = Box<dyn FnMut(u64) -> Result<()> + 'a>;
-
-/// Whole steps of training, from drawing the noise to the moving average.
-fn training_step<'a>(
+/// A network that is measured.
+struct Bench<'a> {
     config: &'a RunConfig,
-    mut learner: Learner<Network>,
+    /// Each has a batch.
+    devices: &'a [Device],
     batch_size: usize,
-    device: &'a Device,
-) -> Work<'a> {
-    let streams = Streams::new(config.seed);
-    let shape = learner.network().example_shape();
-    let x_0 = examples(config, shape, batch_size, device).autodiff();
-    let condition = condition(config, batch_size);
-    let num_train_timesteps = learner.objective.chain().num_train_timesteps();
-    Box::new(move |index| {
-        let mut rng = streams.at(Purpose::Training, index);
-        let timesteps = streams::timesteps(batch_size, num_train_timesteps, &mut rng);
-        let batch = Batch {
-            noise: streams::noise(x_0.dims(), &mut rng, device).autodiff(),
-            x_0: x_0.clone(),
-            condition: condition.clone(),
-            timesteps,
-        };
-        let step = learner.step(vec![batch], config.training.learning_rate)?;
-        wait_for(step.loss)
-    })
 }
 
-/// Calls of the network, without gradients.
-fn network_call<'a>(
-    config: &RunConfig,
-    learner: &Learner<Network>,
-    batch_size: usize,
-    device: &'a Device,
-) -> Work<'a> {
-    let network = learner.network().valid();
-    let x_t = examples(config, network.example_shape(), batch_size, device);
-    let timesteps = vec![500.0; batch_size];
-    let condition = condition(config, batch_size);
-    Box::new(move |_| {
-        let predicted = network.forward(x_t.clone(), &timesteps, &condition);
-        wait_for(predicted.slice([0..1, 0..1, 0..1, 0..1]).reshape([1]))
-    })
+/// A repetition of what is measured, by its number.
+type Work<'a> = dyn FnMut(u64) -> Result<()> + 'a;
+
+impl Bench<'_> {
+    /// What `gauge` finds of repetitions of a measure.
+    fn measure<T>(
+        &self,
+        measure: BenchMeasure,
+        learner: &Learner<Network>,
+        gauge: impl FnOnce(&mut Work<'_>) -> Result<T>,
+    ) -> Result<T> {
+        match measure {
+            BenchMeasure::Train => self.train(learner.clone(), gauge),
+            BenchMeasure::Call => self.call(learner, gauge),
+        }
+    }
+
+    /// Whole steps of training, from drawing the noise to the moving average: a batch a device.
+    fn train<T>(
+        &self,
+        learner: Learner<Network>,
+        gauge: impl FnOnce(&mut Work<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let mut learner = learner.spread_over(&self.devices[1..])?;
+        let batch_size = self.batch_size;
+        let streams = Streams::new(self.config.seed);
+        let shape = learner.network().example_shape();
+        let condition = condition(self.config, batch_size);
+        let num_train_timesteps = learner.objective.chain().num_train_timesteps();
+        let examples: Vec<Tensor<4>> = self
+            .devices
+            .iter()
+            .map(|device| examples(self.config, shape, batch_size, device).autodiff())
+            .collect();
+        gauge(&mut |index| {
+            let batches = self.devices.iter().zip(&examples).zip(0..);
+            let batches = batches.map(|((device, x_0), place)| {
+                let place: u64 = place;
+                let index = index * self.devices.len() as u64 + place;
+                let mut rng = streams.at(Purpose::Training, index);
+                let timesteps = streams::timesteps(batch_size, num_train_timesteps, &mut rng);
+                Batch {
+                    noise: streams::noise(x_0.dims(), &mut rng, device).autodiff(),
+                    x_0: x_0.clone(),
+                    condition: condition.clone(),
+                    timesteps,
+                    dropout_seed: None,
+                }
+            });
+            let step = learner.step(batches.collect(), self.config.training.learning_rate)?;
+            wait_for(step.loss)
+        })
+    }
+
+    /// Calls of the network, without gradients: of each device its own, at the same time.
+    fn call<T>(
+        &self,
+        learner: &Learner<Network>,
+        gauge: impl FnOnce(&mut Work<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let network = learner.network().valid();
+        let (first, further) = (&self.devices[0], &self.devices[1..]);
+        let replicas = Replicas::new(&network, further)?;
+        let shape = network.example_shape();
+        let inputs: Vec<Tensor<4>> = self
+            .devices
+            .iter()
+            .map(|device| examples(self.config, shape, self.batch_size, device))
+            .collect();
+        let timesteps = vec![500.0; self.batch_size];
+        let condition = condition(self.config, self.batch_size);
+        gauge(&mut |_| {
+            let call = |place: usize, x_t: Tensor<4>| {
+                let (network, _) = replicas.at((&network, first), place);
+                let predicted = network.forward(x_t, &timesteps, &condition);
+                wait_for(predicted.slice([0..1, 0..1, 0..1, 0..1]).reshape([1]))
+            };
+            spread(self.devices.len(), inputs.clone(), call, |()| Ok(()))
+        })
+    }
 }
 
 /// Seconds of each repetition.

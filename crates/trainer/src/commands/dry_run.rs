@@ -10,7 +10,7 @@ use serde::Serialize;
 use training::{Batches, Data as _, Position, Streams};
 
 use crate::config::RunConfig;
-use crate::device::NamedDevice;
+use crate::device::{self, NamedDevice};
 use crate::kinds::Dataset;
 use crate::report;
 use crate::training_loop::{batch_options, new_learner};
@@ -30,7 +30,7 @@ pub(super) struct Trial<'a> {
     /// Where it would be written.
     pub(super) out: &'a Path,
     /// Where it would compute.
-    pub(super) device: &'a NamedDevice,
+    pub(super) devices: &'a [NamedDevice],
 }
 
 /// What is printed.
@@ -38,7 +38,7 @@ pub(super) struct Trial<'a> {
 struct Forecast<'a> {
     /// Where the run would be written.
     run: &'a Path,
-    device: &'a str,
+    device: String,
     training_examples: usize,
     parameters: usize,
     /// The most memory that the program has had, without that of a GPU; none where the system does not say.
@@ -58,20 +58,25 @@ impl Trial<'_> {
     pub(super) fn run(&self, train: Dataset) -> Result<()> {
         let config = self.config;
         let training = &config.training;
-        let device = self.device.device.clone().without_autodiff();
-        let mut learner = new_learner(config, &device)?;
+        let devices = device::handles(self.devices);
+        let mut learner = new_learner(config, &devices[0])?.spread_over(&devices[1..])?;
         let parameters = learner.network().num_params();
         let examples = train.len();
         let options = batch_options(config);
         let streams = Streams::new(config.seed);
         let start = Position::default();
-        let mut batches = Batches::new(train, options, &learner.objective, streams, start, &device);
+        let mut batches = Batches::new(
+            train,
+            options,
+            &learner.objective,
+            streams,
+            start,
+            &devices[0],
+        );
         let mut times = Vec::new();
         for step in 0..WARM_UP + MEASURED {
             let begin = Instant::now();
-            let batches = (0..training.gradient_accumulation)
-                .map(|_| batches.next())
-                .collect::<Result<_, _>>()?;
+            let batches = batches.next_over(&devices, training.gradient_accumulation)?;
             let seen = learner.step(batches, training.learning_rate_at(step as u64, 0.0))?;
             // Read back: the step is done then.
             let loss = seen.loss.try_into_data();
@@ -96,7 +101,7 @@ impl Trial<'_> {
         let steps = budgets.into_iter().flatten().fold(f64::INFINITY, f64::min);
         let forecast = Forecast {
             run: self.out,
-            device: &self.device.name,
+            device: device::names(self.devices),
             training_examples: examples,
             parameters,
             memory_bytes: peak_memory(),
@@ -128,7 +133,7 @@ impl Trial<'_> {
                     self.config.data.kind()
                 ),
             ),
-            ("device", forecast.device.to_owned()),
+            ("device", forecast.device.clone()),
             ("parameters", forecast.parameters.to_string()),
             ("memory", memory),
             (

@@ -72,7 +72,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         checkpoint,
         model,
         sampling,
-        device_name,
+        device_names,
         ..
     } = opened;
     if args.unconditional {
@@ -131,7 +131,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
                 reference.classes_in_proportion(asked_count, model.num_classes())
             };
             info!(
-                "{} at step {}: {} {} by {} in {} steps on {device_name}",
+                "{} at step {}: {} {} by {} in {} steps on {device_names}",
                 checkpoint.folder().display(),
                 checkpoint.counters().step,
                 asked_count,

@@ -29,8 +29,8 @@ pub(super) struct Opened {
     pub(super) model: Model,
     /// How to draw from it.
     pub(super) sampling: SamplingOptions,
-    /// The name of the device.
-    pub(super) device_name: String,
+    /// The names of the devices.
+    pub(super) device_names: String,
     /// What the network asks of the memory of the machine.
     needs: Needs,
 }
@@ -67,17 +67,18 @@ pub(super) fn open(args: &ModelArgs) -> Result<Opened> {
 
 fn open_for(args: &ModelArgs, samplers: Samplers) -> Result<Opened> {
     at_least(&[("--batch-size", args.batch_size, 1)])?;
-    let device = device::select(args.device.device.as_deref())?;
+    let devices = device::select_all(&args.devices.devices)?;
     exists(&args.run)?;
-    let (checkpoint, model) = open_model(&args.run, args.best, &device.device)?;
+    let (checkpoint, model) = open_model(&args.run, args.best, &devices[0].device)?;
+    let model = model.spread_over(&device::handles(&devices[1..]))?;
     let sampling = settings(checkpoint.config(), &args.sampler, samplers)?;
-    let needs = Needs::of(&checkpoint.config().network, &device);
+    let needs = Needs::of(&checkpoint.config().network, &devices);
     Ok(Opened {
         needs,
         model,
         checkpoint,
         sampling,
-        device_name: device.name,
+        device_names: device::names(&devices),
     })
 }
 

@@ -78,7 +78,7 @@ pub fn run(args: &SampleArgs) -> Result<()> {
         kind,
         request.sampling.sampler,
         request.sampling.num_inference_steps,
-        opened.device_name
+        opened.device_names
     );
     let outputs = Outputs {
         picture: &out,
@@ -107,7 +107,8 @@ fn draw_again(args: &SampleArgs, picture: &Path, out: &Path) -> Result<()> {
     let refused = |why: String| Usage(format!("--like {}: {why}", picture.display()));
     let recipe: Recipe = serde_json::from_str(&text)
         .map_err(|error| refused(format!("its settings cannot be read: {error}")))?;
-    let device = device::select(args.model.device.device.as_deref())?;
+    // It is one picture.
+    let device = &device::select_all(&args.model.devices.devices)?[0];
     let folder = checkpoint_of(&args.model.run, &recipe)?;
     let (checkpoint, model) = open_model(&folder, false, &device.device)?;
     // The settings are checked as those of a configuration are.

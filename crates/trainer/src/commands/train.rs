@@ -31,12 +31,13 @@ use crate::training_loop::{Ending, Training};
 
 /// Trains; returns the exit code.
 pub fn run(args: &TrainArgs) -> Result<u8> {
-    let device = device::select(args.device.device.as_deref())?;
+    let devices = device::select_all(&args.devices.devices)?;
     let Beginning { config, out, start } = begin(args)?;
     let kind = config.data.kind();
     let splits = kind.load(&config.source(args.data_dir.as_deref()))?;
     let config = fit(config, &splits)?;
-    check_memory(&config, &device)?;
+    check_share(&config, devices.len())?;
+    check_memory(&config, &devices)?;
     let examples = splits.train.len();
     let how = if splits.train.is_streamed() {
         " (too many for data.cache_mib: read anew each time)"
@@ -49,7 +50,7 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
         let trial = Trial {
             config: &config,
             out: &out,
-            device: &device,
+            devices: &devices,
         };
         return trial.run(splits.train).map(|()| 0);
     }
@@ -57,15 +58,23 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
     let (folder, checkpoint) = match start {
         Start::Fresh { overwrite } => (RunFolder::create(&out, overwrite)?, None),
         Start::From(checkpoint) => {
-            start_from(&checkpoint, &config, &out, args.overwrite, &device.device)?;
+            start_from(
+                &checkpoint,
+                &config,
+                &out,
+                args.overwrite,
+                &devices[0].device,
+            )?;
             (RunFolder::open(&out)?, Some(Checkpoint::open(&out, false)?))
         }
         Start::Resumed(checkpoint) => (RunFolder::open(&out)?, Some(*checkpoint)),
     };
     let checkpoint = checkpoint.as_ref();
-    let mut training = Training::new(&config, &folder, splits, &device.device, checkpoint)?;
+    let handles = device::handles(&devices);
+    let mut training = Training::new(&config, &folder, splits, &handles, checkpoint)?;
+    let device_names = device::names(&devices);
     info!(
-        "{} {} on {}: {examples} training {kind}{how}, {} parameters, device {}",
+        "{} {} on {}: {examples} training {kind}{how}, {} parameters, device {device_names}",
         if args.resume.is_some() {
             "going on with"
         } else {
@@ -74,12 +83,11 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
         out.display(),
         config.data.name(),
         training.num_params(),
-        device.name
     );
 
     let _page = args.serve.then(|| Page::open(&out, args)).transpose()?;
     let stop = stop_on_signal()?;
-    let ending = training.run(&device.name, &stop)?;
+    let ending = training.run(&device_names, &stop)?;
     report::json(&json!({
         "run": out,
         "step": training.step(),
@@ -115,7 +123,7 @@ impl Page {
             .filter(|(_, is_given)| *is_given)
             .map(|(flag, _)| flag.into());
         let arguments = given.chain(["serve".into(), parent_of(out).into()]);
-        let device = args.device.device.as_deref();
+        let device = args.devices.devices.first().map(String::as_str);
         let mut command = another(arguments, args.data_dir.as_deref(), device)?;
         let page = command.spawn();
         page.map(Self).context("cannot open the page")
@@ -331,13 +339,36 @@ fn fit(mut config: RunConfig, splits: &Splits<Dataset>) -> Result<RunConfig> {
     Ok(config)
 }
 
+/// Refuses more devices than a step has batches, of which some would have nothing to do. Where they cannot all have
+/// as many, a warning says so.
+fn check_share(config: &RunConfig, devices: usize) -> Result<(), Usage> {
+    let training = &config.training;
+    let (batches, batch_size) = (training.gradient_accumulation, training.batch_size);
+    if batches < devices {
+        let smaller = (batches * batch_size).div_ceil(devices);
+        return Err(Usage(format!(
+            "--device names {devices} devices, and a step has {batches} batch{} to share \
+             (training.gradient_accumulation): name fewer devices, or divide a step into more batches, as with --set \
+             training.gradient_accumulation={devices} --set training.batch_size={smaller}",
+            if batches == 1 { "" } else { "es" }
+        )));
+    }
+    if !batches.is_multiple_of(devices) {
+        warn!(
+            "a step has {batches} batches (training.gradient_accumulation), which {devices} devices cannot share \
+             evenly: some wait for others"
+        );
+    }
+    Ok(())
+}
+
 /// Refuses numbers for which this machine does not have the memory.
-fn check_memory(config: &RunConfig, device: &NamedDevice) -> Result<(), ConfigError> {
+fn check_memory(config: &RunConfig, devices: &[NamedDevice]) -> Result<(), ConfigError> {
     /// Bytes of an example of which the held-out loss is measured, beside its batch.
     const HELD_OUT_BYTES: u64 = 16;
     /// Bytes of a range of timesteps in the metrics, in memory and as it is written.
     const BUCKET_BYTES: u64 = 32;
-    let needs = Needs::of(&config.network, device);
+    let needs = Needs::of(&config.network, devices);
     let shape = config.network.example_shape();
     let training = &config.training;
     let batch = (training.batch_size as u64).saturating_mul(F32 * values(shape));

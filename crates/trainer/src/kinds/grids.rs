@@ -1,5 +1,7 @@
 //! Samples of images and of sounds as pictures: a grid of all, a strip of the way from noise, an animation.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use burn::tensor::Tensor;
 use image::DynamicImage;
@@ -37,7 +39,7 @@ pub(super) fn sample(
     model: &Model,
     request: &Request,
     outputs: &Outputs<'_>,
-    cells: &impl Cells,
+    cells: &(impl Cells + Sync),
 ) -> Result<Tensor<4>> {
     let count = request.classes.len();
     let steps = request.sampling.num_inference_steps;
@@ -70,10 +72,11 @@ pub(super) fn sample(
     if let Some(path) = outputs.gif {
         // All frames are as wide as the one with the longest title.
         let width = title_width(&format!("step {steps} of {steps}"))?;
+        let steps_shown = motion.steps.clone();
         let frames: Vec<DynamicImage> = motion
-            .frames
+            .frames()
             .iter()
-            .zip(&motion.steps)
+            .zip(&steps_shown)
             .map(|(frame, step)| {
                 let title = format!("step {} of {steps}", step + 1);
                 titled_grid(cells, frame, num_classes, names, &title, width)
@@ -94,7 +97,7 @@ pub(super) fn sample(
         );
         let captions = Captions::title(title).columns(names.collect());
         pictures::save(
-            &trajectory(cells, &strip_x.frames, &strip_x_0.frames, captions)?,
+            &trajectory(cells, &strip_x.frames(), &strip_x_0.frames(), captions)?,
             path,
         )?;
         report::wrote(path);
@@ -144,8 +147,9 @@ struct Recording {
     steps: Vec<usize>,
     /// How many samples are recorded.
     count: usize,
-    /// Their pictures at each step that is recorded.
-    frames: Vec<Vec<DynamicImage>>,
+    /// Their pictures at each step that is recorded, by the place of the first of their batch: of several devices
+    /// batches come by turns.
+    batches: Vec<BTreeMap<usize, Vec<DynamicImage>>>,
 }
 
 impl Recording {
@@ -156,10 +160,16 @@ impl Recording {
             Vec::new()
         };
         Self {
-            frames: vec![Vec::new(); recorded.len()],
+            batches: vec![BTreeMap::new(); recorded.len()],
             steps: recorded,
             count,
         }
+    }
+
+    /// The pictures of all samples, at each step that is recorded.
+    fn frames(self) -> Vec<Vec<DynamicImage>> {
+        let all = |batches: BTreeMap<_, Vec<_>>| batches.into_values().flatten().collect();
+        self.batches.into_iter().map(all).collect()
     }
 
     fn record(
@@ -175,7 +185,7 @@ impl Recording {
         let wanted = self.count.saturating_sub(first).min(samples.dims()[0]);
         if wanted > 0 {
             let samples = samples.clone().narrow(0, 0, wanted);
-            self.frames[frame].extend(cells.draw(samples)?);
+            self.batches[frame].insert(first, cells.draw(samples)?);
         }
         Ok(())
     }

@@ -1,17 +1,20 @@
 //! Drawing new images: the network, a sampler of [`denoising`], guidance and the random streams put
 //! together.
 
-use anyhow::{Result, ensure};
+use std::sync::Mutex;
+
+use anyhow::{Context, Result, ensure};
 use burn::tensor::{Device, Tensor};
 use denoising::{Denoising, Guidance, Inpainting, MixedSampler, Sampler, State};
 use noising::{MixedChain, NoiseConfig};
 use rand_chacha::ChaCha8Rng;
 
 use super::classes::Classes;
-use super::request::Request;
+use super::request::{Edit, Request};
 use crate::error::Usage;
 use crate::network::Network;
 use training::{Condition, Network as _, ObjectiveConfig};
+use training::{Passage, Replicas, spread, turn};
 use training::{Purpose, Streams, streams};
 
 /// A network that is ready to be sampled from, and how its predictions are read.
@@ -27,6 +30,8 @@ pub struct Model {
     pub classes: Option<Classes>,
     /// Where it runs.
     pub device: Device,
+    /// Its copies on further devices, which batches are drawn on too.
+    replicas: Replicas<Network>,
 }
 
 impl Model {
@@ -56,7 +61,34 @@ impl Model {
             objective: objective.clone(),
             classes,
             device,
+            replicas: Replicas::default(),
         })
+    }
+
+    /// As it is, with a copy of the network on each of these further devices. Batches are then shared out; what is
+    /// drawn does not depend on the number of devices.
+    ///
+    /// # Errors
+    ///
+    /// A device that gives nothing back.
+    pub fn spread_over(mut self, further: &[Device]) -> Result<Self> {
+        self.replicas = Replicas::new(&self.network, further)
+            .context("cannot copy the network to the other devices")?;
+        Ok(self)
+    }
+
+    /// The number of devices that share the work.
+    pub fn num_devices(&self) -> usize {
+        1 + self.replicas.len()
+    }
+
+    /// The network that computes in this place among the devices, and its device.
+    ///
+    /// # Panics
+    ///
+    /// Unless `place` is below [`num_devices`](Self::num_devices).
+    pub fn at(&self, place: usize) -> (&Network, &Device) {
+        self.replicas.at((&self.network, &self.device), place)
     }
 
     /// The number of classes; `None` where the network is told none.
@@ -77,13 +109,14 @@ impl Model {
         Ok(timesteps)
     }
 
-    /// Draws the images that `request` asks for, batch by batch: `[count, C, H, W]` in [-1, 1].
-    /// `observe` sees every state of every batch as it comes, together with the place of the
-    /// batch's first image.
+    /// Draws the images that `request` asks for, batch by batch: `[count, C, H, W]` in [-1, 1], on the first
+    /// device. `observe` sees every state of every batch as it comes, together with the place of the batch's first
+    /// image: each batch in the order of its steps, and where there are several devices their batches by turns, each
+    /// on its own device.
     pub fn sample(
         &self,
         request: &Request,
-        mut observe: impl FnMut(usize, &State<4>) -> Result<()>,
+        observe: impl FnMut(usize, &State<4>) -> Result<()> + Send,
     ) -> Result<Tensor<4>> {
         if self.classes.is_some_and(|known| !known.has_null_label)
             && request.classes.iter().any(Option::is_none)
@@ -95,40 +128,73 @@ impl Model {
             )
             .into());
         }
-        let shape = self.network.example_shape();
-        let streams = Streams::new(request.seed);
         let timesteps = self.timesteps(request)?;
-        let guidance = request.sampling.guidance();
+        let observe = Mutex::new(observe);
+        let observe = |first, state: &State<4>| {
+            let mut observe = turn(&observe);
+            observe(first, state)
+        };
+        let batches = request.classes.chunks(request.batch_size).enumerate();
+        let batches = batches.map(|(batch, classes)| (batch * request.batch_size, classes));
         let mut images = Vec::new();
-        for (batch, classes) in request.classes.chunks(request.batch_size).enumerate() {
-            let first = batch * request.batch_size;
-            let mut rngs: Vec<ChaCha8Rng> = (first..first + classes.len())
-                .map(|index| streams.at(Purpose::Sampling, (request.first + index) as u64))
-                .collect();
-            let mut noise = || streams::per_image_noise(shape, &mut rngs, &self.device);
-            // Drawn in any case, so that the steps draw the same.
-            let mut x = noise();
-            if let Some(given) = &request.initial_noise {
-                x = given.clone().narrow(0, first, classes.len());
-            }
-            x = match &request.edit {
-                Some(edit) => {
-                    let alpha_cumprod = self.chain.schedule().alpha_cumprod_at(timesteps[0]);
-                    let edit = edit.part(first, classes.len());
-                    edit.begin(&self.chain, alpha_cumprod, x)
-                }
-                None => self.chain.pure_noise(x),
-            };
-            let predict = |x_t, t| self.predict(x_t, t, classes, guidance);
-            let sampler = self.sampler(request, &timesteps, first, classes.len())?;
-            for state in Denoising::new(sampler, x.clone(), predict, noise) {
-                observe(first, &state)?;
-                x = state.x;
-            }
-            images.push(x);
-        }
+        spread(
+            self.num_devices(),
+            batches.collect(),
+            |place, (first, classes)| {
+                let x = self.sample_batch(request, &timesteps, place, first, classes, observe)?;
+                Ok(Passage::to(&self.device, x)?)
+            },
+            |drawn: Passage<4>| {
+                images.push(drawn.arrive(&self.device));
+                Ok::<_, anyhow::Error>(())
+            },
+        )?;
         ensure!(!images.is_empty(), "no image was asked for");
         Ok(Tensor::cat(images, 0))
+    }
+
+    /// Draws the images of these classes, the first of which is at `first`, on the device in this place.
+    fn sample_batch(
+        &self,
+        request: &Request,
+        timesteps: &[f64],
+        place: usize,
+        first: usize,
+        classes: &[Option<usize>],
+        observe: impl Fn(usize, &State<4>) -> Result<()>,
+    ) -> Result<Tensor<4>> {
+        let (network, device) = self.at(place);
+        let shape = network.example_shape();
+        let streams = Streams::new(request.seed);
+        let guidance = request.sampling.guidance();
+        let mut rngs: Vec<ChaCha8Rng> = (first..first + classes.len())
+            .map(|index| streams.at(Purpose::Sampling, (request.first + index) as u64))
+            .collect();
+        let mut noise = || streams::per_image_noise(shape, &mut rngs, device);
+        // Drawn in any case, so that the steps draw the same.
+        let mut x = noise();
+        if let Some(given) = &request.initial_noise {
+            let given = given.clone().narrow(0, first, classes.len());
+            x = Passage::to(device, given)?.arrive(device);
+        }
+        let edit = request.edit.as_ref();
+        let edit = edit
+            .map(|edit| edit.part(first, classes.len(), device))
+            .transpose()?;
+        x = match &edit {
+            Some(edit) => {
+                let alpha_cumprod = self.chain.schedule().alpha_cumprod_at(timesteps[0]);
+                edit.begin(&self.chain, alpha_cumprod, x)
+            }
+            None => self.chain.pure_noise(x),
+        };
+        let predict = |x_t, t| self.predict_by(network, x_t, t, classes, guidance);
+        let sampler = self.sampler(request, timesteps, edit)?;
+        for state in Denoising::new(sampler, x.clone(), predict, noise) {
+            observe(first, &state)?;
+            x = state.x;
+        }
+        Ok(x)
     }
 
     /// The noise that [`Model::sample`] draws for `count` images to begin with.
@@ -140,20 +206,18 @@ impl Model {
         streams::per_image_noise(self.network.example_shape(), &mut rngs, &self.device)
     }
 
-    /// The sampler of `count` examples from the one at `first`.
+    /// The sampler of a batch, over which `edit` draws.
     fn sampler(
         &self,
         request: &Request,
         timesteps: &[f64],
-        first: usize,
-        count: usize,
+        edit: Option<Edit>,
     ) -> Result<Box<dyn Sampler<4>>> {
         let schedule = self.chain.schedule();
         let prediction_type = self.objective.prediction_type;
         let sampler = request
             .sampling
             .sampler(schedule, timesteps, prediction_type)?;
-        let edit = request.edit.as_ref().map(|edit| edit.part(first, count));
         let kept = edit.and_then(|edit| Some((edit.image, edit.mask?)));
         if self.network.categories().is_empty() {
             return Ok(match kept {
@@ -184,9 +248,20 @@ impl Model {
         classes: &[Option<usize>],
         guidance: Guidance,
     ) -> Tensor<4> {
+        self.predict_by(&self.network, x_t, t, classes, guidance)
+    }
+
+    fn predict_by(
+        &self,
+        network: &Network,
+        x_t: Tensor<4>,
+        t: f64,
+        classes: &[Option<usize>],
+        guidance: Guidance,
+    ) -> Tensor<4> {
         let call = |x_t: Tensor<4>, condition: &Condition| {
             let timesteps = vec![t; x_t.dims()[0]];
-            self.network.forward(x_t, &timesteps, condition)
+            network.forward(x_t, &timesteps, condition)
         };
         let Some(Classes { count, .. }) = self.classes else {
             return call(x_t, &Condition::none());
@@ -205,9 +280,10 @@ impl Model {
     }
 
     /// The network's prediction for a batch in which each example has a timestep of its own, without
-    /// guidance.
+    /// guidance, by the device in this place, on which the batch is.
     pub fn predict_each(
         &self,
+        place: usize,
         x_t: Tensor<4>,
         timesteps: &[usize],
         classes: &[Option<usize>],
@@ -217,7 +293,7 @@ impl Model {
             Some(num_classes) => Condition::classes(classes.to_vec(), num_classes),
         };
         let timesteps: Vec<f64> = timesteps.iter().map(|&t| t as f64).collect();
-        self.network.forward(x_t, &timesteps, &condition)
+        self.at(place).0.forward(x_t, &timesteps, &condition)
     }
 }
 

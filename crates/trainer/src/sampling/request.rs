@@ -1,8 +1,9 @@
 //! What is to be sampled.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor, TensorReadError};
 use denoising::SamplingOptions;
 use noising::MixedChain;
+use training::Passage;
 
 /// Which images to draw, and how.
 #[derive(Debug, Clone)]
@@ -39,17 +40,32 @@ pub struct Edit {
 }
 
 impl Edit {
-    /// That of `count` samples from the one at `first`.
-    pub(super) fn part(&self, first: usize, count: usize) -> Self {
-        let part = |tensor: &Tensor<4>| match tensor.dims()[0] {
-            1 => tensor.clone(),
-            _ => tensor.clone().narrow(0, first, count),
+    /// That of `count` samples from the one at `first`, on `device`.
+    ///
+    /// # Errors
+    ///
+    /// A device that gives nothing back.
+    pub(super) fn part(
+        &self,
+        first: usize,
+        count: usize,
+        device: &Device,
+    ) -> Result<Self, TensorReadError> {
+        let part = |tensor: &Tensor<4>| -> Result<Tensor<4>, TensorReadError> {
+            let part = match tensor.dims()[0] {
+                1 => tensor.clone(),
+                _ => tensor.clone().narrow(0, first, count),
+            };
+            Ok(Passage::to(device, part)?.arrive(device))
         };
-        Self {
-            image: part(&self.image),
+        let mask = self.mask.as_ref();
+        Ok(Self {
+            image: part(&self.image)?,
             strength: self.strength,
-            mask: self.mask.as_ref().map(|(mask, times)| (part(mask), *times)),
-        }
+            mask: mask
+                .map(|(mask, times)| part(mask).map(|mask| (mask, *times)))
+                .transpose()?,
+        })
     }
 
     /// x_t at the first timestep, whose ᾱ is given, from noise: the image as the forward process has it
@@ -84,7 +100,6 @@ pub fn every_class(count: usize, num_classes: Option<usize>) -> Vec<Option<usize
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use burn::tensor::Device;
     use noising::NoiseConfig;
 
     use super::*;

@@ -1,10 +1,12 @@
 //! Bits per dimension of a trained network on images of the test split.
 
+use std::sync::{Mutex, PoisonError};
+
 use anyhow::Result;
 use denoising::DdpmVariance;
 use evaluation::{BitsPerDimension, ReverseVariance, VariationalBound};
 use rand_chacha::ChaCha8Rng;
-use training::streams;
+use training::{spread, streams};
 
 use crate::sampling::Model;
 use crate::scoring::image_set::ImageSet;
@@ -43,7 +45,7 @@ pub fn likelihood(
     model: &Model,
     test: &ImageSet,
     options: LikelihoodOptions,
-    mut progress: impl FnMut(),
+    progress: impl FnMut() + Send,
 ) -> Result<Vec<Score>> {
     let bound = VariationalBound {
         chain: model.chain.numbers(),
@@ -55,9 +57,11 @@ pub fn likelihood(
         clamp_x_0: true,
     };
     let indices = sample(options.images, test.len(), 3);
-    let mut parts = Vec::with_capacity(indices.len());
-    for indices in indices.chunks(options.batch_size) {
-        let x_0 = test.batch(indices, &model.device);
+    let progress = Mutex::new(progress);
+    let batches: Vec<&[usize]> = indices.chunks(options.batch_size).collect();
+    let of_batch = |place: usize, indices: &[usize]| {
+        let (_, device) = model.at(place);
+        let x_0 = test.batch(indices, device);
         let classes: Vec<Option<usize>> = indices
             .iter()
             .map(|&index| test.labels()[index].filter(|_| !options.unconditional))
@@ -67,17 +71,23 @@ pub fn likelihood(
             let stream = |&index: &usize| scoring_rng(4 + 2 * index as u64 + part);
             indices.iter().map(stream).collect()
         });
-        parts.extend(bound.bits_per_dimension(
+        let parts = bound.bits_per_dimension(
             x_0,
             options.timesteps,
             &mut timesteps,
-            || streams::per_image_noise(test.shape(), &mut noise, &model.device),
+            || streams::per_image_noise(test.shape(), &mut noise, device),
             |x_t, t| {
-                progress();
-                model.predict_each(x_t, t, &classes)
+                (progress.lock().unwrap_or_else(PoisonError::into_inner))();
+                model.predict_each(place, x_t, t, &classes)
             },
-        )?);
-    }
+        )?;
+        Ok::<_, anyhow::Error>(parts)
+    };
+    let mut parts = Vec::with_capacity(indices.len());
+    spread(model.num_devices(), batches, of_batch, |of_batch| {
+        parts.extend(of_batch);
+        Ok(())
+    })?;
     let definition = if model.classes.is_some() && !options.unconditional {
         "−log₂ p(x | class) / dimensions, at most"
     } else {

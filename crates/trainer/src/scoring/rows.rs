@@ -270,8 +270,12 @@ pub fn category_bounds(
             .map(|t| t.min(timesteps - 1))
             .collect();
         let x_t = model.chain.q_sample(x_0.clone(), noise, &chosen);
-        let predicted =
-            model.predict_each(x_t.clone(), &chosen, &[label(row)].repeat(BOUND_TIMESTEPS));
+        let predicted = model.predict_each(
+            0,
+            x_t.clone(),
+            &chosen,
+            &[label(row)].repeat(BOUND_TIMESTEPS),
+        );
         let numbers = len - chain.num_columns();
         let logits = predicted
             .narrow(1, numbers, chain.num_logits())

@@ -10,6 +10,7 @@ mod command_line;
 mod compare;
 mod configs;
 mod data;
+mod devices;
 mod edit;
 mod evaluate;
 mod exchange;

@@ -61,7 +61,7 @@ pub(super) fn run(args: &EvaluateArgs, opened: Opened) -> Result<()> {
         checkpoint.folder().display(),
         checkpoint.counters().step,
         form.noun(),
-        opened.device_name
+        opened.device_names
     );
     let steps = model.timesteps(&request)?.len() * count.div_ceil(request.batch_size);
     let bar = progress::bar(steps, "denoising");

@@ -3,6 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::slice::from_ref;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use anyhow::Result;
@@ -108,7 +109,7 @@ impl Desk {
             None => {
                 let (checkpoint, model) = open_model(run, best, &self.device.device)?;
                 Open {
-                    needs: Needs::of(&checkpoint.config().network, &self.device),
+                    needs: Needs::of(&checkpoint.config().network, from_ref(&self.device)),
                     checkpoint,
                     model,
                     examples: None,

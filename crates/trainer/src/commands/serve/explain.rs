@@ -74,7 +74,7 @@ pub(super) fn explain(desk: &mut Desk, run: &Path, asked: Asked) -> Result<Value
     let epsilon = noise();
     let x_t = chain.q_sample(x_0.clone(), epsilon.clone(), &[t]);
     // A network without a label for "no class" is always told one.
-    let prediction = model.predict_each(x_t.clone(), &vec![t; count], &classes);
+    let prediction = model.predict_each(0, x_t.clone(), &vec![t; count], &classes);
     let prediction_type = model.objective.prediction_type;
     let schedule = chain.schedule();
     let alpha_cumprod = schedule.alphas_cumprod()[t];

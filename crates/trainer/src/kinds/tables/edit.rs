@@ -204,7 +204,7 @@ fn from_noised(
     request: &Request,
     values: Vec<f32>,
     strength: f64,
-    observe: &mut dyn FnMut() -> Result<()>,
+    observe: &mut (dyn FnMut() -> Result<()> + Send),
 ) -> Result<Vec<f32>> {
     let image = repeated(values, request.classes.len(), model);
     let edit = Edit {

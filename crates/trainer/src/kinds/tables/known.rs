@@ -21,7 +21,7 @@ const ROUNDS: u64 = 8;
 const LEAST_SHARE: f64 = 0.02;
 
 /// What is reported of each step, as of [`Model::sample`].
-pub(super) type Observe<'a> = &'a mut dyn FnMut() -> Result<()>;
+pub(super) type Observe<'a> = &'a mut (dyn FnMut() -> Result<()> + Send);
 
 /// As many rows as `request` has classes, in all of which the conditions hold. Cells that a condition says are kept by
 /// the chain; rows are drawn until the other conditions hold, too.
