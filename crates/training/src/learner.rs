@@ -10,7 +10,7 @@ use crate::error::TrainingError;
 use crate::network::Network;
 use crate::objective::Objective;
 use crate::optimizer::{AdamW, OptimizerConfig, clip_by_global_norm};
-use crate::parameters::{flatten, flatten_gradients, unflatten};
+use crate::parameters::{flatten, flatten_gradients_for, unflatten};
 use crate::replicas::{Passage, Replicas, spread, turn};
 
 /// Whoever seeds the generator of a device, which all threads share, and draws from it.
@@ -107,7 +107,7 @@ impl<N: Network> Learner<N> {
         let gradient_of = |place: usize, batch: Batch| {
             let (network, device) = self.replicas.at((&self.network, &home), place);
             let loss = self.loss(network, device, batch)? / count;
-            let gradient = flatten_gradients(network, &mut loss.backward());
+            let gradient = flatten_gradients_for(network, &mut loss.backward(), &home);
             Ok::<_, TrainingError>((
                 Passage::to(&home, loss.inner())?,
                 Passage::to(&home, gradient)?,

@@ -7,7 +7,7 @@
 //! is a part of the vector that is used where it lies; they are zeros in every vector, and stay so.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Gradients, Tensor};
+use burn::tensor::{Device, Gradients, Tensor};
 use kernels::{join_vectors, vector_alignment};
 
 /// The parameters of `module` in visiting order, detached from any gradient graph: `[N]`.
@@ -23,7 +23,9 @@ pub fn flatten<M: Module>(module: &M) -> Tensor<1> {
     }
     let mut flatten = Flatten(Vec::new());
     module.visit(&mut flatten);
-    joined(flatten.0)
+    assert!(!flatten.0.is_empty(), "the module has no parameter");
+    let home = flatten.0[0].device();
+    join_vectors(flatten.0, vector_alignment(&home))
 }
 
 /// The gradient of every parameter of `module`, in the order of [`flatten`]: `[N]`. A parameter
@@ -32,6 +34,23 @@ pub fn flatten<M: Module>(module: &M) -> Tensor<1> {
 /// # Panics
 /// When `module` has no parameter.
 pub fn flatten_gradients<M: Module>(module: &M, gradients: &mut Gradients) -> Tensor<1> {
+    let parts = gradients_of(module, gradients);
+    assert!(!parts.is_empty(), "the module has no parameter");
+    let home = parts[0].device();
+    join_vectors(parts, vector_alignment(&home))
+}
+
+/// [`flatten_gradients`], laid out as the vectors of the device `home` are.
+pub(crate) fn flatten_gradients_for<M: Module>(
+    module: &M,
+    gradients: &mut Gradients,
+    home: &Device,
+) -> Tensor<1> {
+    join_vectors(gradients_of(module, gradients), vector_alignment(home))
+}
+
+/// The gradient of every parameter, as a vector each.
+fn gradients_of<M: Module>(module: &M, gradients: &mut Gradients) -> Vec<Tensor<1>> {
     struct FlattenGradients<'a> {
         gradients: &'a mut Gradients,
         flat: Vec<Tensor<1>>,
@@ -50,14 +69,7 @@ pub fn flatten_gradients<M: Module>(module: &M, gradients: &mut Gradients) -> Te
         flat: Vec::new(),
     };
     module.visit(&mut visitor);
-    joined(visitor.flat)
-}
-
-/// The parts as one vector.
-fn joined(parts: Vec<Tensor<1>>) -> Tensor<1> {
-    assert!(!parts.is_empty(), "the module has no parameter");
-    let alignment = vector_alignment(&parts[0].device());
-    join_vectors(parts, alignment)
+    visitor.flat
 }
 
 /// `module` with its parameters replaced by `flat`, the inverse of [`flatten`]. Each parameter
@@ -66,6 +78,12 @@ fn joined(parts: Vec<Tensor<1>>) -> Tensor<1> {
 /// # Panics
 /// When `flat` does not hold exactly as many values as `module` has parameters.
 pub fn unflatten<M: Module>(module: M, flat: Tensor<1>) -> M {
+    let home = flat.device();
+    unflatten_of(module, flat, &home)
+}
+
+/// [`unflatten`] of a vector that is laid out as those of the device `home`, on whatever device it is now.
+pub(crate) fn unflatten_of<M: Module>(module: M, flat: Tensor<1>, home: &Device) -> M {
     struct Unflatten {
         flat: Tensor<1>,
         position: usize,
@@ -91,7 +109,7 @@ pub fn unflatten<M: Module>(module: M, flat: Tensor<1>) -> M {
     }
     let [length] = flat.dims();
     let mut unflatten = Unflatten {
-        alignment: vector_alignment(&flat.device()),
+        alignment: vector_alignment(home),
         flat,
         position: 0,
     };

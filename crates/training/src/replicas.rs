@@ -13,7 +13,7 @@ use std::time::Duration;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData, TensorReadError};
 
-use crate::parameters::{flatten, unflatten};
+use crate::parameters::{flatten, unflatten_of};
 
 /// Calls `work` with each item and the place of its device, below `devices`: on a thread a device, of which the
 /// calling thread is the first. `take` gets the results on the calling thread, in the order of the items; no device
@@ -196,7 +196,7 @@ impl<N: Module> Replicas<N> {
                 };
                 Tensor::from_data(data, &*device)
             };
-            *network = unflatten(network.clone(), on_device);
+            *network = unflatten_of(network.clone(), on_device, &home);
         }
         Ok(())
     }

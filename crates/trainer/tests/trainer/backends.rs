@@ -46,13 +46,17 @@ fn devices() -> Vec<String> {
 }
 
 fn train_on(folder: &Path, device: &str) -> Vec<f64> {
+    train_with(folder, device, &[])
+}
+
+fn train_with(folder: &Path, device: &str, more: &[&str]) -> Vec<f64> {
     let config = config("smoke.toml");
     let steps = STEPS.to_string();
-    let out = device.replace(':', "-");
+    let out = device.replace([':', ','], "-");
     let args = [
         "train", "--config", &config, "--out", &out, "--device", device, "--steps", &steps,
     ];
-    succeed(folder, &[&args[..], TINY].concat());
+    succeed(folder, &[&args[..], TINY, more].concat());
     let metrics = std::fs::read_to_string(folder.join(out).join("metrics.jsonl")).unwrap();
     let losses: Vec<f64> = metrics
         .lines()
@@ -99,6 +103,27 @@ fn every_device_trains_like_flex_and_reads_its_checkpoints() {
                 .map(|(a, b)| a.0[0].abs_diff(b.0[0]))
                 .max();
             assert!(largest <= Some(1), "{device}: {largest:?}");
+        }
+    }
+}
+
+/// A step's two batches on a processor and on another device: gradients and weights go to and fro, and whichever is the
+/// first, the losses are those of flex alone.
+#[test]
+fn unlike_devices_share_a_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let two = ["--set", "training.gradient_accumulation=2"];
+    let reference = train_with(folder.path(), "flex", &two);
+    for device in devices() {
+        for both in [format!("flex,{device}"), format!("{device},flex")] {
+            let losses = train_with(folder.path(), &both, &two);
+            eprintln!("flex {reference:?}\n{both} {losses:?}");
+            for (loss, expected) in losses.iter().zip(&reference) {
+                assert!(
+                    (loss - expected).abs() < 1e-4 * expected.max(1.0),
+                    "{both}: {losses:?}, flex: {reference:?}"
+                );
+            }
         }
     }
 }
