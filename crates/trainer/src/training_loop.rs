@@ -87,6 +87,10 @@ impl Tick {
     }
 }
 
+/// Steps by which a device may be behind where minutes count: a GPU is handed steps faster than it takes them, and a
+/// budget in minutes ends when they are done.
+const STEPS_AHEAD: u64 = 8;
+
 /// A network that has learnt nothing yet, in training on `device` as `config` says.
 pub fn new_learner(config: &RunConfig, device: &Device) -> Result<Learner<Network>> {
     let network = config
@@ -246,6 +250,10 @@ impl<'a> Training<'a> {
             tick.examples += (accumulation * self.config.training.batch_size) as u64;
             let step = self.counters.step;
             let due = |every: u64| step.is_multiple_of(every);
+            if self.config.training.minutes.is_some() && due(STEPS_AHEAD) {
+                let device = self.device();
+                device.sync().context("the device failed")?;
+            }
             progress.step(self.progress(), step);
             if due(self.config.log.every) {
                 let record = self.log(&tick, learning_rate)?;

@@ -114,8 +114,8 @@ fn received<T>(receiver: &Receiver<T>) -> Result<T, RecvError> {
 /// of this machine. That works between any two devices, and what fails on the way is an error.
 #[derive(Debug)]
 pub enum Passage<const D: usize> {
-    /// It is there.
-    There(Tensor<D>),
+    /// It is there. (In a box, for with all backends a tensor takes more room than numbers on their way.)
+    There(Box<Tensor<D>>),
     /// It is between two devices.
     Between(TensorData),
 }
@@ -128,7 +128,7 @@ impl<const D: usize> Passage<D> {
     /// A device that gives nothing back.
     pub fn to(device: &Device, tensor: Tensor<D>) -> Result<Self, TensorReadError> {
         if tensor.device() == *device {
-            return Ok(Self::There(tensor));
+            return Ok(Self::There(Box::new(tensor)));
         }
         tensor.try_into_data_as::<f32>().map(Self::Between)
     }
@@ -136,7 +136,7 @@ impl<const D: usize> Passage<D> {
     /// The tensor on `device`, to which it was on its way.
     pub fn arrive(self, device: &Device) -> Tensor<D> {
         match self {
-            Self::There(tensor) => tensor,
+            Self::There(tensor) => *tensor,
             Self::Between(data) => Tensor::from_data(data, device),
         }
     }
