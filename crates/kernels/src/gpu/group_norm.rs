@@ -22,6 +22,7 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
+use super::reduce::over_cube;
 use super::tensor::{channels_first, channels_last, element, empty, most_units, one_a_number};
 use crate::gradients::NormOptions;
 
@@ -52,27 +53,6 @@ impl Plan {
     fn cube_dim(self) -> CubeDim {
         CubeDim::new_1d((self.lanes * self.rows) as u32)
     }
-}
-
-/// The sum of a number of each unit of the cube, for all of them.
-#[cube]
-fn sum_over_cube(value: f32, partial: &mut Shared<[f32]>) -> f32 {
-    let unit = UNIT_POS as usize;
-    // All have read the last sum.
-    sync_cube();
-    partial[unit] = value;
-    sync_cube();
-    let mut active = CUBE_DIM as usize;
-    while active > 1 {
-        let half = active.div_ceil(2);
-        if unit < active / 2 {
-            let other = partial[unit + half];
-            partial[unit] += other;
-        }
-        active = half;
-        sync_cube();
-    }
-    partial[0]
 }
 
 #[cube]
@@ -145,7 +125,7 @@ fn group_norm_forward<F: Float>(
         }
         pixel += rows;
     }
-    let mean = sum_over_cube(sum, &mut partial) / count;
+    let mean = over_cube(sum, &mut partial, false) / count;
 
     let mut sum = 0.0f32;
     let mut pixel = row;
@@ -162,7 +142,7 @@ fn group_norm_forward<F: Float>(
         }
         pixel += rows;
     }
-    let variance = sum_over_cube(sum, &mut partial) / count;
+    let variance = over_cube(sum, &mut partial, false) / count;
     let inverse = 1.0 / f32::sqrt(variance + epsilon);
     if UNIT_POS == 0 {
         let place = 2 * (example * (channels / group) + CUBE_POS_X as usize);
@@ -315,8 +295,8 @@ fn group_norm_backward<F: Float>(
         }
         block += lanes;
     }
-    let a_mean = sum_over_cube(a_of_group, &mut a_of_units) / count;
-    let b_mean = sum_over_cube(b_of_group, &mut b_of_units) / count;
+    let a_mean = over_cube(a_of_group, &mut a_of_units, false) / count;
+    let b_mean = over_cube(b_of_group, &mut b_of_units, false) / count;
 
     let mut channel = lane;
     while channel < group {

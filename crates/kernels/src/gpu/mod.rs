@@ -15,6 +15,7 @@ mod join;
 mod launches;
 mod operations;
 mod optimizer;
+mod reduce;
 mod tensor;
 
 pub(crate) use self::join::join;
