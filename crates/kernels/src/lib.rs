@@ -62,7 +62,8 @@ pub use crate::operations::{
     group_norm_silu,
 };
 pub use crate::optimizer::{
-    AdamWState, AdamWStep, adamw, join_vectors, moving_average, sum_of_squares, vector_alignment,
+    AdamWState, AdamWStep, adamw, inputs_lie_last, join_vectors, moving_average, sum_of_squares,
+    vector_alignment,
 };
 pub use crate::rows::{
     PlusRows, embedding_sum, layer_norm, layer_norm_silu, linear, linear_silu, segment_log_softmax,

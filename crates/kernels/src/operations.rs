@@ -1,10 +1,14 @@
 //! The operations of a network: on CPUs and GPUs the kernels of this crate, elsewhere those of burn.
+//!
+//! Images may be f16 or bf16, and what is made of them is of the same type; parameters are f32, and so are sums over
+//! many numbers and softmax (Micikevicius et al. 2018, "Mixed Precision Training"). On CPUs half precision is for
+//! tests: it is burn's, and slower than f32.
 
 use burn::backend::Dispatch;
-use burn::tensor::Tensor;
 use burn::tensor::activation::{silu, softmax};
 use burn::tensor::module::{self, interpolate};
 use burn::tensor::ops::{ConvOptions, InterpolateMode, InterpolateOptions, PadMode};
+use burn::tensor::{FloatDType, Tensor};
 
 use crate::cpu::convolution::Window;
 use crate::cpu::host::has_kernels;
@@ -214,10 +218,20 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, heads: usize) -> Tens
     let split = |x: Tensor<4>| x.reshape([batch, heads, head, pixels]).swap_dims(2, 3);
     // The queries are scaled rather than the scores, which are the larger tensor.
     let scores = (split(q) * (head as f64).powf(-0.5)).matmul(split(k).transpose());
-    softmax(scores, 3)
+    let dtype = v.dtype();
+    softmax(scores.cast(summed_in(dtype.into())), 3)
+        .cast(dtype)
         .matmul(split(v))
         .swap_dims(2, 3)
         .reshape(dims)
+}
+
+/// The type of sums over many numbers of a type.
+fn summed_in(dtype: FloatDType) -> FloatDType {
+    match dtype {
+        FloatDType::F16 | FloatDType::BF16 => FloatDType::F32,
+        other => other,
+    }
 }
 
 /// Whether the operations of this crate take the images.
@@ -261,6 +275,14 @@ fn convolve(x: Tensor<4>, weight: Tensor<4>, plus: Plus, window: Window) -> Tens
         );
     }
 
+    // Parameters are f32, whatever the images are.
+    let dtype = x.dtype();
+    let weight = weight.cast(dtype);
+    let plus = Plus {
+        bias: plus.bias.map(|bias| bias.cast(dtype)),
+        per_example: plus.per_example.map(|added| added.cast(dtype)),
+        residual: plus.residual,
+    };
     if has_operations(&x) && batch * channels * height * width > 0 {
         let none = || Tensor::<1>::empty([0], &x.device()).into_dispatch();
         let bias = plus.bias.map_or_else(none, Tensor::into_dispatch);
@@ -338,6 +360,12 @@ fn normalise(
             scale_shift,
             options,
         ));
+    }
+
+    let dtype = FloatDType::from(x.dtype());
+    if summed_in(dtype) != dtype {
+        let x = x.cast(summed_in(dtype));
+        return normalise(x, gamma, beta, scale_shift, options).cast(dtype);
     }
 
     let [per_channel, per_group] = [

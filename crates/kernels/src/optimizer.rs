@@ -148,6 +148,18 @@ pub fn vector_alignment(device: &Device) -> usize {
     1
 }
 
+/// Whether the weights of convolutions, `[out, in, height, width]`, should lie in memory as `[out, height, width, in]`:
+/// on GPUs, which else copy each of them whenever it is used.
+#[must_use]
+pub fn inputs_lie_last(device: &Device) -> bool {
+    #[cfg(feature = "gpu")]
+    if crate::gpu::vector_alignment(device).is_some() {
+        return true;
+    }
+    let _ = device;
+    false
+}
+
 /// The parts in one vector, each at a multiple of `alignment` numbers, as [`vector_alignment`] has it; what
 /// lies between them, and behind the last, is zero.
 ///
@@ -186,7 +198,7 @@ fn has_pass(x: &Tensor<1>) -> bool {
         return false;
     }
     #[cfg(feature = "gpu")]
-    if crate::gpu::on_gpu(x) {
+    if x.dtype() == burn::tensor::DType::F32 && crate::gpu::on_gpu(x) {
         return true;
     }
     has_kernels(x)

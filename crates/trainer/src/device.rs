@@ -7,6 +7,7 @@ use std::panic;
 
 use burn::tensor::{Device, DeviceType};
 use thiserror::Error;
+use training::Precision;
 
 use crate::invocation::{build_hint, hint};
 
@@ -187,6 +188,16 @@ pub enum DeviceError {
         /// How many devices that backend finds.
         found: usize,
     },
+    /// The device does not compute in the precision that is asked for.
+    #[error("the device {name:?} does not compute in {precision}; it has {has}")]
+    Precision {
+        /// The name of the device.
+        name: String,
+        /// What was asked for.
+        precision: Precision,
+        /// What it has, as a list of names.
+        has: String,
+    },
     /// No backend of this build finds a device.
     #[error("no device: none of the backends of this build ({}) finds one", compiled_in().join(", "))]
     None,
@@ -229,6 +240,30 @@ pub fn select_all(names: &[String]) -> Result<Vec<NamedDevice>, DeviceError> {
     names.iter().map(|name| by_name(name)).collect()
 }
 
+/// Refuses a precision that one of the devices does not compute in.
+///
+/// # Errors
+///
+/// [`DeviceError::Precision`], of the first such device.
+pub fn check_precision(devices: &[NamedDevice], precision: Precision) -> Result<(), DeviceError> {
+    for NamedDevice { name, device, .. } in devices {
+        let has = |precision: &Precision| device.supports_dtype(precision.dtype());
+        if !has(&precision) {
+            let has: Vec<&str> = Precision::ALL
+                .iter()
+                .filter(|precision| has(precision))
+                .map(|precision| precision.name())
+                .collect();
+            return Err(DeviceError::Precision {
+                name: name.clone(),
+                precision,
+                has: has.join(", "),
+            });
+        }
+    }
+    Ok(())
+}
+
 /// Their names, as `--device` takes them.
 pub fn names(devices: &[NamedDevice]) -> String {
     let names: Vec<&str> = devices.iter().map(|device| &device.name[..]).collect();
@@ -238,6 +273,15 @@ pub fn names(devices: &[NamedDevice]) -> String {
 /// Their handles, without autodiff.
 pub fn handles(devices: &[NamedDevice]) -> Vec<Device> {
     devices.iter().map(|named| named.device.clone()).collect()
+}
+
+/// Whether what `device` computes is computed by the processor that asks for it.
+pub fn is_host(device: &Device) -> bool {
+    Backend::ALL
+        .into_iter()
+        .filter(|backend| backend.is_host())
+        .flat_map(Backend::devices)
+        .any(|host| host == *device)
 }
 
 fn by_name(name: &str) -> Result<NamedDevice, DeviceError> {
@@ -298,6 +342,16 @@ mod tests {
         let device = by_name("flex").unwrap();
         assert_eq!(device.backend, Backend::Flex);
         assert_eq!(device.name, "flex");
+    }
+
+    #[test]
+    fn the_processor_is_the_host() {
+        for NamedDevice {
+            backend, device, ..
+        } in available()
+        {
+            assert_eq!(is_host(&device), backend.is_host(), "{backend}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor};
 use mlp::{Mlp, MlpConfig};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
-use training::{Condition, InvalidValue, Purpose, Streams};
+use training::{Condition, InvalidValue, Precision, Purpose, Streams};
 use transformer::{Transformer, TransformerConfig};
 use unet::{SampleSize, UNet, UNetConfig, UNetConfigError};
 use weights::WeightsError;
@@ -152,6 +152,10 @@ impl NetworkConfig {
     }
 }
 
+/// Why a precision other than f32 is refused.
+pub const ONLY_IMAGES: &str =
+    "only networks of images and sounds compute in another precision than f32";
+
 /// A network that predicts from x_t and t.
 #[derive(Module, Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one of it")]
@@ -195,6 +199,16 @@ impl Network {
                 let config = transformer.config();
                 vec![config.categories(); config.columns()]
             }
+        }
+    }
+
+    /// The same network, which computes in this precision; one of points, tables or lines, for which there is no other,
+    /// in f32.
+    #[must_use]
+    pub fn in_precision(self, precision: Precision) -> Self {
+        match self {
+            Self::UNet(unet) => Self::UNet(unet.computing_in(precision.dtype())),
+            Self::Mlp(_) | Self::Transformer(_) => self,
         }
     }
 

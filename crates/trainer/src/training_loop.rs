@@ -15,6 +15,7 @@ use training::{
 };
 
 use crate::config::RunConfig;
+use crate::device::is_host;
 use crate::drawing::pictures;
 use crate::kinds::Dataset;
 use crate::network::Network;
@@ -95,7 +96,8 @@ const STEPS_AHEAD: u64 = 8;
 pub fn new_learner(config: &RunConfig, device: &Device) -> Result<Learner<Network>> {
     let network = config
         .network
-        .init(config.seed, &device.clone().autodiff())?;
+        .init(config.seed, &device.clone().autodiff())?
+        .in_precision(config.training.precision);
     let ema = Ema::new(flatten(&network), 0, config.ema.decay);
     let optimizer = AdamW::new(config.optimizer.clone());
     learner_of(config, network, optimizer, ema)
@@ -115,17 +117,12 @@ fn learner_of(
         Objective::with_categories(chain, &config.objective, categories)?
     };
     let max_grad_norm = config.training.max_grad_norm;
-    Ok(Learner::new(
-        network,
-        objective,
-        optimizer,
-        ema,
-        max_grad_norm,
-    ))
+    let learner = Learner::new(network, objective, optimizer, ema, max_grad_norm);
+    Ok(learner.in_precision(config.training.precision))
 }
 
-/// How batches are made, as `config` says.
-pub fn batch_options(config: &RunConfig) -> BatchOptions {
+/// How batches are made for `device`, as `config` says.
+pub fn batch_options(config: &RunConfig, device: &Device) -> BatchOptions {
     BatchOptions {
         batch_size: config.training.batch_size,
         flip: config.data.flip,
@@ -134,6 +131,7 @@ pub fn batch_options(config: &RunConfig) -> BatchOptions {
             dropout: config.conditioning.label_dropout,
         }),
         has_dropout: config.network.has_dropout(),
+        is_ahead: !is_host(device),
     }
 }
 
@@ -182,7 +180,7 @@ impl<'a> Training<'a> {
         }
         atomic_file::write(&folder.config(), toml.as_bytes())
             .with_context(|| format!("cannot write {}", folder.config().display()))?;
-        let options = batch_options(config);
+        let options = batch_options(config, device);
         let position = Position {
             examples: counters.examples_seen,
             batches: counters.batches_seen,
@@ -354,7 +352,7 @@ impl<'a> Training<'a> {
             &self.learner.objective,
             &self.test_split,
             &self.config.held_out,
-            &batch_options(self.config),
+            &batch_options(self.config, self.device()),
             Streams::new(self.config.seed),
             self.device(),
         )?;

@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, BatchOptions, ClassOptions};
 use crate::data::{Data, to_tensor};
 use crate::error::{InvalidValue, TrainingError};
 use crate::loader::{Examples, Loader};
@@ -57,40 +57,6 @@ impl ConditioningConfig {
     }
 }
 
-/// How batches are made.
-#[derive(Debug, Clone, PartialEq)]
-pub struct BatchOptions {
-    /// Examples of one pass.
-    pub batch_size: usize,
-    /// Whether half of the examples, by chance, are mirrored left to right.
-    pub flip: bool,
-    /// The classes that the network is told; `None` tells it none.
-    pub classes: Option<ClassOptions>,
-    /// Whether the network draws from the device's own generator, as dropout does. It is then seeded anew
-    /// for each batch, so that a resumed run drops what it would have dropped.
-    pub has_dropout: bool,
-}
-
-/// How the network is told classes.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ClassOptions {
-    /// The number of classes.
-    pub num_classes: usize,
-    /// Share of labels that are replaced by "no class" (Ho and Salimans 2022, algorithm 1).
-    pub dropout: f64,
-}
-
-impl Default for BatchOptions {
-    fn default() -> Self {
-        Self {
-            batch_size: 64,
-            flip: false,
-            classes: None,
-            has_dropout: false,
-        }
-    }
-}
-
 /// An endless supply of batches.
 #[derive(Debug)]
 pub struct Batches<D> {
@@ -113,7 +79,7 @@ impl<D: Data> Batches<D> {
         device: &Device,
     ) -> Self {
         Self {
-            loader: Loader::new(data, options.batch_size, options.flip, streams, position),
+            loader: Loader::new(data, &options, objective, streams, position),
             options,
             objective: objective.clone(),
             streams,
@@ -163,15 +129,19 @@ impl<D: Data> Batches<D> {
 
     fn next_on(&mut self, device: &Device) -> Result<Batch, TrainingError> {
         let device = &device.clone().without_autodiff();
-        let Examples { indices, values } = self.loader.next()?;
+        let Examples {
+            indices,
+            values,
+            timesteps,
+            noise,
+        } = self.loader.next()?;
         let index = self.position.batches;
         self.position.examples += indices.len() as u64;
         self.position.batches += 1;
 
-        let x_0 = to_tensor(values, self.data().example_shape(), device);
-        let rng = &mut self.streams.at(Purpose::Training, index);
-        let timesteps = self.objective.timesteps(indices.len(), rng);
-        let mut noise = streams::noise(x_0.dims(), rng, device);
+        let shape = self.data().example_shape();
+        let x_0 = to_tensor(values, shape, device);
+        let mut noise = to_tensor(noise, shape, device);
         let offset_noise = self.objective.offset_noise();
         if offset_noise > 0.0 {
             // The same for all pixels of a channel (Guttenberg 2023): without it a network never has

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::InvalidValue;
+use crate::precision::Precision;
 
 /// `[training]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +35,14 @@ pub struct TrainingConfig {
     pub warmup_steps: u64,
     /// The gradient is scaled down to this global norm where it is longer.
     pub max_grad_norm: f64,
+    /// What the network computes in: "f32", or "bf16" or "f16" on a device that has it. Weights, optimiser and
+    /// loss are f32 in any case. For images and sounds; left out of files where it is the default.
+    #[serde(skip_serializing_if = "is_default")]
+    pub precision: Precision,
+}
+
+fn is_default(precision: &Precision) -> bool {
+    *precision == Precision::default()
 }
 
 /// Course of the learning rate after the warm-up.
@@ -70,6 +79,7 @@ impl Default for TrainingConfig {
             learning_rate_cycles: 4,
             warmup_steps: 100,
             max_grad_norm: 1.0,
+            precision: Precision::default(),
         }
     }
 }

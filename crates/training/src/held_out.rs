@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Batch;
-use crate::batches::{BatchOptions, ClassOptions};
+use crate::batch::{BatchOptions, ClassOptions};
 use crate::data::{Data, to_tensor};
 use crate::error::{InvalidValue, TrainingError};
 use crate::network::{Condition, Network};

@@ -11,6 +11,7 @@ use crate::network::Network;
 use crate::objective::Objective;
 use crate::optimizer::{AdamW, OptimizerConfig, clip_by_global_norm};
 use crate::parameters::{flatten, flatten_gradients_for, unflatten};
+use crate::precision::Precision;
 use crate::replicas::{Passage, Replicas, spread, turn};
 
 /// Whoever seeds the generator of a device, which all threads share, and draws from it.
@@ -31,6 +32,7 @@ pub struct Learner<N> {
     /// The network's parameters in one vector, which must agree with it: `[N]`.
     parameters: Tensor<1>,
     max_grad_norm: f64,
+    precision: Precision,
 }
 
 /// What a step saw. Both stay on the device until they are read: `[1]`.
@@ -39,7 +41,7 @@ pub struct Learner<N> {
 pub struct Step {
     /// The loss, before the step.
     pub loss: Tensor<1>,
-    /// The norm of the whole gradient, before it was clipped.
+    /// The norm of the whole gradient, before it was clipped; 0 of a step that was skipped.
     pub grad_norm: Tensor<1>,
 }
 
@@ -61,7 +63,16 @@ impl<N: Network> Learner<N> {
             optimizer,
             ema,
             max_grad_norm,
+            precision: Precision::F32,
         }
+    }
+
+    /// As it is, for a network that computes in this precision: where gradients would be too small for it, the loss is
+    /// scaled, and a step whose gradients are too large is skipped.
+    #[must_use]
+    pub fn in_precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
     }
 
     /// As it is, with a copy of the network on each of these further devices, on which the batches of a step are
@@ -102,12 +113,18 @@ impl<N: Network> Learner<N> {
     /// If a batch is on another device.
     pub fn step(&mut self, batches: Vec<Batch>, learning_rate: f64) -> Result<Step, TrainingError> {
         // Accumulate gradients.
-        let count = batches.len() as f64;
+        let batches_of_step = batches.len();
         let home = self.parameters.device();
         let gradient_of = |place: usize, batch: Batch| {
             let (network, device) = self.replicas.at((&self.network, &home), place);
-            let loss = self.loss(network, device, batch)? / count;
-            let gradient = flatten_gradients_for(network, &mut loss.backward(), &home);
+            let numbers = batch.x_0.dims().iter().product::<usize>() * batches_of_step;
+            let loss = self.loss(network, device, batch)? / batches_of_step as f64;
+            let gradient_of =
+                |loss: Tensor<1>| flatten_gradients_for(network, &mut loss.backward(), &home);
+            let gradient = match self.precision.loss_scale(numbers) {
+                Some(scale) => gradient_of(loss.clone() * scale) / scale,
+                None => gradient_of(loss.clone()),
+            };
             Ok::<_, TrainingError>((
                 Passage::to(&home, loss.inner())?,
                 Passage::to(&home, gradient)?,
@@ -126,11 +143,21 @@ impl<N: Network> Learner<N> {
         let (loss, gradient) = sum.ok_or(TrainingError::NoBatch)?;
 
         // Update weights.
-        let (scale, grad_norm) = clip_by_global_norm(gradient.clone(), self.max_grad_norm);
-        let parameters = self.parameters.clone();
-        let parameters = self
-            .optimizer
-            .step(parameters, gradient, scale, learning_rate);
+        let (scale, mut grad_norm) = clip_by_global_norm(gradient.clone(), self.max_grad_norm);
+        let before = self.parameters.clone();
+        let parameters = match self.precision {
+            Precision::F32 | Precision::Bf16 => {
+                self.optimizer.step(before, gradient, scale, learning_rate)
+            }
+            Precision::F16 => {
+                let is_finite = grad_norm.clone().is_finite();
+                grad_norm = grad_norm
+                    .zeros_like()
+                    .mask_where(is_finite.clone(), grad_norm);
+                self.optimizer
+                    .step_where(is_finite, before, gradient, scale, learning_rate)
+            }
+        };
         self.parameters = parameters.clone();
         self.network = unflatten(self.network.clone(), parameters.clone());
         self.replicas.load(parameters.clone())?;

@@ -83,11 +83,12 @@ mod objective;
 mod optimizer;
 mod order;
 mod parameters;
+mod precision;
 mod replicas;
 pub mod streams;
 
-pub use batch::Batch;
-pub use batches::{BatchOptions, Batches, ClassOptions, ConditioningConfig};
+pub use batch::{Batch, BatchOptions, ClassOptions};
+pub use batches::{Batches, ConditioningConfig};
 pub use categories::CategoryLoss;
 pub use config::{LearningRateSchedule, TrainingConfig};
 pub use data::{Data, to_tensor};
@@ -100,6 +101,7 @@ pub use objective::{Objective, ObjectiveConfig, ObjectiveError, TimestepSampling
 pub use optimizer::{AdamW, Moments, OptimizerConfig, clip_by_global_norm};
 pub use order::{DataOrder, Position};
 pub use parameters::{flatten, flatten_gradients, unflatten};
+pub use precision::Precision;
 pub use replicas::{Passage, Replicas, spread, turn};
 pub use streams::{Purpose, Streams};
 

@@ -1,14 +1,18 @@
-//! The examples of a training, in the order that its seed fixes: from memory, or, where reading them takes
-//! time, read a few batches ahead by a thread of its own.
+//! What a batch is made of, before it is on a device: examples in the order that the seed fixes, timesteps and
+//! noise. Put together when it is asked for or, where the device does not wait for the processor or reading takes
+//! time, a few batches ahead by a thread of its own.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
 use rand::RngExt;
+use rand_distr::StandardNormal;
 
+use crate::batch::BatchOptions;
 use crate::data::Data;
 use crate::error::TrainingError;
+use crate::objective::Objective;
 use crate::order::{DataOrder, Position};
 use crate::streams::{Purpose, Streams};
 
@@ -22,6 +26,10 @@ pub(crate) struct Examples {
     pub(crate) indices: Vec<usize>,
     /// Their values, some of the examples mirrored: each channel, row, column.
     pub(crate) values: Vec<f32>,
+    /// The timestep of each.
+    pub(crate) timesteps: Vec<usize>,
+    /// Standard normal, as many as values.
+    pub(crate) noise: Vec<f32>,
 }
 
 /// An endless supply of examples.
@@ -34,7 +42,7 @@ pub(crate) struct Loader<D> {
 #[derive(Debug)]
 enum Supply<D> {
     /// A batch is put together when it is asked for.
-    Direct(Source<D>),
+    Direct(Box<Source<D>>),
     /// A thread puts them together ahead; it ends when the receiver is gone.
     Ahead(Receiver<Result<Examples, TrainingError>>),
 }
@@ -44,6 +52,7 @@ enum Supply<D> {
 struct Source<D> {
     data: Arc<D>,
     order: DataOrder,
+    objective: Objective,
     streams: Streams,
     flip: bool,
     batch_size: usize,
@@ -54,8 +63,8 @@ struct Source<D> {
 impl<D: Data> Loader<D> {
     pub(crate) fn new(
         data: D,
-        batch_size: usize,
-        flip: bool,
+        options: &BatchOptions,
+        objective: &Objective,
         streams: Streams,
         position: Position,
     ) -> Self {
@@ -63,17 +72,18 @@ impl<D: Data> Loader<D> {
         let mut source = Source {
             data: Arc::clone(&data),
             order: DataOrder::new(data.len(), streams),
+            objective: objective.clone(),
             streams,
-            flip,
-            batch_size,
+            flip: options.flip,
+            batch_size: options.batch_size,
             position,
         };
-        let supply = if data.is_streamed() {
+        let supply = if options.is_ahead || data.is_streamed() {
             let (sender, receiver) = sync_channel(BATCHES_AHEAD);
             thread::spawn(move || while sender.send(source.next()).is_ok() {});
             Supply::Ahead(receiver)
         } else {
-            Supply::Direct(source)
+            Supply::Direct(Box::new(source))
         };
         Self { data, supply }
     }
@@ -110,7 +120,13 @@ impl<D: Data> Source<D> {
                 }
             }
         }
-        Ok(Examples { indices, values })
+        let mut rng = self.streams.at(Purpose::Training, batches);
+        Ok(Examples {
+            timesteps: self.objective.timesteps(indices.len(), &mut rng),
+            noise: rng.sample_iter(StandardNormal).take(values.len()).collect(),
+            indices,
+            values,
+        })
     }
 }
 
@@ -118,9 +134,11 @@ impl<D: Data> Source<D> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use noising::NoiseConfig;
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
+    use crate::objective::ObjectiveConfig;
 
     /// A hundred images of 3 × 2, each value another. One that is broken cannot be read. Some are moved by a
     /// number of chance in training.
@@ -176,11 +194,22 @@ mod tests {
     };
 
     fn loader(data: Numbered, flip: bool, batches: u64) -> Loader<Numbered> {
+        let options = BatchOptions {
+            batch_size: 6,
+            flip,
+            ..BatchOptions::default()
+        };
+        loader_of(data, &options, batches)
+    }
+
+    fn loader_of(data: Numbered, options: &BatchOptions, batches: u64) -> Loader<Numbered> {
+        let chain = NoiseConfig::default().chain().unwrap();
+        let objective = Objective::new(chain, &ObjectiveConfig::default());
         let position = Position {
             examples: 6 * batches,
             batches,
         };
-        Loader::new(data, 6, flip, Streams::new(0), position)
+        Loader::new(data, options, &objective, Streams::new(0), position)
     }
 
     fn take(mut loader: Loader<Numbered>, count: usize) -> Vec<Examples> {
@@ -242,7 +271,22 @@ mod tests {
             is_moved: true,
             ..IN_MEMORY
         };
-        assert_eq!(take(ahead, 30), take(loader(in_memory, true, 2), 30));
+        let expected = take(loader(in_memory, true, 2), 30);
+        assert_eq!(take(ahead, 30), expected);
+
+        let options = BatchOptions {
+            batch_size: 6,
+            flip: true,
+            is_ahead: true,
+            ..BatchOptions::default()
+        };
+        let in_memory = Numbered {
+            is_moved: true,
+            ..IN_MEMORY
+        };
+        let ahead = loader_of(in_memory, &options, 2);
+        assert!(matches!(ahead.supply, Supply::Ahead(_)));
+        assert_eq!(take(ahead, 30), expected);
 
         let mut broken = loader(streamed(Some(50)), false, 0);
         let error = (0..17).find_map(|_| broken.next().err()).unwrap();

@@ -5,7 +5,7 @@
 //! in this process; here the norm is that of the whole gradient, and the state is two vectors that
 //! a checkpoint can hold under the parameters' names.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Bool, Tensor};
 use kernels::{AdamWState, AdamWStep, adamw, sum_of_squares};
 use serde::{Deserialize, Serialize};
 
@@ -122,6 +122,31 @@ impl AdamW {
         });
         state.parameters
     }
+
+    /// As [`step`](Self::step) where `applies` (`[1]`) is true, and where not, all numbers stay as they are; the
+    /// step is counted either way. Nothing is read back from the device.
+    pub fn step_where(
+        &mut self,
+        applies: Tensor<1, Bool>,
+        parameters: Tensor<1>,
+        gradient: Tensor<1>,
+        gradient_scale: Tensor<1>,
+        learning_rate: f64,
+    ) -> Tensor<1> {
+        let applies = applies.expand(parameters.dims());
+        let kept = |before: Tensor<1>, after| before.mask_where(applies.clone(), after);
+        let moments = self.moments.clone();
+        let after = self.step(parameters.clone(), gradient, gradient_scale, learning_rate);
+        if let Some(after) = &mut self.moments {
+            let (first, second) = match moments {
+                Some(before) => (before.first, before.second),
+                None => (after.first.zeros_like(), after.second.zeros_like()),
+            };
+            after.first = kept(first, after.first.clone());
+            after.second = kept(second, after.second.clone());
+        }
+        kept(parameters, after)
+    }
 }
 
 /// By how much to scale a gradient (`[N]`) so that its Euclidean norm is at most `max_norm` (Pascanu
@@ -182,6 +207,36 @@ mod tests {
                 "{actual} {expected}"
             );
         }
+    }
+
+    #[test]
+    fn a_step_that_does_not_apply_changes_nothing() {
+        let mut optimizer = AdamW::new(OptimizerConfig::default());
+        let parameters = vector(&[1.0, -2.0]);
+        let step = |optimizer: &mut AdamW, parameters: &Tensor<1>, gradient: &[f32]| {
+            let gradient = vector(gradient);
+            let (scale, norm) = clip_by_global_norm(gradient.clone(), 1.0);
+            optimizer.step_where(norm.is_finite(), parameters.clone(), gradient, scale, 0.1)
+        };
+        let overflow = [f32::INFINITY, 1.0];
+        let first = step(&mut optimizer, &parameters, &overflow);
+        assert_eq!(values(first.clone()), [1.0, -2.0]);
+        let second = step(&mut optimizer, &first, &[0.3, 0.4]);
+        let moments = optimizer.moments.clone().unwrap();
+        let third = step(&mut optimizer, &second, &[f32::NAN, 1.0]);
+        assert_eq!(values(third), values(second.clone()));
+        let kept = optimizer.moments.clone().unwrap();
+        assert_eq!(values(kept.first), values(moments.first));
+        assert_eq!(values(kept.second), values(moments.second));
+
+        let mut plain = AdamW::new(OptimizerConfig::default());
+        plain.moments = Some(Moments {
+            first: vector(&[0.0; 2]),
+            second: vector(&[0.0; 2]),
+            steps: 1,
+        });
+        let expected = plain.step(first, vector(&[0.3, 0.4]), vector(&[1.0]), 0.1);
+        assert_eq!(values(second), values(expected));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::{Embedding, EmbeddingConfig, GroupNorm};
 use burn::tensor::activation::silu;
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, FloatDType, Int, Tensor};
 use kernels::Sampling;
 
 use crate::config::{TimeScaleShift, UNetConfig};
@@ -36,6 +36,9 @@ pub struct UNet {
     conv_out: Conv2d,
     #[module(skip)]
     config: UNetConfig,
+    /// The type of all images but those that come and go.
+    #[module(skip)]
+    dtype: FloatDType,
 }
 
 impl UNet {
@@ -63,7 +66,17 @@ impl UNet {
             conv_norm_out: group_norm(first, config.norm_num_groups, config, device),
             conv_out: conv3x3([first, config.out_channels], 1, device),
             config: config.clone(),
+            dtype: FloatDType::F32,
         }
+    }
+
+    /// The same network, which computes in another type: its images, convolutions and attention are of it. Weights,
+    /// the embedding of time and classes, the sums of normalisations and softmax stay f32 (Micikevicius et al. 2018,
+    /// "Mixed Precision Training"), and so do x_t and what is predicted.
+    #[must_use]
+    pub fn computing_in(mut self, dtype: FloatDType) -> Self {
+        self.dtype = dtype;
+        self
     }
 
     /// The configuration that the network was built from.
@@ -109,7 +122,8 @@ impl UNet {
         // Every residual block begins with this SiLU: computed once.
         let embedding = silu(embedding);
 
-        let mut x = convolve(&self.conv_in, x_t, Sampling::Same);
+        let dtype = x_t.dtype();
+        let mut x = convolve(&self.conv_in, x_t.cast(self.dtype), Sampling::Same);
         let mut skips = vec![x.clone()];
         for block in &self.down_blocks {
             x = block.forward(x, &embedding, &mut skips);
@@ -119,7 +133,7 @@ impl UNet {
             x = block.forward(x, &embedding, &mut skips);
         }
         let x = group_norm_silu(&self.conv_norm_out, x, None);
-        convolve(&self.conv_out, x, Sampling::Same)
+        convolve(&self.conv_out, x, Sampling::Same).cast(dtype)
     }
 
     /// The network of one class alone, which knows no classes: the class's embedding is added to the

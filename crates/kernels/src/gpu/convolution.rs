@@ -150,7 +150,7 @@ fn sum_over_examples(x: &Tensor<f32>, y: &mut Tensor<f32>, batch: u32) {
     y[channel] = sum;
 }
 
-/// A weight `[out, in, height, width]`, turned by half a circle and with inputs for outputs, channels-last:
+/// A weight `[out, height, width, in]`, turned by half a circle and with inputs for outputs:
 /// `[in, height, width, out]`.
 #[cube(launch)]
 fn turn<F: Float>(
@@ -171,7 +171,7 @@ fn turn<F: Float>(
     let output = i % outputs;
     let tap = i / outputs % taps;
     let input = i / (outputs * taps);
-    turned[i] = weight[(output * inputs + input) * taps + taps - 1 - tap];
+    turned[i] = weight[(output * taps + taps - 1 - tap) * inputs + input];
 }
 
 /// What is added to a convolution.
@@ -296,7 +296,7 @@ fn convolved_gradient(state: &Convolved, dy: CubeTensor) -> CubeTensor {
             options,
         );
     }
-    let weight = into_contiguous(weight);
+    let weight = channels_last(weight);
     let turned = empty(&weight, [inputs, height, width, outputs], weight.dtype);
     let (cubes, units) = one_a_number(&turned, turned.meta.num_elements());
     turn::launch(

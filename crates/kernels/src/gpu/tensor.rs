@@ -22,7 +22,8 @@ fn cube_device(device: &DispatchDevice) -> Option<CubeDevice> {
 
 /// Whether the kernels of this folder take the tensor.
 pub(crate) fn on_gpu<const D: usize>(x: &Tensor<D>) -> bool {
-    x.dtype() == DType::F32 && cube_device(x.device().as_dispatch()).is_some()
+    matches!(x.dtype(), DType::F32 | DType::F16 | DType::BF16)
+        && cube_device(x.device().as_dispatch()).is_some()
 }
 
 /// At what multiples of a number of f32 a part of a vector can be used where it lies, on a GPU.

@@ -1,11 +1,14 @@
 //! An operation at given inputs: its value, and the gradients of all of them.
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use kernels::{
     Plus, PlusRows, Sampling, attention, concat_channels, conv2d, conv2d_1x1, conv2d_3x3,
     embedding_sum, group_norm, group_norm_silu, layer_norm, layer_norm_silu, linear, linear_silu,
     segment_log_softmax,
 };
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::StandardNormal;
 
 pub(crate) const EPSILON: f64 = 1e-5;
 
@@ -66,6 +69,17 @@ impl Leaves {
             |(input, leaf): &(Input, Tensor<1>)| (input.clone(), leaf.clone().cast(DType::F64));
         Self(self.0.iter().map(cast).collect())
     }
+
+    /// The same with images of another type; parameters stay f32.
+    pub(crate) fn with_images_of(&self, dtype: FloatDType) -> Self {
+        let cast = |(input, leaf): &(Input, Tensor<1>)| {
+            let is_image = input.dims.len() == 4 && input.name != "weight";
+            let leaf = leaf.clone();
+            let leaf = if is_image { leaf.cast(dtype) } else { leaf };
+            (input.clone(), leaf)
+        };
+        Self(self.0.iter().map(cast).collect())
+    }
 }
 
 pub(crate) fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
@@ -78,7 +92,40 @@ pub(crate) fn image(rows: Tensor<2>) -> Tensor<4> {
     rows.reshape([count, width, 1, 1])
 }
 
+pub(crate) fn normal(count: usize, seed: u64) -> Vec<f32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..count).map(|_| rng.sample(StandardNormal)).collect()
+}
+
+/// A case of normal inputs, of names and dimensions, with an output of so many numbers.
+pub(crate) fn case(
+    operation: Operation,
+    inputs: &[(&'static str, &[usize])],
+    output: usize,
+) -> Case {
+    let inputs = inputs
+        .iter()
+        .enumerate()
+        .map(|(seed, &(name, dims))| Input {
+            name,
+            dims: dims.to_vec(),
+            numbers: normal(dims.iter().product(), seed as u64),
+        });
+    Case {
+        operation,
+        inputs: inputs.collect(),
+        direction: normal(output, 100),
+    }
+}
+
 impl Operation {
+    /// As this crate computes it from images of another type.
+    pub(crate) fn ours_in(self, inputs: &Leaves, dtype: FloatDType) -> Tensor<4> {
+        let y = self.ours(&inputs.with_images_of(dtype));
+        assert_eq!(y.dtype(), dtype.into(), "{self:?}");
+        y.cast(FloatDType::F32)
+    }
+
     /// As this crate computes it.
     pub(crate) fn ours(self, inputs: &Leaves) -> Tensor<4> {
         match self {

@@ -9,5 +9,6 @@ mod against_pytorch;
 mod case;
 #[cfg(feature = "wgpu")]
 mod gpu;
+mod half;
 mod levels;
 mod optimizer;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use denoising::{SamplerKind, TimestepSpacing};
+use training::Precision;
 
 use super::DevicesArgs;
 use super::values::finite;
@@ -50,6 +51,11 @@ fn spacings() -> impl TypedValueParser<Value = TimestepSpacing> {
     PossibleValuesParser::new(TimestepSpacing::ALL.iter().map(value)).try_map(|name| name.parse())
 }
 
+/// The names of the precisions.
+fn precisions() -> impl TypedValueParser<Value = Precision> {
+    PossibleValuesParser::new(Precision::ALL.map(Precision::name)).try_map(|name| name.parse())
+}
+
 /// A trained network, and how it is sampled from.
 #[derive(Debug, Args)]
 pub struct ModelArgs {
@@ -68,6 +74,9 @@ pub struct ModelArgs {
     /// Images that go through the network at once; it changes the speed, not the images.
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub batch_size: usize,
+    /// What the network computes in: for images and sounds, on a device that has it.
+    #[arg(long, value_parser = precisions(), default_value_t)]
+    pub precision: Precision,
     /// Where to compute.
     #[command(flatten)]
     pub devices: DevicesArgs,

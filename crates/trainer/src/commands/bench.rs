@@ -83,6 +83,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
             unet.num_class_embeds = Some(classes + usize::from(config.conditioning.null_label));
         }
     }
+    device::check_precision(&devices, config.training.precision)?;
     if args.batch_sizes.contains(&0) {
         bail!(Usage(
             "--batch-sizes: a batch holds at least 1 image".to_owned()

@@ -62,7 +62,7 @@ impl Trial<'_> {
         let mut learner = new_learner(config, &devices[0])?.spread_over(&devices[1..])?;
         let parameters = learner.network().num_params();
         let examples = train.len();
-        let options = batch_options(config);
+        let options = batch_options(config, &devices[0]);
         let streams = Streams::new(config.seed);
         let start = Position::default();
         let mut batches = Batches::new(

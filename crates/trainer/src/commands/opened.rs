@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use burn::tensor::Device;
 use denoising::{SamplerKind, SamplingOptions};
 use tracing::warn;
+use training::Precision;
 
 use crate::cli::{ModelArgs, SamplerArgs};
 use crate::config::RunConfig;
@@ -15,6 +16,7 @@ use crate::error::Usage;
 use crate::invocation::hint;
 use crate::kinds::Kind;
 use crate::memory::{Needs, TooMuch, check};
+use crate::network::ONLY_IMAGES;
 use crate::run::atomic_file::parent_of;
 use crate::run::checkpoint::Checkpoint;
 use crate::run::overview::is_begun;
@@ -69,7 +71,15 @@ fn open_for(args: &ModelArgs, samplers: Samplers) -> Result<Opened> {
     at_least(&[("--batch-size", args.batch_size, 1)])?;
     let devices = device::select_all(&args.devices.devices)?;
     exists(&args.run)?;
-    let (checkpoint, model) = open_model(&args.run, args.best, &devices[0].device)?;
+    device::check_precision(&devices, args.precision)?;
+    let (checkpoint, mut model) = open_model(&args.run, args.best, &devices[0].device)?;
+    if args.precision != Precision::F32 && checkpoint.config().network.as_unet().is_none() {
+        bail!(Usage(format!(
+            "--precision {}: {ONLY_IMAGES}",
+            args.precision
+        )));
+    }
+    model.network = model.network.in_precision(args.precision);
     let model = model.spread_over(&device::handles(&devices[1..]))?;
     let sampling = settings(checkpoint.config(), &args.sampler, samplers)?;
     let needs = Needs::of(&checkpoint.config().network, &devices);

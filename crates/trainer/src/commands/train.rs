@@ -37,6 +37,7 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
     let splits = kind.load(&config.source(args.data_dir.as_deref()))?;
     let config = fit(config, &splits)?;
     check_share(&config, devices.len())?;
+    device::check_precision(&devices, config.training.precision)?;
     check_memory(&config, &devices)?;
     let examples = splits.train.len();
     let how = if splits.train.is_streamed() {

@@ -18,6 +18,7 @@ mod noise;
 mod old_runs;
 mod page;
 mod points;
+mod precision;
 mod runs;
 mod sample;
 mod sounds;

@@ -4,6 +4,7 @@
 
 #[path = "../../examples/own_data.rs"]
 mod own_data;
+mod precision;
 mod tables;
 
 #[test]
