@@ -247,13 +247,8 @@ pub fn select_all(names: &[String]) -> Result<Vec<NamedDevice>, DeviceError> {
 /// [`DeviceError::Precision`], of the first such device.
 pub fn check_precision(devices: &[NamedDevice], precision: Precision) -> Result<(), DeviceError> {
     for NamedDevice { name, device, .. } in devices {
-        let has = |precision: &Precision| device.supports_dtype(precision.dtype());
-        if !has(&precision) {
-            let has: Vec<&str> = Precision::ALL
-                .iter()
-                .filter(|precision| has(precision))
-                .map(|precision| precision.name())
-                .collect();
+        let has = precisions(device);
+        if !has.contains(&precision.name()) {
             return Err(DeviceError::Precision {
                 name: name.clone(),
                 precision,
@@ -262,6 +257,15 @@ pub fn check_precision(devices: &[NamedDevice], precision: Precision) -> Result<
         }
     }
     Ok(())
+}
+
+/// The names of the precisions that a device computes in.
+pub fn precisions(device: &Device) -> Vec<&'static str> {
+    Precision::ALL
+        .into_iter()
+        .filter(|precision| device.supports_dtype(precision.dtype()))
+        .map(Precision::name)
+        .collect()
 }
 
 /// Their names, as `--device` takes them.

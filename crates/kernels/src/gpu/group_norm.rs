@@ -23,12 +23,25 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::reduce::over_cube;
-use super::tensor::{channels_first, channels_last, element, empty, most_units, one_a_number};
+use super::tensor::{
+    channels_first, channels_last, element, empty, most_units, one_a_number, shared_memory,
+};
 use crate::gradients::NormOptions;
 
-/// Numbers of a group that are kept in the memory that a cube shares: 8 KiB, half of what every device
-/// of WebGPU has. Larger groups are read again.
-const KEPT: usize = 2048;
+/// Bytes of the memory that a cube shares of which use is made at most: what every GPU of the last ten years
+/// gives without being asked. WebGPU promises 16 KiB.
+const MOST_SHARED: usize = 48 * 1024;
+
+/// How many of the numbers of a group are kept in the memory that a cube shares, of so many bytes: all or none, of
+/// `of_each` numbers for each number and each unit. Groups that are not kept are read again.
+fn kept(numbers: usize, plan: Plan, of_each: usize, shared: usize) -> usize {
+    let all = of_each * (numbers + plan.lanes * plan.rows) * size_of::<f32>();
+    if all <= shared.min(MOST_SHARED) {
+        numbers
+    } else {
+        0
+    }
+}
 
 /// How a kernel goes over a group: known when it is compiled.
 #[derive(Clone, Copy, Debug)]
@@ -215,6 +228,7 @@ fn group_norm_backward<F: Float>(
     #[comptime] group: usize,
     #[comptime] lanes: usize,
     #[comptime] rows: usize,
+    #[comptime] kept: usize,
     #[comptime] silu: bool,
     #[comptime] has_scale_shift: bool,
     #[define(F)] _dtype: ElemType,
@@ -233,6 +247,8 @@ fn group_norm_backward<F: Float>(
     let inverse = moments[place + 1];
     let mut a_of_units = Shared::<[f32]>::new_slice(comptime!(lanes * rows));
     let mut b_of_units = Shared::<[f32]>::new_slice(comptime!(lanes * rows));
+    let mut normals = Shared::<[f32]>::new_slice(comptime!(if kept > 0 { kept } else { 1 }));
+    let mut gradients = Shared::<[f32]>::new_slice(comptime!(if kept > 0 { kept } else { 1 }));
 
     let mut a_of_group = 0.0f32;
     let mut b_of_group = 0.0f32;
@@ -266,6 +282,10 @@ fn group_norm_backward<F: Float>(
                     offset,
                     silu,
                 );
+                if comptime!(kept > 0) {
+                    normals[pixel * group + channel] = normal;
+                    gradients[pixel * group + channel] = g;
+                }
                 a += g * normal;
                 b += g;
                 pixel += rows;
@@ -312,15 +332,22 @@ fn group_norm_backward<F: Float>(
         let mut pixel = row;
         while pixel < pixels {
             let place = base + pixel * channels + channel;
-            let (normal, g) = pull_back(
-                f32::cast_from(x[place]),
-                f32::cast_from(dy[place]),
-                mean,
-                inverse,
-                factor,
-                offset,
-                silu,
-            );
+            let (normal, g) = if comptime!(kept > 0) {
+                (
+                    normals[pixel * group + channel],
+                    gradients[pixel * group + channel],
+                )
+            } else {
+                pull_back(
+                    f32::cast_from(x[place]),
+                    f32::cast_from(dy[place]),
+                    mean,
+                    inverse,
+                    factor,
+                    offset,
+                    silu,
+                )
+            };
             dx[place] = F::cast_from(inverse * (factor * g - b_mean - normal * a_mean));
             pixel += rows;
         }
@@ -414,6 +441,7 @@ pub(crate) fn forward(
         options,
     };
     let numbers = plan.group * height * width;
+    let shared = shared_memory(&state.x);
     group_norm_forward::launch(
         &state.x.client,
         CubeCount::Static(options.groups as u32, batch as u32, 1),
@@ -430,7 +458,7 @@ pub(crate) fn forward(
         plan.group,
         plan.lanes,
         plan.rows,
-        if numbers <= KEPT { numbers } else { 0 },
+        kept(numbers, plan, 1, shared),
         options.silu,
         state.scale_shift.is_some(),
         element(&state.x),
@@ -471,6 +499,7 @@ pub(crate) fn backward(state: &Normalised, dy: CubeTensor) -> NormGradients {
         plan.group,
         plan.lanes,
         plan.rows,
+        kept(plan.group * height * width, plan, 2, shared_memory(x)),
         options.silu,
         has_scale_shift,
         element(x),
@@ -514,6 +543,8 @@ impl Normalised {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
@@ -528,5 +559,72 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_is_kept_fits() {
+        let plan = Plan::new(4, 1024, 256);
+        assert_eq!(kept(4096, plan, 1, 16 * 1024), 0);
+        assert_eq!(kept(3840, plan, 1, 16 * 1024), 3840);
+        assert_eq!(kept(4096, plan, 2, 48 * 1024), 4096);
+        assert_eq!(kept(6144, plan, 2, 48 * 1024), 0);
+        assert_eq!(kept(20_000, plan, 1, 227 * 1024), 0);
+    }
+
+    /// Channels and pixels of the normalisations of the CIFAR-10 network (Ho et al. 2020, appendix B).
+    fn cifar_10() -> Vec<[usize; 2]> {
+        let channels = [128, 256, 256, 256];
+        let pixels = |level: usize| 1024 >> (2 * level);
+        let mut norms = Vec::new();
+        let mut block = |level: usize, input: usize, attends: bool| {
+            norms.push([input, pixels(level)]);
+            norms.push([channels[level], pixels(level)]);
+            if attends {
+                norms.push([channels[level], pixels(level)]);
+            }
+        };
+        let mut skips = vec![128];
+        let mut x = 128;
+        for level in 0..4 {
+            for _ in 0..2 {
+                block(level, x, level == 1);
+                x = channels[level];
+                skips.push(x);
+            }
+            if level < 3 {
+                skips.push(x);
+            }
+        }
+        block(3, x, true);
+        block(3, x, false);
+        for level in (0..4).rev() {
+            for _ in 0..3 {
+                block(level, x + skips.pop().unwrap(), level == 1);
+                x = channels[level];
+            }
+        }
+        assert!(skips.is_empty());
+        norms.push([128, 1024]);
+        norms
+    }
+
+    /// What a training step of that network moves to and from memory for its normalisations.
+    #[test]
+    fn normalisations_of_the_cifar_10_network_move_few_bytes() {
+        const BATCH: usize = 128;
+        const GROUPS: usize = 32;
+        let (mut once, mut all) = (0, 0);
+        for [channels, pixels] in cifar_10() {
+            let plan = Plan::new(channels / GROUPS, pixels, 256);
+            let bytes = BATCH * channels * pixels * size_of::<f32>();
+            let is_kept = |of_each| kept(plan.group * pixels, plan, of_each, MOST_SHARED) > 0;
+            // Forward x, as often as it is read, and y; backward x and dy, as often, and dx.
+            let forward = if is_kept(1) { 2 } else { 4 };
+            let backward = if is_kept(2) { 3 } else { 5 };
+            once += bytes;
+            all += (forward + backward) * bytes;
+        }
+        assert_eq!(once, 1_723_858_944);
+        assert!(all <= 12_000_000_000, "{all}");
     }
 }

@@ -68,6 +68,11 @@ pub(super) fn most_units(x: &CubeTensor) -> usize {
         .clamp(1, 256) as usize
 }
 
+/// Bytes of memory that the units of a cube may share.
+pub(super) fn shared_memory(x: &CubeTensor) -> usize {
+    x.client.properties().hardware.max_shared_memory_size
+}
+
 /// Cubes and units for a kernel that runs once a number.
 pub(super) fn one_a_number(x: &CubeTensor, numbers: usize) -> (CubeCount, CubeDim) {
     let dim = CubeDim::new(&x.client, numbers);

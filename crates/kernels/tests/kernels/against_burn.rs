@@ -295,7 +295,7 @@ fn assert_close(what: &str, found: &[f32], expected: &[f32], floor: f32) {
 /// Asserts that values and gradients are burn's, and that the value without gradients is, for which
 /// weights are kept as transformed.
 fn check(case: &Case) {
-    let floor = match case.operation {
+    let floor: f32 = match case.operation {
         // One pixel attends to itself alone: its gradient is 0, as a difference of numbers near 1.
         Operation::Attention { .. } => 0.1,
         // A segment of one has no gradient, but as a difference.
@@ -307,7 +307,9 @@ fn check(case: &Case) {
     let ours = case.results(&device, |inputs| operation.ours(inputs));
     let burns = case.results(&device, |inputs| burns(operation, inputs));
     for ((what, ours), (_, burns)) in ours.iter().zip(&burns) {
-        assert_close(what, ours, burns, floor);
+        // Gradients are sums of terms of order 1. Where there are few of them, all may be near 0; their roundings are not.
+        let terms = case.direction.len() as f32 / burns.len() as f32;
+        assert_close(what, ours, burns, floor.max(0.1 * terms.sqrt()));
     }
     let leaves = case.leaves(&Device::flex());
     for _ in 0..2 {

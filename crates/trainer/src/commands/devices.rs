@@ -15,6 +15,8 @@ struct Line<'a> {
     /// Whether a processor plays it.
     software: bool,
     compiled_in: bool,
+    /// What it computes in: `training.precision`.
+    precisions: Vec<&'static str>,
 }
 
 /// Prints the devices of this build, the one that it would pick marked, and the backends that are
@@ -26,16 +28,22 @@ pub fn run() -> Result<()> {
         let picked = device.name == picked.name;
         let mark = if picked { '*' } else { ' ' };
         let note = if device.is_software {
-            " (played by the processor: for tests)"
+            "; played by the processor: for tests"
         } else {
             ""
         };
-        report::figures(format!("{mark} {}{note}", device.name));
+        let precisions = device::precisions(&device.device);
+        report::figures(format!(
+            "{mark} {} ({}{note})",
+            device.name,
+            precisions.join(", ")
+        ));
         report::json(&Line {
             name: &device.name,
             picked,
             software: device.is_software,
             compiled_in: true,
+            precisions,
         })?;
     }
     for backend in Backend::ALL {
@@ -48,6 +56,7 @@ pub fn run() -> Result<()> {
                 picked: false,
                 software: false,
                 compiled_in: false,
+                precisions: Vec::new(),
             })?;
         }
     }

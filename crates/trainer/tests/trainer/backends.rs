@@ -107,6 +107,35 @@ fn every_device_trains_like_flex_and_reads_its_checkpoints() {
     }
 }
 
+/// Half precision learns what f32 does, on every device that has it; the others say what they have.
+#[test]
+fn half_precision_is_near_f32_wherever_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let reference = train_on(folder.path(), "flex");
+    for device in devices() {
+        let mut available = trainer::device::available().into_iter();
+        let named = available.find(|named| named.name == device).unwrap();
+        let has = trainer::device::precisions(&named.device);
+        for (precision, tolerance) in [("bf16", 0.03), ("f16", 0.005)] {
+            let key = format!("training.precision={precision}");
+            if !has.contains(&precision) {
+                let smoke = config("smoke.toml");
+                let args = ["train", "-c", &smoke, "--device", &device, "--set", &key];
+                fail(folder.path(), &args, 2, &[&device, precision, "it has f32"]);
+                continue;
+            }
+            let losses = train_with(folder.path(), &device, &["--set", &key, "--overwrite"]);
+            eprintln!("flex {reference:?}\n{device} in {precision} {losses:?}");
+            for (loss, expected) in losses.iter().zip(&reference) {
+                assert!(
+                    (loss / expected - 1.0).abs() < tolerance,
+                    "{device} in {precision}: {losses:?}, flex: {reference:?}"
+                );
+            }
+        }
+    }
+}
+
 /// A step's two batches on a processor and on another device: gradients and weights go to and fro, and whichever is the
 /// first, the losses are those of flex alone.
 #[test]
@@ -129,10 +158,10 @@ fn unlike_devices_share_a_step() {
 }
 
 /// A GPU is made to launch few kernels a step: a bound, for which kernels burn's tuning picks differs from
-/// device to device. Mesa's software Vulkan was made to launch 612.
+/// device to device. Mesa's software Vulkan was made to launch 578.
 #[test]
 fn a_step_launches_few_kernels() {
-    const MOST: u64 = 700;
+    const MOST: u64 = 640;
     let folder = tempfile::tempdir().unwrap();
     let smoke = config("smoke.toml");
     for device in devices() {
