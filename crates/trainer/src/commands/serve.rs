@@ -9,6 +9,7 @@ mod desk;
 mod draw;
 mod explain;
 mod form;
+mod processes;
 mod routes;
 mod runs;
 mod trainings;
@@ -42,7 +43,7 @@ pub fn run(args: &ServeArgs) -> Result<()> {
     report::tell(format!(
         "the page is at {link}\nCtrl-C ends it, and trainings that were started from it, which save first"
     ));
-    report::json(&json!({ "link": link }))?;
+    report::json(&json!({ "link": link, "threads": rayon::current_num_threads() }))?;
     let trainings = Trainings::new(
         &args.folder,
         args.data_dir.clone(),
