@@ -12,6 +12,7 @@ mod form;
 mod processes;
 mod routes;
 mod runs;
+mod scoring;
 mod trainings;
 
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use serving::Server;
 use self::desk::Desk;
 use self::routes::Page;
 use self::runs::Runs;
+use self::scoring::Scorings;
 use self::trainings::Trainings;
 use crate::cli::ServeArgs;
 use crate::commands::assets::ASSETS;
@@ -49,10 +51,12 @@ pub fn run(args: &ServeArgs) -> Result<()> {
         args.data_dir.clone(),
         args.device.device.clone(),
     );
+    let scorings = Scorings::new(args.data_dir.clone(), args.device.device.clone());
     let (desk, jobs) = Desk::new(device, args.data_dir.clone());
     let page = Page {
         runs,
         trainings: Arc::new(trainings),
+        scorings: Arc::new(scorings),
         jobs,
     };
     thread::Builder::new()

@@ -18,7 +18,9 @@ use super::desk::{Desk, Jobs};
 use super::draw::{self, draw, seen, warm};
 use super::explain::{self, examples, explain, schedule};
 use super::form::{configurations, overrides};
+use super::processes::Doing;
 use super::runs::{Runs, State, config_in};
+use super::scoring::{self, Scorings};
 use super::trainings::{Budget, Trainings};
 use crate::invocation::hint;
 use crate::kinds::Kind;
@@ -48,6 +50,7 @@ const ALIVE: Duration = Duration::from_secs(15);
 pub(super) struct Page {
     pub(super) runs: Arc<Runs>,
     pub(super) trainings: Arc<Trainings>,
+    pub(super) scorings: Arc<Scorings>,
     pub(super) jobs: Jobs,
 }
 
@@ -81,7 +84,7 @@ impl App for Page {
 
     fn body_bytes(&self, words: Words<'_>, usual: usize) -> usize {
         match words {
-            ["runs", _, "pictures" | "draw"] => MOST_PICTURE_BYTES,
+            ["runs", _, "pictures" | "draw" | "nearest"] => MOST_PICTURE_BYTES,
             _ => usual,
         }
     }
@@ -161,6 +164,21 @@ impl Page {
                 }
                 Err(error) => refused(&error),
             },
+            "evaluate" => replied(parsed(body).and_then(|asked| {
+                self.scorings.start(&run, asked)?;
+                Ok(json!({}))
+            })),
+            "stop-evaluate" => replied(self.scorings.stop(&run).map(|()| json!({}))),
+            "nearest" => match parsed::<scoring::Drawn>(body) {
+                Ok(drawn) => {
+                    let scorings = Arc::clone(&self.scorings);
+                    Reply::events(move |events| {
+                        // Who has gone is told nothing.
+                        let _ = scorings.nearest(&run, &drawn, events);
+                    })
+                }
+                Err(error) => refused(&error),
+            },
             "pictures" => replied(seen(&run, body.to_vec())),
             "examples" => self.ask(move |desk| examples(desk, &run)),
             "explain" => match parsed::<explain::Asked>(body) {
@@ -183,6 +201,10 @@ impl Page {
             }
             let has_ended = run.state != State::Training;
             run.problem = run.problem.or(problem.filter(|_| has_ended));
+            match self.scorings.of(&path) {
+                Doing::Running(said) => run.scoring = Some(said),
+                Doing::Nothing(problem) => run.scoring_problem = problem,
+            }
             listed.push(run);
         }
         serde_json::to_value(listed).context("the runs have no form in JSON")
