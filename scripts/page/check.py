@@ -156,7 +156,7 @@ def draw_by_clicks(page):
     page.wait("samples", lambda: page.find(".sheet img"))
     Select(page.find("select[aria-label='compared with']")[0]).select_by_index(1)
     page.button("Nearest training images").click()
-    page.wait("the nearest", lambda: page.find(".nearest .grid-picture") and "of all pairs" in page.find(".nearest")[0].text, 400)
+    page.wait("the nearest", lambda: page.find(".nearest .grid-picture") and "of all pairs" in page.find(".nearest")[0].text, 900)
     page.look("nearest")
     # What raises the alarm: twelve copies beside twelve real images are 4.2 standard deviations off, half as many nearer none.
     script = """const done = arguments[arguments.length - 1];
@@ -246,7 +246,7 @@ def judge_by_clicks(page):
     page.button("Score this run").click()
     page.wait("it to go on", lambda: page.find("main progress")[0].is_displayed())
     page.look("scoring", check_access=False)
-    page.wait("scores", lambda: "FID" in page.find("main")[0].text and not page.find("main progress")[0].is_displayed(), 400)
+    page.wait("scores", lambda: "FID" in page.find("main")[0].text and not page.find("main progress")[0].is_displayed(), 900)
     page.look("scored")
 
 
