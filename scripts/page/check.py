@@ -1,5 +1,6 @@
-"""The page in a real browser: a run is started, watched, stopped, gone on with and drawn from by clicks; every view is
-looked at in light, dark and on a phone's width; nothing is complained of by the browser, nor by axe-core.
+"""The page in a real browser: a run is started, watched, stopped, gone on with, drawn from, edited with and scored by
+clicks; every view is looked at in light, dark and on a phone's width; nothing is complained of by the browser, nor by
+axe-core.
 
 Usage: check.py --trainer PROGRAM [--runs DIR] [--pictures DIR]
 """
@@ -14,9 +15,10 @@ from pathlib import Path
 
 from axe_core_python.selenium import Axe
 from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 VIEWS = ["runs", "curves", "draw", "understand", "judge"]
 SIZES = {"wide": (1280, 1000), "phone": (390, 844)}
@@ -56,10 +58,27 @@ class Page:
         found = [b for b in self.find(f"{within} button, {within} summary") if b.text.strip() == text and b.is_displayed()]
         if not found:
             raise AssertionError(f"there is no button {text!r}: {[b.text for b in self.find('main button')]}")
+        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", found[0])
         return found[0]
 
     def has_button(self, text):
         return any(b.text.strip() == text for b in self.find("main button"))
+
+    def labelled(self, text):
+        """The input or the choice in the label that begins so, as it is shown."""
+        found = [label for label in self.find("main label") if label.is_displayed() and label.text.strip().startswith(text)]
+        if not found:
+            raise AssertionError(f"there is no label {text!r}: {[label.text for label in self.find('main label')]}")
+        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", found[0])
+        return found[0].find_element(By.CSS_SELECTOR, "input, select")
+
+    def write(self, text, value):
+        field = self.labelled(text)
+        field.clear()
+        field.send_keys(value)
+
+    def choose(self, text, choice):
+        Select(self.labelled(text)).select_by_visible_text(choice)
 
     def open(self, view):
         tab = self.find(f"nav a[data-view={view}]")[0]
@@ -130,10 +149,123 @@ def draw_by_clicks(page):
     page.wait("samples", lambda: page.find(".sheet img"))
     first = page.driver.execute_script("return document.querySelector('[data-first]').dataset.first")
     print(f"the first denoising step was shown after {float(first):.0f} ms")
-    page.find("form input[type=checkbox]")[0].click()
+    page.button("Nearest training images").click()
+    page.wait("that it is busy", lambda: not page.button("Nearest training images").is_enabled())
+    Select(page.find("select[aria-label='compared with']")[0]).select_by_index(1)
+    page.button("Draw again").click()  # Which ends that search.
+    page.wait("samples", lambda: page.find(".sheet img"))
+    Select(page.find("select[aria-label='compared with']")[0]).select_by_index(1)
+    page.button("Nearest training images").click()
+    page.wait("the nearest", lambda: page.find(".nearest .grid-picture") and "of all pairs" in page.find(".nearest")[0].text, 900)
+    page.look("nearest")
+    # What raises the alarm: twelve copies beside twelve real images are 4.2 standard deviations off, half as many nearer none.
+    script = """const done = arguments[arguments.length - 1];
+        import("/scores.js").then(({ copying }) => done([1, 0.5].map((value) => copying({ value, samples: 12, real_samples: 12 }))));"""
+    copies, chance = page.driver.execute_async_script(script)
+    assert abs(copies - 0.5 / (25 / 1728) ** 0.5) < 1e-9 and chance == 0, (copies, chance)
+    page.labelled("the same noise").click()
     page.button("Draw again").click()
     page.wait("both", lambda: len(page.find("[data-first]")) == 2)
     page.look("drawn-twice")
+    page.labelled("the same noise").click()
+    guidance = page.labelled("guidance")
+    guidance.send_keys(Keys.PAGE_UP)
+    page.write("guided from t", "100")
+    page.write("to t", "700")
+    checkpoints = Select(page.labelled("checkpoint"))
+    checkpoints.select_by_index(len(checkpoints.options) - 1)
+    page.button("Draw again").click()
+    page.wait("samples of an older checkpoint", lambda: page.find("[data-first]") and ", step " in page.find("section h3")[0].text)
+    guidance.send_keys(Keys.HOME)
+
+
+def edit_by_clicks(page, folder):
+    page.open("curves")
+    page.open("draw")  # Anew.
+    page.wait("the form", lambda: page.find("form .chips button"))
+    page.choose("what the first step sees", "a picture: image-to-image, inpainting")
+    page.button("Draw").click()
+    page.wait("what is missing", lambda: "Choose a picture first" in page.find("main")[0].text)
+    text = folder / "text.png"
+    text.write_text("just text")
+    page.find("input[aria-label='a picture to draw over']")[0].send_keys(str(text))
+    page.wait("a refusal", lambda: "is no image" in page.find("main")[0].text)
+    page.look("no-picture")
+    # A picture that is dropped on the page.
+    page.driver.execute_script("""
+        const canvas = document.createElement("canvas");
+        [canvas.width, canvas.height] = [40, 30];
+        canvas.getContext("2d").fillRect(10, 5, 12, 20);
+        canvas.toBlob((blob) => {
+          const files = new DataTransfer();
+          files.items.add(new File([blob], "dropped.png", { type: "image/png" }));
+          document.querySelector(".columns").dispatchEvent(new DragEvent("drop", { dataTransfer: files, bubbles: true, cancelable: true }));
+        });""")
+    page.wait("the picture", lambda: page.find(".stage img"))
+    page.button("An example of the run's data").click()
+    page.wait("examples", lambda: page.find(".examples button"))
+    page.find(".examples button")[2].click()
+    page.wait("the picture", lambda: page.find(".stage img"))
+    page.button("Draw").click()
+    page.wait("what was drawn over it", lambda: len(page.find(".sheet img")) == 8)
+    page.look("image-to-image")
+    page.labelled("draw a part of it anew").click()
+    canvas = page.find(".stage canvas")[0]
+    page.wait("an empty mask", lambda: "nothing is painted" in canvas.get_attribute("aria-label"))
+    page.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    width, height = canvas.size["width"], canvas.size["height"]
+    brush = ActionChains(page.driver).move_to_element_with_offset(canvas, -width // 3, -height // 4)
+    brush.click_and_hold().move_by_offset(width // 2, 0).release().perform()
+    painted = canvas.get_attribute("aria-label")
+    assert "% is drawn anew" in painted, painted
+    # By keyboard, too.
+    page.button("A rectangle by numbers").send_keys(Keys.ENTER)
+    for name, value in [("left", "0"), ("top", "14"), ("width", "28"), ("height", "14")]:
+        page.write(name, value)
+    page.button("Paint the rectangle").send_keys(Keys.ENTER)
+    page.wait("more of it", lambda: canvas.get_attribute("aria-label") != painted)
+    page.write("each step taken so often", "2")
+    page.button("Draw again").click()
+    page.wait("what was filled in", lambda: len(page.find(".sheet img")) == 8 and not page.find(".sheet canvas"))
+    page.look("inpainting")
+    page.choose("what the first step sees", "two seeds: interpolation")
+    page.write("seed at the other end", "7")
+    page.button("Draw again").click()
+    page.wait("frames", lambda: [c.text for c in page.find(".sheet figure:has(img) figcaption")][-1:] == ["100 %"])
+    page.look("interpolation")
+
+
+def judge_by_clicks(page):
+    page.open("judge")
+    page.wait("the form", lambda: page.has_button("Score this run"))
+    page.write("samples", "1")
+    page.write("compared with", "300")
+    page.button("Score this run").click()
+    page.wait("a refusal", lambda: "--count" in page.find("main")[0].text)
+    page.write("samples", "16")
+    page.button("Score this run").click()
+    page.wait("it to go on", lambda: page.find("main progress")[0].is_displayed())
+    page.look("scoring", check_access=False)
+    page.wait("scores", lambda: "FID" in page.find("main")[0].text and not page.find("main progress")[0].is_displayed(), 900)
+    page.look("scored")
+
+
+def stop_elsewhere_by_clicks(page, trainer, runs, data):
+    """A training that was started in a terminal."""
+    arguments = [trainer, "train", "smoke", "--out", f"{runs}/terminal", "--steps", "1000000", "--data-dir", str(data)]
+    training = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        page.open("runs")
+        page.wait("the training", lambda: "started in a terminal" in page.find("main")[0].text)
+        page.wait("a first loss", lambda: "loss" in page.find(".run-card")[0].text)
+        page.look("terminal")
+        page.button("Stop and save").click()
+        page.wait("the end", lambda: training.poll() is not None)
+        assert training.returncode == 130, training.returncode
+        page.wait("the end to be seen", lambda: "training" not in " ".join(state(page)))
+    finally:
+        training.kill()
+        training.wait()
 
 
 def understand_by_clicks(page):
@@ -171,7 +303,11 @@ def main():
             if not arguments.runs:
                 train_by_clicks(page)
             draw_by_clicks(page)
+            edit_by_clicks(page, Path(folder))
+            judge_by_clicks(page)
             understand_by_clicks(page)
+            if not arguments.runs:
+                stop_elsewhere_by_clicks(page, arguments.trainer, runs, data)
             for theme in ["light", "dark"]:
                 features = [{"name": "prefers-color-scheme", "value": theme}]
                 driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})

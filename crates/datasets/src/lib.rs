@@ -51,8 +51,8 @@ pub use files::{DatasetName, NotFound, Split, UnknownName, find};
 pub use folders::{FileKind, FolderError, LabelError, MAX_CLASSES, MetadataError};
 pub use images::{
     ArrayError, ArrayFileError, Channels, ClaimError, DatasetError, FolderOptions, ImageDataset,
-    ImageFileError, PartsError, Picture, WHITE, folder_image_sizes, has_images, image_size,
-    load_array, load_folder, read_folder, read_image, read_image_on,
+    ImageFileError, PartsError, Picture, WHITE, decode_image, folder_image_sizes, has_images,
+    image_size, load_array, load_folder, read_folder, read_image, read_image_on,
 };
 pub use published::{DownloadError, verify_download};
 pub use sounds::{

@@ -105,6 +105,20 @@ impl SamplingOptions {
             .timesteps(schedule, self.num_inference_steps)
     }
 
+    /// Whether a sample follows from the noise that it begins with alone, and no step adds any.
+    pub fn is_deterministic(&self) -> bool {
+        match self.sampler {
+            SamplerKind::Ddpm | SamplerKind::EulerAncestral | SamplerKind::DpmSolver2MSde => false,
+            SamplerKind::Ddim => self.eta == 0.0,
+            SamplerKind::Heun => self.heun.s_churn == 0.0,
+            SamplerKind::Euler
+            | SamplerKind::DpmSolver2M
+            | SamplerKind::DpmSolver2S
+            | SamplerKind::UniPc
+            | SamplerKind::Deis => true,
+        }
+    }
+
     /// The sampler that visits `timesteps`.
     ///
     /// # Errors

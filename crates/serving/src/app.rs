@@ -77,6 +77,13 @@ pub trait App: Send + Sync + 'static {
     /// Answers a GET, which changes nothing.
     fn get(&self, words: Words<'_>, query: &Query<'_>) -> Reply;
 
+    /// The most bytes that may be sent to these words: `usual` is [`Limits::body_bytes`](crate::Limits::body_bytes),
+    /// and enough for most.
+    fn body_bytes(&self, words: Words<'_>, usual: usize) -> usize {
+        let _ = words;
+        usual
+    }
+
     /// Answers a POST.
     fn post(&self, words: Words<'_>, body: &[u8]) -> Reply;
 }

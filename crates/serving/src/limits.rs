@@ -12,7 +12,7 @@ pub struct Limits {
     pub streams: usize,
     /// Bytes of a head, within a buffer more.
     pub head_bytes: usize,
-    /// Bytes of a body.
+    /// Bytes of a body, unless [`App::body_bytes`](crate::App::body_bytes) allows more.
     pub body_bytes: usize,
     /// How long a head may take to come.
     pub head_time: Duration,

@@ -122,11 +122,12 @@ fn parse(bytes: &[u8]) -> Result<Option<Head>, Refused> {
     }))
 }
 
-/// Reads the body that `head` announces.
+/// Reads the body that `head` announces, of at most so many bytes, for so long.
 pub(crate) fn read_body(
     stream: &mut TcpStream,
     head: &Head,
-    limits: &Limits,
+    most: usize,
+    time: Duration,
 ) -> Result<Vec<u8>, Refused> {
     let Some(length) = head.content_length else {
         return match head.method {
@@ -136,9 +137,9 @@ pub(crate) fn read_body(
     };
     let length = usize::try_from(length)
         .ok()
-        .filter(|&length| length <= limits.body_bytes)
+        .filter(|&length| length <= most)
         .ok_or(Refused::With(413, "the request is too long"))?;
-    let deadline = Instant::now() + limits.body_time;
+    let deadline = Instant::now() + time;
     let mut body = head.rest.clone();
     if body.len() > length {
         return Err(Refused::With(400, "the request is longer than it says"));

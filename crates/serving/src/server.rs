@@ -171,7 +171,8 @@ impl<A: App> Shared<A> {
             Target::Asset(_) => Err(Refused::With(405, "files are only read")),
             Target::Words(words) => {
                 check_token(&head, &self.token)?;
-                let body = read_body(stream, &head, &self.limits)?;
+                let most = self.app.body_bytes(&words, self.limits.body_bytes);
+                let body = read_body(stream, &head, most, self.limits.body_time)?;
                 Ok(match head.method {
                     Method::Get => self.app.get(&words, &query),
                     Method::Post => self.app.post(&words, &body),

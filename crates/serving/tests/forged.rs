@@ -43,6 +43,10 @@ impl App for Counting {
         }
     }
 
+    fn body_bytes(&self, words: Words<'_>, usual: usize) -> usize {
+        if words == ["large"] { 2 * usual } else { usual }
+    }
+
     fn post(&self, words: Words<'_>, body: &[u8]) -> Reply {
         self.0.fetch_add(1, Ordering::SeqCst);
         Reply::json(format!("{words:?} {}", body.len()))
@@ -222,6 +226,8 @@ fn what_is_too_long_or_wrongly_said_is_refused() {
     let server = start(|limits| limits.body_bytes = 1000);
     let long = "x".repeat(1001);
     assert_eq!(server.status("POST", "/api/a", &[], &long), 413);
+    let longer = "x".repeat(2001);
+    assert_eq!(server.status("POST", "/api/large", &[], &longer), 413);
     let huge = [("Content-Length", "18446744073709551615")];
     assert_eq!(server.status("POST", "/api/a", &huge, ""), 413);
     assert_eq!(
@@ -246,6 +252,7 @@ fn what_is_too_long_or_wrongly_said_is_refused() {
     );
     assert_eq!(server.reached(), 0);
     assert_eq!(server.status("POST", "/api/a", &[], &long[..1000]), 200);
+    assert_eq!(server.status("POST", "/api/large", &[], &long), 200);
 }
 
 #[test]

@@ -1,11 +1,18 @@
 // Draws: each denoising step is shown as it comes; the same noise by two settings side by side.
 
-import { chips, download, element, field, figures, notice, number, select, table, time } from "./elements.js";
+import { beginning } from "./beginning.js";
+import { chips, download, element, field, figures, image, notice, number, select, table } from "./elements.js";
 import { recipe } from "./recipe.js";
+import { copying, NEARER } from "./scores.js";
 import { blob, bytes, events, get, post } from "./server.js";
 
 // The most classes that have a chip of their own.
 const MOST_CHIPS = 60;
+
+// The fewest samples whose nearest training images are looked for, and above how many standard deviations they are
+// called copies: of a few samples by chance once in 700 drawings.
+const LEAST_NEAREST = 4;
+const ALARM = 3;
 
 // The settings of one side.
 function settings(about, name) {
@@ -15,28 +22,50 @@ function settings(about, name) {
   const steps = element("input", { type: "range", min: "1", max: String(Math.min(about.num_train_timesteps, 250)), value: String(sampling.num_inference_steps) });
   const guidance = element("input", { type: "range", min: "1", max: "8", step: "0.25", value: String(sampling.guidance_scale) });
   const eta = element("input", { type: "range", min: "0", max: "1", step: "0.05", value: String(sampling.eta) });
+  const checkpoint = select([["newest", "newest"], ["best", "best"], ...about.checkpoints.map((step) => [String(step), `step ${step.toLocaleString("en")}`])], "newest");
+  const last = about.num_train_timesteps - 1;
+  const bound = (label) => element("input", { type: "number", min: "0", max: String(last), step: "any", value: "", "aria-label": label });
+  const [from, to] = [bound("guided from t"), bound("guided to t")];
+  from.placeholder = "0";
+  to.placeholder = String(last);
+  const setInterval = (interval) => { [from.value, to.value] = (interval ?? ["", ""]).map(String); };
+  setInterval(sampling.guidance_interval);
+  const interval = element("div", {}, element("div", { class: "pair" }, field("guided from t", from), field("to t", to)));
   const etaField = field("η, fresh noise in each step", eta, { shown: (value) => value });
   const show = () => {
     const chosen = about.samplers.find(({ name }) => name === sampler.value);
     summary.textContent = chosen.summary;
     etaField.hidden = !chosen.options.includes("eta");
+    interval.hidden = !canGuide || Number(guidance.value) === 1;
   };
-  sampler.addEventListener("change", show);
-  show();
   const canGuide = about.classes !== null && about.why_no_guidance === null;
+  sampler.addEventListener("change", show);
+  guidance.addEventListener("input", show);
+  show();
+  const guided = () => {
+    const isBounded = !interval.hidden && (from.value !== "" || to.value !== "" || sampling.guidance_interval !== undefined);
+    return {
+      guidance: Number(guidance.value),
+      ...(isBounded && { guidance_interval: [Number(from.value || 0), Number(to.value || last)] }),
+    };
+  };
   return {
     root: element("fieldset", {}, name && element("legend", {}, name),
-      field("sampler", sampler), summary,
+      field("checkpoint", checkpoint), field("sampler", sampler), summary,
       field("steps", steps, { shown: (value) => value }),
       canGuide && field("guidance towards the class", guidance, { shown: (value) => (Number(value) === 1 ? "none" : value) }),
+      interval,
       etaField),
-    read: (classes) => ({
+    read: (isGuided) => ({
+      checkpoint: Number(checkpoint.value) >= 0 ? { step: Number(checkpoint.value) } : checkpoint.value,
       sampler: sampler.value,
       steps: Number(steps.value),
       ...(etaField.hidden ? {} : { eta: Number(eta.value) }),
-      ...(canGuide && !(classes.length > 0 && classes.every((one) => one === null)) ? { guidance: Number(guidance.value) } : {}),
+      ...(canGuide && isGuided ? guided() : {}),
     }),
-    write: (sampling) => {
+    write: (sampling, step) => {
+      checkpoint.value = about.checkpoints.includes(step) ? String(step) : "newest";
+      setInterval(sampling.guidance_interval);
       sampler.value = sampling.sampler;
       steps.value = String(sampling.num_inference_steps);
       guidance.value = String(sampling.guidance_scale);
@@ -44,18 +73,22 @@ function settings(about, name) {
       for (const input of [steps, guidance, eta]) input.dispatchEvent(new Event("input"));
       show();
     },
-    words: () => `${sampler.value}, ${steps.value} steps${canGuide && Number(guidance.value) !== 1 ? `, guidance ${guidance.value}` : ""}`,
+    words: () => `${sampler.value}, ${steps.value} steps${canGuide && Number(guidance.value) !== 1 ? `, guidance ${guidance.value}` : ""}${checkpoint.value === "newest" ? "" : `, ${checkpoint.selectedOptions[0].textContent}`}`,
   };
 }
 
 // Where one drawing is shown.
-function easel(about, run) {
+function easel(about, run, signal) {
   const head = element("h3");
   const bar = element("progress", { max: 1, value: 0, "aria-label": "denoising" });
   const said = element("div", { class: "faint small" });
   const place = element("div");
   const root = element("section", { class: "card" }, head, bar, place, said);
   const className = (index) => (index === null ? "" : about.class_names[index] ?? String(index));
+  // What stands below a sample: its class, or how far it is from one seed to the other.
+  let isBetween = false;
+  const hasCaptions = () => isBetween || (about.classes !== null && about.kind !== "points");
+  const caption = (begun, index) => (isBetween ? `${Math.round((100 * index) / Math.max(1, begun.count - 1))} %` : className(begun.classes[index] ?? null));
   let cells = [];
   let latest = 0;
 
@@ -66,9 +99,9 @@ function easel(about, run) {
     place.replaceChildren();
     if (about.kind === "rows") return;
     const count = about.kind === "points" ? 1 : begun.count;
-    cells = Array.from({ length: count }, (_, index) => element("canvas", { role: "img", "aria-label": `sample ${index + 1} ${className(begun.classes[index])}` }));
+    cells = Array.from({ length: count }, (_, index) => element("canvas", { role: "img", "aria-label": `sample ${index + 1} ${caption(begun, index)}` }));
     place.replaceChildren(element("div", { class: sheetClass }, cells.map((cell, index) =>
-      element("figure", {}, cell, about.classes !== null && about.kind !== "points" && element("figcaption", {}, className(begun.classes[index]))))));
+      element("figure", {}, cell, hasCaptions() && element("figcaption", {}, caption(begun, index))))));
   }
 
   async function sheet({ png, columns, width, height }) {
@@ -92,16 +125,56 @@ function easel(about, run) {
     place.replaceChildren(element("div", { class: sheetClass }, drawn.pictures.map((png, index) => {
       const url = URL.createObjectURL(blob(png, "image/png"));
       const name = `${run.name}-${seed}-${index}`;
-      const alt = `sample ${index + 1} ${className(begun.classes[index] ?? null)}`;
+      const alt = `sample ${index + 1} ${caption(begun, index)}`;
       const picture = element("a", { href: url, download: `${name}.png`, title: "Save" }, element("img", { src: url, alt }));
       const sound = drawn.sounds && element("audio", { controls: true, preload: "metadata", src: URL.createObjectURL(blob(drawn.sounds[index], "audio/wav")) });
-      return element("figure", {}, picture, sound, about.classes !== null && about.kind !== "points" && element("figcaption", {}, className(begun.classes[index])));
+      return element("figure", {}, picture, sound, hasCaptions() && element("figcaption", {}, caption(begun, index)));
     })));
+    if (about.is_of_pictures && drawn.pictures.length >= LEAST_NEAREST) place.append(nearest(drawn.pictures, begun.classes));
+  }
+
+  // Looks for the training images that come nearest to what was drawn.
+  function nearest(pictures, classes) {
+    const compared = select([["", "all training images"], ["2000", "2,000 of them by chance, quicker"]], "", { "aria-label": "compared with" });
+    const answer = element("div", { "aria-live": "polite" });
+    const button = element("button", { type: "button" }, "Nearest training images");
+    button.addEventListener("click", async () => {
+      button.disabled = true;
+      const line = element("p", { class: "small faint" }, "reading the data");
+      const bar = element("progress", { "aria-label": "looking for the nearest training images" });
+      answer.replaceChildren(bar, line);
+      try {
+        const body = { pictures, classes, ...(compared.value && { reference_images: Number(compared.value) }) };
+        for await (const [name, data] of events(`runs/${run.id}/nearest`, { body, signal })) {
+          if (name === "failed") throw new Error(data);
+          if (name === "said") line.textContent = data;
+          if (name === "done") answer.replaceChildren(...found(JSON.parse(data)));
+        }
+      } catch (error) {
+        answer.replaceChildren(...(error.name === "AbortError" ? [] : [notice(error.message, true)]));
+      } finally {
+        button.disabled = false;
+      }
+    });
+    return element("div", { class: "nearest" }, element("div", { class: "row" }, button, compared), answer);
+  }
+
+  function found({ scores, png }) {
+    const score = scores.find(({ name }) => name === NEARER);
+    const pairs = `In ${Math.round(100 * score.value)} % of all pairs a drawn image is nearer to a training image than a held-out one is; by chance it is 50 %.`;
+    return [
+      copying(score) > ALARM
+        ? notice(`Memorised: these are copies of training images, or nearly. ${pairs} More data, or fewer steps, help.`, true)
+        : notice(`These are no copies. ${pairs}`),
+      element("p", { class: "small faint" }, "What came nearest, above; those training images, below."),
+      image(URL.createObjectURL(blob(png, "image/png")), "drawn images beside the training images nearest to them", { class: "grid-picture" }),
+    ];
   }
 
   // Draws what is asked for; returns when it is finished.
-  async function draw(asked, words, signal) {
+  async function draw(asked, words) {
     head.textContent = words;
+    isBetween = asked.from.seeds !== undefined;
     bar.value = 0;
     said.replaceChildren("waiting for its turn");
     const began = performance.now();
@@ -145,7 +218,7 @@ export function draw(main, context) {
     return;
   }
   const panel = element("section", { class: "card" }, element("p", { class: "faint" }, "opening the run"));
-  const results = element("div", {}, element("section", { class: "card" }, element("p", { class: "faint" }, "Press “Draw”: pure noise becomes data, a step at a time.")));
+  const results = element("div", { class: "beside" }, element("section", { class: "card" }, element("p", { class: "faint" }, "Press “Draw”: pure noise becomes data, a step at a time.")));
   const columns = element("div", { class: "columns" }, panel, results);
   main.append(columns);
   let stop = null;
@@ -159,7 +232,7 @@ export function draw(main, context) {
     const count = element("input", { type: "number", min: "1", max: String(about.most), value: String(about.count) });
     const seed = element("input", { type: "number", min: "0", step: "1", value: "0" });
     const dice = element("button", { type: "button", title: "Another seed", "aria-label": "another seed", onclick: () => { seed.value = String(Math.floor(Math.random() * 1e6)); begin(); } }, "⚄ another");
-    const best = select([["newest", "newest"], ["best", "best"]], "newest");
+    const begins = beginning(about, run, (mode) => { count.value = String({ noise: about.count, picture: Math.min(8, about.most), seeds: 9 }[mode]); });
     const a = settings(about, null);
     const b = settings(about, "Second settings");
     const second = element("div", { hidden: true }, b.root);
@@ -173,35 +246,54 @@ export function draw(main, context) {
     showChips();
 
     // Draws again what a picture shows that was saved here.
-    async function again(file) {
-      const found = file && recipe(await file.arrayBuffer());
+    async function again(file, found) {
+      found ??= file && recipe(await file.arrayBuffer());
       if (!found) {
         said.replaceChildren(notice("This picture carries no settings: those that are saved here do.", true));
         return;
       }
+      begins.toNoise();
       chosen.clear();
       if (about.classes !== null) chosen.add(found.class ?? null);
       showChips();
       seed.value = String(found.seed);
       count.value = "1";
-      a.write(found.sampling);
+      a.write(found.sampling, found.step);
       await begin(found.place);
       if (found.run !== run.name) said.replaceChildren(notice(`It was drawn by ${found.run} at step ${found.step}: this run draws another.`));
+    }
+
+    // What is dropped is drawn again where it says how it was drawn, and else drawn over.
+    async function dropped(file) {
+      const found = file && begins.mode() !== "picture" ? recipe(await file.arrayBuffer()) : null;
+      if (found || !about.is_of_pictures) await again(file, found);
+      else await begins.takeFile(file);
     }
 
     async function begin(first = 0) {
       stop?.abort();
       const controller = (stop = new AbortController());
       said.replaceChildren();
+      let from;
+      try {
+        from = begins.read();
+      } catch (error) {
+        said.replaceChildren(notice(error.message, true));
+        return;
+      }
       button.textContent = "Draw again";
       const classes = [...chosen].sort((a, b) => (a ?? 1e9) - (b ?? 1e9));
-      const base = { classes, count: Number(count.value), seed: Number(seed.value), ...(first > 0 && { first }), best: best.value === "best" };
+      const base = { classes, count: Number(count.value), seed: Number(seed.value), ...(first > 0 && { first }), from };
+      // Guidance leads towards a class; with none chosen, noise becomes all of them in turn, and a picture none.
+      const isGuided = classes.length === 0 ? from === "noise" : classes.some((one) => one !== null);
       const sides = compare.checked ? [a, b] : [a];
-      const easels = sides.map(() => easel(about, run));
+      const easels = sides.map(() => easel(about, run, controller.signal));
       results.replaceChildren(element("div", { class: "sides" }, easels.map(({ root }) => root)));
+      // On a phone it is below the form.
+      results.scrollIntoView({ block: "nearest" });
       try {
         for (const [index, side] of sides.entries()) {
-          await easels[index].draw({ ...base, ...side.read(classes) }, side.words(), controller.signal);
+          await easels[index].draw({ ...base, ...side.read(isGuided) }, side.words());
         }
       } catch (error) {
         if (error.name !== "AbortError") said.replaceChildren(notice(error.message, true));
@@ -209,20 +301,20 @@ export function draw(main, context) {
     }
 
     const form = element("form", {},
-      names.length > 0 && element("fieldset", {}, element("legend", {}, "What"), what, element("div", { class: "faint small" }, "none chosen: all in turn")),
-      element("div", { class: "pair" }, field(`how many, ≤ ${about.most}`, count), field("checkpoint", best)),
+      begins.root,
+      names.length > 0 && element("fieldset", {}, element("legend", {}, "What"), what, element("div", { class: "faint small" }, "none chosen: from noise all in turn, else no class")),
+      field(`how many, ≤ ${about.most}`, count),
       element("div", { class: "pair" }, field("seed of the noise", seed), element("div", { class: "field" }, element("span", {}, " "), dice)),
       a.root,
       element("label", { class: "check" }, compare, "the same noise by other settings beside it"),
       second,
-      element("div", { class: "row" }, button, element("button", { type: "button", onclick: () => stop?.abort() }, "Stop")),
-      said,
+      element("div", { class: "actions" }, element("div", { class: "row" }, button, element("button", { type: "button", onclick: () => stop?.abort() }, "Stop")), said),
       element("details", {}, element("summary", { class: "faint small" }, "In a terminal"), element("pre", { tabindex: "0" }, about.commands.sample)));
     const file = element("input", { type: "file", accept: "image/png", "aria-label": "a saved picture" });
     file.addEventListener("change", () => again(file.files[0]));
     form.append(element("details", {}, element("summary", { class: "faint small" }, "Draw a saved picture again"), element("p", { class: "small faint" }, "Drop it on this page, or choose it:"), file));
     columns.addEventListener("dragover", (event) => event.preventDefault());
-    columns.addEventListener("drop", (event) => { event.preventDefault(); again(event.dataTransfer.files[0]); });
+    columns.addEventListener("drop", (event) => { event.preventDefault(); dropped(event.dataTransfer.files[0]); });
     form.addEventListener("submit", (event) => { event.preventDefault(); begin(); });
     panel.replaceChildren(form);
   }).catch((error) => panel.replaceChildren(notice(error.message, true)));

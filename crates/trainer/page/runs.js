@@ -63,8 +63,8 @@ function card(run, context) {
     buttons.replaceChildren(...[
       run.has_checkpoint && element("button", { type: "button", class: "primary", onclick: () => context.go("draw", run.id) }, "Draw"),
       run.seconds > 0 && element("button", { type: "button", onclick: () => context.go("curves", run.id) }, "Curves"),
-      run.state === "training" && run.is_ours && action("Stop and save", () => post(`runs/${run.id}/stop`), said),
-      run.state === "training" && !run.is_ours && element("span", { class: "faint small" }, "started elsewhere: Ctrl-C there stops it"),
+      run.state === "training" && action("Stop and save", () => post(`runs/${run.id}/stop`), said),
+      run.state === "training" && !run.is_ours && element("span", { class: "faint small" }, "started in a terminal"),
       run.state === "stopped" && action("Go on", () => post(`runs/${run.id}/resume`), said),
       run.state !== "training" && run.has_checkpoint && element("details", {}, element("summary", {}, "Train longer"),
         element("div", { class: "row" }, budget,

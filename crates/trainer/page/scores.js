@@ -7,8 +7,17 @@ const MEANINGS = {
   KID: "the same, unbiased with few samples; lower is better",
   precision: "share of drawn ones that are like real ones; higher is better",
   recall: "share of real ones that are like drawn ones; higher is better",
-  "nearer than real": "chance that a drawn one is nearer to a training example than a real one is; above 0.5: copies",
+  "nearer than real": "chance that a drawn one is nearer to a training example than a real one is; 0.5 by chance, near 1: copies",
 };
+
+// The score that says whether drawn ones are copies.
+export const NEARER = "nearer than real";
+
+// By how many of its standard deviations that score is above one half, were drawn ones as far from training data as real
+// ones are: Mann and Whitney's statistic (Meehan et al. 2020).
+export function copying({ value, samples, real_samples: real = samples }) {
+  return (value - 0.5) / Math.sqrt((samples + real + 1) / (12 * samples * real));
+}
 
 export function scoreTable(scores) {
   const rows = scores.map((score) => [

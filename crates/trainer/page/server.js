@@ -36,6 +36,9 @@ export const get = async (path, signal) => (await ask(path, { signal })).json();
 export const post = async (path, body = {}, signal) =>
   (await ask(path, { method: "POST", body: JSON.stringify(body), signal })).json();
 
+// Sends a file as it is.
+export const send = async (path, file) => (await ask(path, { method: "POST", body: file })).json();
+
 // A picture as something that an <img> can show.
 export const picture = async (path) => URL.createObjectURL(await (await ask(path)).blob());
 

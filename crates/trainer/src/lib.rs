@@ -29,10 +29,8 @@ pub mod report;
 pub mod run;
 pub mod sampling;
 pub mod scoring;
+pub mod threads;
 pub mod training_loop;
-
-use std::error::Error as _;
-use std::ffi::OsStr;
 
 use anyhow::{Context, Error, Result};
 
@@ -57,8 +55,10 @@ pub fn run(cli: &Cli) -> Result<u8> {
         end_on_signal()?;
     }
     kernels::check_level().map_err(|error| Usage(error.to_string()))?;
-    check_threads(std::env::var_os(THREADS).as_deref())?;
-    start_threads()?;
+    threads::start(match &cli.command {
+        Command::Serve(args) => args.threads,
+        _ => None,
+    })?;
     // On a thread of the pool that the CPU kernels run in: from outside, every kernel would be handed
     // over and waited for.
     rayon::scope(|_| match &cli.command {
@@ -86,41 +86,6 @@ pub fn run(cli: &Cli) -> Result<u8> {
         Command::Schema => commands::schema::run().map(|()| 0),
         Command::Man(args) => commands::shell::man(args).map(|()| 0),
     })
-}
-
-/// What sets the number of threads, as rayon reads it.
-const THREADS: &str = "RAYON_NUM_THREADS";
-
-/// Refuses a number of threads that rayon would pass over, or that no machine starts.
-fn check_threads(given: Option<&OsStr>) -> Result<(), Usage> {
-    const MOST: usize = 1024;
-    let Some(text) = given.filter(|text| !text.is_empty()) else {
-        return Ok(());
-    };
-    let number = text.to_str().and_then(|text| text.parse().ok());
-    match number {
-        Some(0..=MOST) => Ok(()),
-        _ => Err(Usage(format!(
-            "the environment variable {THREADS} is {text:?}, expected a number of threads from 1 to {MOST}, \
-             or 0 for one a processor"
-        ))),
-    }
-}
-
-/// Starts the threads that everything is computed in. Left to rayon, a system that grants no more of them would
-/// end the program with a panic.
-fn start_threads() -> Result<()> {
-    // Those of a test that calls us twice are there.
-    if let Err(error) = rayon::ThreadPoolBuilder::new().build_global()
-        && error.source().is_some()
-    {
-        return Err(error).with_context(|| {
-            format!(
-                "cannot start the threads to compute in; {THREADS} says how many, as in {THREADS}=1"
-            )
-        });
-    }
-    Ok(())
 }
 
 /// Ends the program at once on Ctrl-C, but for a file that is being written: it is whole first.

@@ -3,10 +3,10 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
-use std::sync::OnceLock;
-use std::time::Instant;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -174,14 +174,64 @@ pub fn download_bar(file: &str) -> ProgressBar {
         .with_message(file.to_owned())
 }
 
-/// A bar over `length` pieces of work, on a terminal; nothing elsewhere.
-pub fn bar(length: usize, what: &'static str) -> ProgressBar {
-    if !are_bars_wanted() {
-        return ProgressBar::hidden();
-    }
+/// The progress over pieces of work: a bar on a terminal, a line now and then elsewhere.
+#[derive(Debug)]
+pub struct Bar {
+    bar: ProgressBar,
+    what: &'static str,
+    lines: Option<Mutex<Lines>>,
+}
+
+/// When lines are written.
+#[derive(Debug)]
+struct Lines {
+    began: Instant,
+    last: Instant,
+}
+
+/// The least time between two lines.
+const BETWEEN_LINES: Duration = Duration::from_secs(2);
+
+/// A bar over `length` pieces of work, which are `what`.
+pub fn bar(length: usize, what: &'static str) -> Bar {
+    let is_shown = are_bars_wanted();
     let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} [left {eta}]");
-    bars()
-        .add(ProgressBar::new(length as u64))
-        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        .with_message(what)
+    let bar = if is_shown {
+        bars()
+            .add(ProgressBar::new(length as u64))
+            .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+            .with_message(what)
+    } else {
+        ProgressBar::with_draw_target(Some(length as u64), ProgressDrawTarget::hidden())
+    };
+    let now = Instant::now();
+    let lines = Lines {
+        began: now,
+        last: now,
+    };
+    Bar {
+        bar,
+        what,
+        lines: (!is_shown).then(|| Mutex::new(lines)),
+    }
+}
+
+impl Bar {
+    /// So many pieces more are done.
+    pub fn inc(&self, count: u64) {
+        self.bar.inc(count);
+        let Some(lines) = &self.lines else { return };
+        let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+        // Rarer the longer it takes, so that a log of hours is a screenful.
+        if lines.last.elapsed() >= BETWEEN_LINES.max(lines.began.elapsed() / 20) {
+            lines.last = Instant::now();
+            let (done, all) = (self.bar.position(), self.bar.length().unwrap_or_default());
+            info!("{}: {done} of {all}", self.what);
+        }
+    }
+
+    /// All is done.
+    pub fn finish_and_clear(&self) {
+        self.bar.finish_and_clear();
+    }
 }

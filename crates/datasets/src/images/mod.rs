@@ -17,8 +17,8 @@ pub use dataset::{ImageDataset, PartsError};
 pub use error::DatasetError;
 pub use folder::{folder_image_sizes, has_images, load_folder};
 pub use picture::{
-    Channels, ClaimError, ImageFileError, MAX_PIXELS, Picture, WHITE, image_size, read_folder,
-    read_image, read_image_on,
+    Channels, ClaimError, ImageFileError, MAX_PIXELS, Picture, WHITE, decode_image, image_size,
+    read_folder, read_image, read_image_on,
 };
 pub(crate) use published::verify_download;
 pub use streamed::FolderOptions;

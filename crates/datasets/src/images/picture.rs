@@ -257,6 +257,39 @@ pub fn read_image_on(
 ) -> Result<Picture, ImageFileError> {
     let size = size.map(checked_size).transpose()?;
     let (image, _share) = decode(path, channels, size)?;
+    Ok(fitted(image, path, channels, size, background))
+}
+
+/// As [`read_image`], of the `bytes` of a file, which messages call `name`.
+///
+/// # Errors
+///
+/// See [`ImageFileError`].
+pub fn decode_image(
+    bytes: Vec<u8>,
+    name: &Path,
+    channels: Channels,
+    size: Option<[usize; 2]>,
+) -> Result<Picture, ImageFileError> {
+    let size = size.map(checked_size).transpose()?;
+    if bytes.len() as u64 > MAX_FILE_LEN {
+        return Err(ImageFileError::FileTooLong {
+            path: name.to_owned(),
+        });
+    }
+    let format = format_of(&bytes[..bytes.len().min(SIGNATURE_LEN)], name)?;
+    let (image, _share) = decode_bytes(bytes, format, name, channels, size)?;
+    Ok(fitted(image, name, channels, size, WHITE))
+}
+
+/// A decoded image in these colours and of this size.
+fn fitted(
+    image: DynamicImage,
+    path: &Path,
+    channels: Channels,
+    size: Option<[u32; 2]>,
+    background: [u8; 3],
+) -> Picture {
     // Cropped first, so that what follows takes memory for what is kept alone.
     let image = match size {
         Some(size) => central_part(image, size),
@@ -284,11 +317,11 @@ pub fn read_image_on(
     let pixels = (0..count)
         .flat_map(|channel| interleaved.iter().skip(channel).step_by(count).copied())
         .collect();
-    Ok(Picture {
+    Picture {
         path: path.to_owned(),
         shape: [count, height, width],
         pixels,
-    })
+    }
 }
 
 /// Reads the pictures of a folder in the order of their file names, at most `limit` of them.
@@ -377,16 +410,29 @@ fn decode(
     channels: Channels,
     size: Option<[u32; 2]>,
 ) -> Result<(DynamicImage, Share<'static>), ImageFileError> {
+    let Opened { file, format, len } = Opened::new(path)?;
+    let _share_of_files = budget::FILES.take(len);
+    let bytes = read_whole(file, len).map_err(|source| read_error(path, source))?;
+    let bytes = bytes.ok_or_else(|| ImageFileError::FileTooLong {
+        path: path.to_owned(),
+    })?;
+    decode_bytes(bytes, format, path, channels, size)
+}
+
+/// The same of the bytes of a file.
+fn decode_bytes(
+    bytes: Vec<u8>,
+    format: ImageFormat,
+    path: &Path,
+    channels: Channels,
+    size: Option<[u32; 2]>,
+) -> Result<(DynamicImage, Share<'static>), ImageFileError> {
     let owned = || path.to_owned();
     let decode_error = |source| ImageFileError::Decode {
         path: owned(),
         source,
     };
 
-    let Opened { file, format, len } = Opened::new(path)?;
-    let _share_of_files = budget::FILES.take(len);
-    let bytes = read_whole(file, len).map_err(|source| read_error(path, source))?;
-    let bytes = bytes.ok_or_else(|| ImageFileError::FileTooLong { path: owned() })?;
     if format == ImageFormat::Jpeg && !jpeg_has_end(&bytes) {
         return Err(ImageFileError::Truncated { path: owned() });
     }
@@ -450,16 +496,22 @@ impl Opened {
             return Err(ImageFileError::FileTooLong { path: owned() });
         }
         let signature = read_at_most(&mut file, SIGNATURE_LEN).map_err(|e| read_error(e.source))?;
-        if signature.is_empty() {
-            return Err(ImageFileError::Empty { path: owned() });
-        }
-        let format = image::guess_format(&signature)
-            .ok()
-            .filter(|format| READ.contains(format))
-            .ok_or_else(|| ImageFileError::UnknownFormat { path: owned() })?;
+        let format = format_of(&signature, path)?;
         file.rewind().map_err(read_error)?;
         Ok(Self { file, format, len })
     }
+}
+
+/// The format that the first bytes of a file tell.
+fn format_of(signature: &[u8], path: &Path) -> Result<ImageFormat, ImageFileError> {
+    let path = || path.to_owned();
+    if signature.is_empty() {
+        return Err(ImageFileError::Empty { path: path() });
+    }
+    image::guess_format(signature)
+        .ok()
+        .filter(|format| READ.contains(format))
+        .ok_or_else(|| ImageFileError::UnknownFormat { path: path() })
 }
 
 /// A decoder that has read the header of a file and found its size to be within the limits.
@@ -652,9 +704,17 @@ mod tests {
         (dir, path)
     }
 
+    /// What is read of a file with these bytes, which is what is read of the bytes alone.
     fn read_bytes(bytes: &[u8], channels: Channels) -> Result<Picture, ImageFileError> {
         let (_dir, path) = file("picture", bytes);
-        read_image(&path, channels, None)
+        let read = read_image(&path, channels, None);
+        let decoded = decode_image(bytes.to_vec(), &path, channels, None);
+        match (&read, &decoded) {
+            (Ok(read), Ok(decoded)) => assert_eq!(read, decoded),
+            (Err(read), Err(decoded)) => assert_eq!(read.to_string(), decoded.to_string()),
+            other => panic!("{other:?}"),
+        }
+        read
     }
 
     #[test]

@@ -447,3 +447,40 @@ fn options_that_are_no_numbers_are_refused_with_any_sampler() {
         .unwrap_err();
     assert_eq!(error.key, "num_inference_steps");
 }
+
+/// What is said of fresh noise is what the samplers do, of every sampler and with the options that bring it.
+#[test]
+fn a_deterministic_sampler_draws_no_noise() {
+    let schedule = linear();
+    for &sampler in SamplerKind::ALL {
+        for (eta, s_churn) in [(0.0, 0.0), (0.5, 0.0), (0.0, 10.0)] {
+            let options = SamplingOptions {
+                sampler,
+                eta,
+                num_inference_steps: 5,
+                heun: HeunOptions {
+                    s_churn,
+                    ..HeunOptions::default()
+                },
+                ..SamplingOptions::default()
+            };
+            let timesteps = options.timesteps(&schedule).unwrap();
+            let chosen = options
+                .sampler::<1>(&schedule, &timesteps, PredictionType::Epsilon)
+                .unwrap();
+            let mut drawn = 0;
+            let noise = || {
+                drawn += 1;
+                tensor(vec![0.1; 2])
+            };
+            let predict = |x: Tensor<1>, _| x.mul_scalar(0.5);
+            let steps = Denoising::new(chosen, tensor(vec![0.3, -0.2]), predict, noise).count();
+            assert_eq!(steps, 5);
+            assert_eq!(
+                options.is_deterministic(),
+                drawn == 0,
+                "{sampler} {eta} {s_churn}"
+            );
+        }
+    }
+}

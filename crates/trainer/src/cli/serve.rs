@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, value_parser};
 
 use super::DeviceArgs;
+use crate::threads::MOST;
 
 /// `trainer serve`
 #[derive(Debug, Args)]
@@ -19,6 +20,10 @@ pub struct ServeArgs {
     /// Address to listen at. Whoever reaches another than 127.0.0.1 and has the link may draw, train and stop.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub listen: IpAddr,
+    /// Threads that drawings compute in, and each training and scoring that is started from the page [default: one a
+    /// processor, or RAYON_NUM_THREADS].
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=i64::from(MOST)))]
+    pub threads: Option<u16>,
     /// Folder that holds the data sets, or folders of their names [default: data/ of the working folder or of
     /// one above it].
     #[arg(long, value_name = "DIR")]

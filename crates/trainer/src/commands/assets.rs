@@ -23,6 +23,7 @@ pub(super) const ASSETS: &[Asset] = &[
     SCORES,
     Asset::script("/runs.js", include_bytes!("../../page/runs.js")),
     Asset::script("/curves.js", include_bytes!("../../page/curves.js")),
+    Asset::script("/beginning.js", include_bytes!("../../page/beginning.js")),
     Asset::script("/draw.js", include_bytes!("../../page/draw.js")),
     Asset::script("/understand.js", include_bytes!("../../page/understand.js")),
     Asset::script("/recipe.js", include_bytes!("../../page/recipe.js")),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Tensor;
 use denoising::{
-    Ddim, DdimInversion, DdimOptions, Denoising, Guidance, SamplingOptions, X0Clipping, slerp,
+    Ddim, DdimInversion, DdimOptions, Denoising, Guidance, SamplingOptions, X0Clipping,
 };
 use tracing::info;
 
@@ -20,21 +20,12 @@ use crate::drawing::grid;
 use crate::error::Usage;
 use crate::kinds::{Anew, Kind, Original, Source, edit_rows};
 use crate::progress;
-use crate::sampling::{Edit, Model, Request, parse_classes};
-
-/// How far along the chain an image is noised when no strength is given: half of it, or all of it where
-/// a mask says what is kept.
-const STRENGTH: f64 = 0.5;
-const STRENGTH_WITH_MASK: f64 = 1.0;
-
-/// How often each step is taken with a mask when no number is given.
-const RESAMPLINGS: usize = 4;
+use crate::sampling::{
+    Edit, FRAMES, Model, Request, check_strength, frames_between, parse_classes,
+};
 
 /// Images, sounds or lines that are made of one when no number is given.
 const COUNT: usize = 8;
-
-/// Images of a strip when no number is given.
-const FRAMES: usize = 9;
 
 /// Network calls by which each step of the inversion is solved.
 const INVERSION_ITERATIONS: usize = 4;
@@ -239,14 +230,13 @@ fn draw_over(
     from: &Path,
     class: Option<usize>,
 ) -> Result<Tensor<4>> {
-    let strength = args.strength.unwrap_or(match args.mask {
-        Some(_) => STRENGTH_WITH_MASK,
-        None => STRENGTH,
-    });
-    check_strength(strength)?;
     let count = args.count.unwrap_or(COUNT);
-    let resamplings = args.resamplings.unwrap_or(RESAMPLINGS);
-    at_least(&[("--count", count, 1), ("--resamplings", resamplings, 1)])?;
+    // Before anything is read.
+    at_least(&[
+        ("--count", count, 1),
+        ("--resamplings", args.resamplings.unwrap_or(1), 1),
+    ])?;
+    args.strength.map_or(Ok(()), check_strength)?;
     let Edited {
         model,
         kind,
@@ -257,12 +247,12 @@ fn draw_over(
         .mask
         .as_deref()
         .map(|mask| kind.read_mask(source, mask, &model.device))
-        .transpose()?
-        .map(|keep| (keep, resamplings));
+        .transpose()?;
     let mut cells = vec![image.clone()];
-    if let Some((keep, _)) = &mask {
+    if let Some(keep) = &mask {
         cells.push(image.clone() * keep.clone().expand(image.dims()));
     }
+    let edit = Edit::of_image(image, mask, args.strength, args.resamplings)?;
     let request = Request {
         classes: vec![class; count],
         sampling,
@@ -270,11 +260,7 @@ fn draw_over(
         batch_size: args.model.batch_size,
         first: 0,
         initial_noise: None,
-        edit: Some(Edit {
-            image,
-            strength,
-            mask,
-        }),
+        edit: Some(edit),
     };
     let timesteps = model.timesteps(&request)?;
     info!(
@@ -292,15 +278,6 @@ fn draw_over(
     })?);
     bar.finish_and_clear();
     Ok(Tensor::cat(cells, 0))
-}
-
-fn check_strength(strength: f64) -> Result<()> {
-    if strength > 0.0 && strength <= 1.0 {
-        return Ok(());
-    }
-    bail!(Usage(format!(
-        "--strength {strength}: expected a number above 0, at most 1"
-    )))
 }
 
 /// The way there and back is DDIM's, without clipping or guidance: only its timesteps can be chosen.
@@ -354,11 +331,10 @@ fn go_between(
         .context("there is no timestep to invert")?
         .x;
     let [first, last] = [0, 1].map(|end| noise.clone().narrow(0, end, 1));
-    let shares = (0..frame_count).map(|frame| frame as f64 / (frame_count - 1) as f64);
-    let noises = shares.map(|u| slerp(&first, &last, u)).collect();
+    let noises = frames_between(&first, &last, frame_count);
     let options = DdimOptions::default();
     let ddim = Ddim::new(schedule, &timesteps, kind, X0Clipping::None, options)?;
-    let frames = Denoising::new(ddim, Tensor::cat(noises, 0), predict, no_noise)
+    let frames = Denoising::new(ddim, noises, predict, no_noise)
         .inspect(|_| bar.inc(1))
         .last()
         .context("there is no timestep to denoise")?

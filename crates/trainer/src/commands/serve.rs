@@ -9,8 +9,10 @@ mod desk;
 mod draw;
 mod explain;
 mod form;
+mod processes;
 mod routes;
 mod runs;
+mod scoring;
 mod trainings;
 
 use std::net::SocketAddr;
@@ -24,6 +26,7 @@ use serving::Server;
 use self::desk::Desk;
 use self::routes::Page;
 use self::runs::Runs;
+use self::scoring::Scorings;
 use self::trainings::Trainings;
 use crate::cli::ServeArgs;
 use crate::commands::assets::ASSETS;
@@ -42,16 +45,18 @@ pub fn run(args: &ServeArgs) -> Result<()> {
     report::tell(format!(
         "the page is at {link}\nCtrl-C ends it, and trainings that were started from it, which save first"
     ));
-    report::json(&json!({ "link": link }))?;
+    report::json(&json!({ "link": link, "threads": rayon::current_num_threads() }))?;
     let trainings = Trainings::new(
         &args.folder,
         args.data_dir.clone(),
         args.device.device.clone(),
     );
+    let scorings = Scorings::new(args.data_dir.clone(), args.device.device.clone());
     let (desk, jobs) = Desk::new(device, args.data_dir.clone());
     let page = Page {
         runs,
         trainings: Arc::new(trainings),
+        scorings: Arc::new(scorings),
         jobs,
     };
     thread::Builder::new()

@@ -1,7 +1,9 @@
-//! Samples and examples as a browser shows them, and few enough of them.
+//! Samples and examples as a browser shows them, and few enough of them; pictures and masks as it sends them.
+
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use image::DynamicImage;
 use training::{Data as _, to_tensor};
 
@@ -109,6 +111,74 @@ impl Kind {
             Self::Sounds => Shown::Sounds(sounds::shown(source, samples)?),
             Self::Tables => Shown::Rows(tables::shown(source, samples, classes)?),
         })
+    }
+
+    /// The bytes of a picture file, which messages call `name`, as an example of a network that learned from `source`:
+    /// `[1, C, H, W]`.
+    ///
+    /// # Errors
+    ///
+    /// What is no picture, and kinds whose examples are none.
+    pub fn decode(
+        self,
+        source: &Source<'_>,
+        bytes: Vec<u8>,
+        name: &str,
+        device: &Device,
+    ) -> Result<Tensor<4>> {
+        self.must_be_one_of(Self::of_pixels(), "the run draws")?;
+        let [channels, height, width] = source.network.example_shape();
+        images::decode(bytes, name, channels, [height, width], device)
+    }
+
+    /// What a mask keeps of an example, 1 where it stays and 0 where it is drawn anew, `[1, 1, H, W]`: `painted` has a
+    /// byte a pixel, row by row, 255 where it is drawn anew.
+    ///
+    /// # Errors
+    ///
+    /// Another number of pixels than an example has, none that is painted, and kinds whose examples are no pictures.
+    pub fn decode_mask(
+        self,
+        source: &Source<'_>,
+        painted: &[u8],
+        device: &Device,
+    ) -> Result<Tensor<4>> {
+        self.must_be_one_of(Self::of_pixels(), "the run draws")?;
+        let [_, height, width] = source.network.example_shape();
+        if painted.len() != height * width {
+            bail!(Usage(format!(
+                "the mask has {} pixels, and a picture of the run {height} × {width}",
+                painted.len()
+            )));
+        }
+        if painted.iter().all(|&byte| byte == 0) {
+            bail!(Usage(
+                "nothing is painted: the mask says what is drawn anew".to_owned()
+            ));
+        }
+        let keep: Vec<f32> = painted
+            .iter()
+            .map(|&byte| 1.0 - f32::from(byte) / 255.0)
+            .collect();
+        let data = TensorData::new(keep, [1, 1, height, width]);
+        Ok(Tensor::from_data(data, device))
+    }
+
+    /// Writes samples `[N, C, H, W]` of these classes into `folder`, as `sample --each` does: a picture each, and
+    /// `labels.csv`.
+    ///
+    /// # Errors
+    ///
+    /// Kinds whose samples are no pictures, and a folder that cannot be written.
+    pub fn write_each(
+        self,
+        source: &Source<'_>,
+        samples: Tensor<4>,
+        classes: &[Option<usize>],
+        folder: &Path,
+    ) -> Result<()> {
+        self.must_be_one_of(Self::of_pixels(), "the run draws")?;
+        images::write_each(samples, classes, &source.found.class_names, folder)
     }
 
     /// The classes of `count` samples of a `model` where `asked` ones come in turn; where none are asked for, all.

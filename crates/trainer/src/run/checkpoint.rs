@@ -332,6 +332,14 @@ fn batches_of_0_1(counters: &Counters, batch_size: usize) -> u64 {
 
 /// The checkpoints in the folder `checkpoints`, the newest first; none where it does not exist.
 pub fn list(checkpoints: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
+    Ok(by_step(checkpoints)?
+        .into_iter()
+        .map(|(_, path)| path)
+        .collect())
+}
+
+/// The same with the step of each.
+pub fn by_step(checkpoints: &Path) -> Result<Vec<(u64, PathBuf)>, CheckpointError> {
     let entries = match fs::read_dir(checkpoints) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -349,7 +357,7 @@ pub fn list(checkpoints: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
         }
     }
     found.sort_unstable_by_key(|(step, _)| std::cmp::Reverse(*step));
-    Ok(found.into_iter().map(|(_, path)| path).collect())
+    Ok(found)
 }
 
 /// Removes all checkpoints but the `keep` newest and the best, and what a killed session left

@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod curves;
 pub mod folder;
+pub mod holder;
 pub mod metrics;
 pub mod overview;
 pub mod read;

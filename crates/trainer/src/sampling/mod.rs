@@ -4,6 +4,7 @@
 mod classes;
 mod config;
 mod description;
+mod editing;
 mod model;
 mod recipe;
 mod request;
@@ -12,6 +13,7 @@ pub mod tensor_file;
 pub use self::classes::{Classes, parse_classes};
 pub use self::config::SamplingConfig;
 pub use self::description::describe;
+pub use self::editing::{FRAMES, check_strength, frames_between};
 pub use self::model::Model;
 pub use self::recipe::Recipe;
 pub use self::request::{Edit, Request, every_class};

@@ -222,8 +222,6 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use indicatif::ProgressBar;
-
     use super::*;
     use crate::scoring::image_set::tests::stripes;
 
@@ -232,7 +230,7 @@ mod tests {
         let device = Device::flex();
         let network = FeatureNetwork::classifier(Classifier::new(1, 2, &device), &device).unwrap();
         let set = stripes(PIECE + 3);
-        let all = network.of_set(&set, 0..set.len(), &ProgressBar::hidden());
+        let all = network.of_set(&set, 0..set.len(), &progress::bar(set.len(), "features"));
         let all = all.unwrap();
 
         let folder = tempfile::tempdir().unwrap();

@@ -9,10 +9,9 @@ use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::{Device, Tensor};
 use evaluation::Features;
 use inception::{Inception, Resize};
-use indicatif::ProgressBar;
 use sha2::{Digest, Sha256};
 
-use crate::progress;
+use crate::progress::{self, Bar};
 use crate::run::read;
 use crate::scoring::classifier::{self, Classifier};
 use crate::scoring::image_set::ImageSet;
@@ -106,12 +105,7 @@ impl FeatureNetwork {
     ///
     /// Images of two or four channels where the network is Inception-v3, and values that cannot be read
     /// back from the device.
-    pub fn of_set(
-        &self,
-        set: &ImageSet,
-        images: Range<usize>,
-        bar: &ProgressBar,
-    ) -> Result<Features> {
+    pub fn of_set(&self, set: &ImageSet, images: Range<usize>, bar: &Bar) -> Result<Features> {
         let at_once = match self.network {
             Network::Classifier(_) => 250,
             Network::Inception(..) => 16,
@@ -210,7 +204,7 @@ mod tests {
             let classifier = Classifier::train(&set, 20, &device).unwrap();
             FeatureNetwork::classifier(classifier, &device).unwrap()
         };
-        let all = || train().of_set(&unseen, 0..131, &ProgressBar::hidden());
+        let all = || train().of_set(&unseen, 0..131, &progress::bar(131, "features"));
         let features = all().unwrap();
         assert_eq!(
             (features.len(), features.width()),

@@ -10,9 +10,12 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use datasets::{DatasetName, ImageDataset, Split};
+use image::{DynamicImage, GrayImage, ImageFormat, Luma};
 use serde_json::{Value, json};
+use training::{Purpose, Streams};
 
-use super::support::{checkpoint, command, fail, repository, run, succeed, train};
+use super::support::{checkpoint, command, fail, grid_of, repository, run, succeed, train};
 
 /// A page that is served, for as long as this value lives.
 struct Page {
@@ -30,28 +33,38 @@ impl Drop for Page {
 
 impl Page {
     fn open(folder: &Path) -> Self {
+        Self::open_with(folder, &[]).0
+    }
+
+    /// The page of the runs of `folder`, with these arguments more, and what was said of it.
+    fn open_with(folder: &Path, more: &[&str]) -> (Self, Value) {
         let mut command = command(folder, &["serve", "--port", "0", "--json", "--data-dir"]);
-        command.arg(repository().join("data"));
+        command.arg(repository().join("data")).args(more);
         let mut program = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         let mut said = BufReader::new(program.stdout.take().unwrap());
         said.read_line(&mut line).unwrap();
-        let link: Value = serde_json::from_str(&line).unwrap();
-        let link = link["link"].as_str().unwrap().to_owned();
+        let said: Value = serde_json::from_str(&line).unwrap();
+        let link = said["link"].as_str().unwrap().to_owned();
         let (host, token) = link
             .strip_prefix("http://")
             .and_then(|link| link.split_once("/#token="))
             .unwrap();
         assert!(host.starts_with("127.0.0.1:"), "{host}");
-        Self {
+        let page = Self {
             program,
             host: host.to_owned(),
             token: token.to_owned(),
-        }
+        };
+        (page, said)
     }
 
     fn ask(&self, method: &str, target: &str, body: &str) -> (u16, Vec<u8>) {
-        let Self { host, token, .. } = self;
+        self.ask_with(&self.token, method, target, body.as_bytes())
+    }
+
+    fn ask_with(&self, token: &str, method: &str, target: &str, body: &[u8]) -> (u16, Vec<u8>) {
+        let Self { host, .. } = self;
         let mut stream = TcpStream::connect(host).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(120)))
@@ -59,9 +72,11 @@ impl Page {
         let length = body.len();
         let request = format!(
             "{method} /api/{target} HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n\
-             Authorization: Bearer {token}\r\nContent-Length: {length}\r\n\r\n{body}"
+             Authorization: Bearer {token}\r\nContent-Length: {length}\r\n\r\n"
         );
         stream.write_all(request.as_bytes()).unwrap();
+        // What is refused for its head alone is not read to its end.
+        let _ = stream.write_all(body);
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
         let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
@@ -282,7 +297,7 @@ fn a_training_is_started_stopped_and_gone_on_with() {
         config.contains("batch_size = 4") && config.contains("\"euler\""),
         "{config}"
     );
-    page.refuses(&format!("runs/{id}/stop"), &json!({}), "not started here");
+    page.refuses(&format!("runs/{id}/stop"), &json!({}), "not in training");
 
     page.post(&format!("runs/{id}/resume"), &json!({ "steps": step + 5 }));
     let finished = page.wait("smoke", |run| run["state"] == "finished");
@@ -325,6 +340,512 @@ fn a_training_is_started_stopped_and_gone_on_with() {
     // What never began is no run, and leaves nothing.
     assert_eq!(page.get("runs").as_array().unwrap().len(), 2);
     assert_eq!(fs::read_dir(folder.path().join("runs")).unwrap().count(), 2);
+}
+
+/// The pictures of a drawing that must succeed, and the names of the events that came before it was done.
+fn drawn(page: &Page, id: &str, asked: &Value) -> (Vec<Vec<u8>>, Vec<String>) {
+    let events = page.events(&format!("runs/{id}/draw"), asked);
+    let (last, before) = events.split_last().unwrap();
+    assert_eq!(last.0, "done", "{asked}: {events:?}");
+    let done: Value = serde_json::from_str(&last.1).unwrap();
+    let pictures = done["pictures"].as_array().unwrap().iter();
+    let pictures = pictures.map(|png| STANDARD.decode(png.as_str().unwrap()).unwrap());
+    let names = before.iter().map(|(name, _)| name.clone()).collect();
+    (pictures.collect(), names)
+}
+
+fn grey(png: &[u8]) -> GrayImage {
+    image::load_from_memory(png).unwrap().into_luma8()
+}
+
+fn png(picture: GrayImage) -> Vec<u8> {
+    let mut file = std::io::Cursor::new(Vec::new());
+    DynamicImage::from(picture)
+        .write_to(&mut file, ImageFormat::Png)
+        .unwrap();
+    file.into_inner()
+}
+
+#[test]
+fn any_checkpoint_is_drawn_from_and_guided_for_a_part_of_the_way() {
+    let folder = tempfile::tempdir().unwrap();
+    train(
+        folder.path(),
+        "runs/mine",
+        &["--set", "checkpoint.every=10"],
+    );
+    let page = Page::open(folder.path());
+    let id = page.run("mine")["id"].as_str().unwrap().to_owned();
+    let about = page.get(&format!("runs/{id}"));
+    assert_eq!(about["checkpoints"], json!([20, 10]));
+    let asked = |more: Value| {
+        let mut asked =
+            json!({ "classes": [3], "count": 1, "seed": 5, "steps": 4, "guidance": 3.0 });
+        asked
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        asked
+    };
+    let draw = |more: Value| drawn(&page, &id, &asked(more)).0.remove(0);
+    let newest = draw(json!({}));
+    assert_eq!(draw(json!({ "checkpoint": "newest" })), newest);
+    assert_eq!(draw(json!({ "checkpoint": { "step": 20 } })), newest);
+    let older = draw(json!({ "checkpoint": { "step": 10 } }));
+    assert_ne!(grey(&older), grey(&newest));
+    // It carries which one it was, and is drawn again by it.
+    fs::write(folder.path().join("older.png"), &older).unwrap();
+    let again = [
+        "sample",
+        "runs/mine/checkpoints/step-00000010",
+        "--like",
+        "older.png",
+        "--out",
+        "again.png",
+    ];
+    succeed(folder.path(), &again);
+    assert!(fs::read(folder.path().join("again.png")).unwrap() == older);
+
+    let guided = draw(json!({ "guidance_interval": [0.0, 999.0] }));
+    assert_eq!(grey(&guided), grey(&newest));
+    let partly = draw(json!({ "guidance_interval": [0.0, 300.0] }));
+    assert_ne!(grey(&partly), grey(&newest));
+
+    for (change, part) in [
+        (
+            json!({ "checkpoint": { "step": 7 } }),
+            "no checkpoint of step 7; the run has those of 20, 10",
+        ),
+        (json!({ "guidance_interval": [300.0, 100.0] }), "interval"),
+        (
+            json!({ "guidance": 1.0, "guidance_interval": [0.0, 100.0] }),
+            "without guidance",
+        ),
+    ] {
+        let events = page.events(&format!("runs/{id}/draw"), &asked(change.clone()));
+        assert_eq!(events[0].0, "failed", "{change}: {events:?}");
+        assert!(events[0].1.contains(part), "{change}: {events:?}");
+    }
+    for forged in [
+        json!("../mine"),
+        json!({ "step": "../10" }),
+        json!({ "path": "/etc" }),
+        json!(10),
+    ] {
+        page.refuses(
+            &format!("runs/{id}/draw"),
+            &asked(json!({ "checkpoint": forged })),
+            "not what the page asks",
+        );
+    }
+}
+
+#[test]
+fn a_picture_is_drawn_over_a_part_of_it_filled_in_and_two_seeds_are_joined() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "runs/mine", &[]);
+    succeed(folder.path(), &["train", "points", "--steps", "5"]);
+    let page = Page::open(folder.path());
+    let id = |name: &str| page.run(name)["id"].as_str().unwrap().to_owned();
+    let (mine, points) = (id("mine"), id("points"));
+
+    // What is sent is shown as the network sees it: its middle, in its size.
+    let wide = GrayImage::from_fn(56, 28, |x, _| {
+        Luma([if (14..42).contains(&x) { 200 } else { 0 }])
+    });
+    let pictures = format!("runs/{mine}/pictures");
+    let (status, seen) = page.ask_with(&page.token, "POST", &pictures, &png(wide));
+    assert_eq!(status, 200);
+    let seen: Value = serde_json::from_slice(&seen).unwrap();
+    assert_eq!((&seen["width"], &seen["height"]), (&json!(28), &json!(28)));
+    let seen = grey(&STANDARD.decode(seen["png"].as_str().unwrap()).unwrap());
+    assert!(seen.pixels().all(|pixel| pixel.0 == [200]));
+
+    // The same as `trainer edit` makes of it, with a mask and without; each step is shown.
+    let original = GrayImage::from_fn(28, 28, |x, y| Luma([(x * 4 + y * 5) as u8]));
+    let mask = GrayImage::from_fn(28, 28, |x, _| Luma([if x < 14 { 255 } else { 0 }]));
+    fs::write(folder.path().join("in.png"), png(original.clone())).unwrap();
+    fs::write(folder.path().join("mask.png"), png(mask.clone())).unwrap();
+    let picture = STANDARD.encode(png(original.clone()));
+    let painted = STANDARD.encode(mask.as_raw());
+    let over = |more: Value| {
+        let mut over = json!({ "picture": picture });
+        over.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        json!({ "classes": [3], "count": 2, "seed": 5, "steps": 6, "from": { "picture": over } })
+    };
+    for (more, options, cells, steps) in [
+        (json!({ "strength": 0.5 }), &["--strength", "0.5"][..], 1, 3),
+        (
+            json!({ "mask": painted, "resamplings": 2 }),
+            &["--mask", "mask.png", "--resamplings", "2"][..],
+            2,
+            6,
+        ),
+    ] {
+        let (pictures, events) = drawn(&page, &mine, &over(more));
+        assert_eq!(events.iter().filter(|name| *name == "step").count(), steps);
+        let edit = [
+            "edit",
+            "runs/mine",
+            "--from",
+            "in.png",
+            "--class",
+            "3",
+            "--count",
+            "2",
+            "--seed",
+            "5",
+            "--steps",
+            "6",
+        ];
+        succeed(
+            folder.path(),
+            &[&edit[..], &["--out", "out.png"], options].concat(),
+        );
+        let grid = grid_of(&image::open(folder.path().join("out.png")).unwrap()).into_luma8();
+        // Cells of enlarged images, in rows as long as there are rows.
+        let columns = 2u32.min(cells + 2).min(((cells + 2) as f64).sqrt() as u32);
+        for (place, png) in (cells..).zip(&pictures) {
+            let (left, top) = (2 + place % columns * 114, 2 + place / columns * 114);
+            let cell =
+                GrayImage::from_fn(28, 28, |x, y| *grid.get_pixel(left + 4 * x, top + 4 * y));
+            assert_eq!(grey(png), cell, "{options:?}, sample {place}");
+            // These settings alone would not draw it again.
+            assert!(!String::from_utf8_lossy(png).contains("diffusion-trainer"));
+        }
+        if cells == 2 {
+            for (x, y, pixel) in grey(&pictures[0]).enumerate_pixels() {
+                assert!(x < 14 || pixel == original.get_pixel(x, y), "{x} {y}");
+            }
+        }
+    }
+
+    // Both ends are what their seeds draw.
+    let seeds = |more: Value| {
+        let mut asked = json!({ "classes": [3], "seed": 5, "steps": 4, "sampler": "ddim" });
+        asked
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        asked
+    };
+    let between = json!({ "from": { "seeds": { "last": 9 } } });
+    let (frames, _) = drawn(&page, &mine, &seeds(between));
+    assert_eq!(frames.len(), 9);
+    for (frame, seed) in [(0, 5), (8, 9)] {
+        let (alone, _) = drawn(&page, &mine, &seeds(json!({ "seed": seed, "count": 1 })));
+        assert_eq!(grey(&frames[frame]), grey(&alone[0]), "{frame}");
+    }
+    assert_ne!(grey(&frames[0]), grey(&frames[4]));
+
+    // What is wrong is told as the command line tells it.
+    let text = STANDARD.encode("just text");
+    let half = STANDARD.encode([255; 14 * 28]);
+    let nothing = STANDARD.encode([0; 28 * 28]);
+    let draw = format!("runs/{mine}/draw");
+    for (asked, part) in [
+        (
+            over(json!({ "picture": text })),
+            "is no image: expected PNG",
+        ),
+        (over(json!({ "picture": "" })), "is empty"),
+        (
+            over(json!({ "picture": "%%%" })),
+            "the picture is not in base64",
+        ),
+        (over(json!({ "strength": 0.0 })), "--strength 0"),
+        (over(json!({ "strength": 1.5 })), "--strength 1.5"),
+        (over(json!({ "mask": half })), "the mask has 392 pixels"),
+        (over(json!({ "mask": nothing })), "nothing is painted"),
+        (
+            over(json!({ "mask": painted, "resamplings": 0 })),
+            "--resamplings is 0",
+        ),
+        (
+            seeds(json!({ "from": { "seeds": { "last": 9 } }, "eta": 0.5 })),
+            "fresh noise",
+        ),
+        (
+            seeds(json!({ "from": { "seeds": { "last": 9 } }, "sampler": "ddpm" })),
+            "fresh noise",
+        ),
+        (
+            seeds(json!({ "from": { "seeds": { "last": 9 } }, "classes": [1, 2] })),
+            "one class",
+        ),
+        (
+            seeds(json!({ "from": { "seeds": { "last": 9 } }, "count": 1 })),
+            "at least 2",
+        ),
+    ] {
+        let events = page.events(&draw, &asked);
+        assert_eq!(events[0].0, "failed", "{part}: {events:?}");
+        assert!(events[0].1.contains(part), "{part}: {events:?}");
+    }
+    for forged in [
+        json!({ "from": { "picture": { "path": "/etc/passwd" } } }),
+        json!({ "from": { "file": "in.png" } }),
+        json!({ "from": { "seeds": { "last": -1 } } }),
+    ] {
+        page.refuses(&draw, &forged, "not what the page asks");
+    }
+    let events = page.events(&format!("runs/{points}/draw"), &over(json!({})));
+    assert!(events[0].1.contains("this is for images"), "{events:?}");
+
+    // A picture that claims more pixels than are read; one that is cut; more bytes than are taken; no token.
+    let mut bomb = png(GrayImage::new(8, 8));
+    bomb[16..24].copy_from_slice(&[0, 1, 0x86, 0xa0, 0, 1, 0x86, 0xa0]);
+    let mut crc = flate2::Crc::new();
+    crc.update(&bomb[12..29]);
+    let crc = crc.sum().to_be_bytes();
+    bomb[29..33].copy_from_slice(&crc);
+    let whole = png(original);
+    for (body, status, part) in [
+        (bomb, 400, "100000 × 100000 pixels"),
+        (
+            whole[..whole.len() / 2].to_vec(),
+            400,
+            "damaged or cut short",
+        ),
+        (b"GIF89a".to_vec(), 400, "cannot decode the picture"),
+        (Vec::new(), 400, "is empty"),
+        (vec![0; (16 << 20) + 1], 413, "too long"),
+    ] {
+        let (found, answer) = page.ask_with(&page.token, "POST", &pictures, &body);
+        let text = String::from_utf8_lossy(&answer);
+        assert!(
+            found == status && text.contains(part),
+            "{found} {text}, not {part}"
+        );
+    }
+    let (status, _) = page.ask_with("made-up", "POST", &pictures, &whole);
+    assert_eq!(status, 401);
+    // Other requests stay small.
+    let long = vec![b' '; (1 << 20) + 1];
+    assert_eq!(page.ask_with(&page.token, "POST", "runs", &long).0, 413);
+}
+
+#[test]
+fn a_run_is_scored_and_the_nearest_training_images_of_what_was_drawn_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "runs/mine", &[]);
+    succeed(folder.path(), &["train", "points", "--steps", "5"]);
+    let page = Page::open(folder.path());
+    let mine = page.run("mine");
+    assert_eq!(
+        (&mine["scored"], &mine["scoring"]),
+        (&Value::Null, &Value::Null)
+    );
+    let id = mine["id"].as_str().unwrap();
+    let evaluate = format!("runs/{id}/evaluate");
+    let few = json!({ "count": 8, "reference_images": 40 });
+    page.post(&evaluate, &few);
+    page.refuses(&evaluate, &few, "goes on there already");
+    let scored = page.wait("mine", |run| {
+        run["scored"].is_u64() && run["scoring"].is_null()
+    });
+    assert_eq!(scored["scoring_problem"], Value::Null);
+    let report = page.get(&format!("runs/{id}/scores"));
+    let fid = report["scores"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|score| score["name"] == "FID");
+    assert_eq!(fid.unwrap()["samples"], 8);
+    assert_eq!(page.get(&format!("runs/{id}"))["has_nearest"], true);
+    page.refuses(
+        &format!("runs/{id}/stop-evaluate"),
+        &json!({}),
+        "not being scored",
+    );
+
+    // Stopped, it leaves what was there.
+    page.post(&evaluate, &json!({}));
+    page.wait("mine", |run| {
+        run["scoring"].as_str().is_some_and(|said| !said.is_empty())
+    });
+    page.post(&format!("runs/{id}/stop-evaluate"), &json!({}));
+    let stopped = page.wait("mine", |run| run["scoring"].is_null());
+    assert_eq!(
+        (&stopped["scoring_problem"], &stopped["scored"]),
+        (&Value::Null, &scored["scored"])
+    );
+
+    // What is wrong is said as the command line says it.
+    page.post(&evaluate, &json!({ "count": 1 }));
+    let refused = page.wait("mine", |run| {
+        run["scoring"].is_null() && run["scoring_problem"].is_string()
+    });
+    assert!(
+        refused["scoring_problem"]
+            .as_str()
+            .unwrap()
+            .contains("--count"),
+        "{refused}"
+    );
+    let points = page.run("points")["id"].as_str().unwrap().to_owned();
+    page.post(&format!("runs/{points}/evaluate"), &json!({}));
+    let refused = page.wait("points", |run| run["scoring_problem"].is_string());
+    assert!(
+        refused["scoring_problem"]
+            .as_str()
+            .unwrap()
+            .contains("this is for images"),
+        "{refused}"
+    );
+    page.refuses(&evaluate, &json!({ "out": "/tmp/x" }), "unknown field");
+
+    // Copies of training images are found to be copies, among those that are compared with.
+    let mnist = repository().join("data/mnist");
+    let training = ImageDataset::load(DatasetName::Mnist, Split::Train, &mnist).unwrap();
+    let mut rng = Streams::new(0).at(Purpose::Reference, Split::Train as u64);
+    let compared = rand::seq::index::sample(&mut rng, training.len(), 40).into_vec();
+    let copies: Vec<String> = compared[..12]
+        .iter()
+        .map(|&index| {
+            let pixels = training.read(&[index]).unwrap();
+            STANDARD.encode(png(GrayImage::from_raw(28, 28, pixels).unwrap()))
+        })
+        .collect();
+    let nearest = format!("runs/{id}/nearest");
+    let asked =
+        json!({ "pictures": copies, "classes": vec![Value::Null; 12], "reference_images": 40 });
+    let events = page.events(&nearest, &asked);
+    let (last, data) = events.last().unwrap();
+    assert_eq!(last, "done", "{events:?}");
+    let found: Value = serde_json::from_str(data).unwrap();
+    let score = |name: &str| {
+        let mut scores = found["scores"].as_array().unwrap().iter();
+        scores.find(|score| score["name"] == name).unwrap()["value"]
+            .as_f64()
+            .unwrap()
+    };
+    assert_eq!(score("distance to nearest"), 0.0);
+    assert!(score("nearer than real") > 0.9, "{found}");
+    let pairs = STANDARD.decode(found["png"].as_str().unwrap()).unwrap();
+    assert!(image::load_from_memory(&pairs).unwrap().width() > 12 * 28);
+    // Nothing of it is left in the run.
+    assert_eq!(page.run("mine")["scored"], scored["scored"]);
+
+    let three = json!({ "pictures": ["", "", ""], "classes": [null, null, null] });
+    let text = STANDARD.encode("text");
+    let texts = json!({ "pictures": [text, text, text, text], "classes": [0, 0, 0, 0] });
+    let unknown = json!({ "pictures": ["", "", "", ""], "classes": [0, 0, 0, 10] });
+    for (asked, part) in [
+        (three, "4 to 100 samples"),
+        (texts, "is no image"),
+        (unknown, "no class 10"),
+        (json!({ "pictures": [], "classes": [] }), "4 to 100 samples"),
+    ] {
+        let events = page.events(&nearest, &asked);
+        assert_eq!(events[0].0, "failed", "{events:?}");
+        assert!(events[0].1.contains(part), "{events:?}");
+    }
+    page.refuses(
+        &nearest,
+        &json!({ "pictures": ["/etc/passwd"] }),
+        "missing field",
+    );
+}
+
+/// A training in a terminal of its own.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_training_that_was_started_elsewhere_is_stopped_and_no_other_process_is() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("runs")).unwrap();
+    let page = Page::open(folder.path());
+    let config = super::support::config("smoke.toml");
+    let arguments = [
+        "train",
+        "--config",
+        &config,
+        "--out",
+        "runs/elsewhere",
+        "--steps",
+        "1000000",
+    ];
+    let mut training = command(folder.path(), &arguments)
+        .stderr(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let began = Instant::now();
+    while !folder.path().join("runs/elsewhere/metrics.jsonl").is_file() {
+        assert!(began.elapsed() < Duration::from_secs(120));
+        thread::sleep(Duration::from_millis(100));
+    }
+    let run = page.wait("elsewhere", |run| run["step"].as_u64() > Some(0));
+    assert_eq!(
+        (&run["state"], &run["is_ours"]),
+        (&json!("training"), &json!(false))
+    );
+    let stop = format!("runs/{}/stop", run["id"].as_str().unwrap());
+    // Twice at once: a second signal would end it before it has saved.
+    page.post(&stop, &json!({}));
+    let (status, answer) = page.ask("POST", &stop, "{}");
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    assert!(
+        status == 200 || answer.contains("ended") || answer.contains("not in training"),
+        "{answer}"
+    );
+    assert_eq!(training.wait().unwrap().code(), Some(130));
+    let stopped = page.wait("elsewhere", |run| run["state"] == "stopped");
+    let step = stopped["step"].as_u64().unwrap();
+    assert!(checkpoint(&folder.path().join("runs/elsewhere"), step).is_dir());
+    page.refuses(&stop, &json!({}), "not in training");
+
+    // Another program that holds the lock is left alone.
+    let mut other = std::process::Command::new("flock")
+        .args(["--no-fork", "runs/elsewhere/.run", "sleep", "600"])
+        .current_dir(folder.path())
+        .spawn()
+        .unwrap();
+    page.wait("elsewhere", |run| run["state"] == "training");
+    page.refuses(&stop, &json!({}), "another program holds the lock");
+    assert!(other.try_wait().unwrap().is_none(), "it was ended");
+    other.kill().unwrap();
+    other.wait().unwrap();
+}
+
+#[test]
+fn drawings_and_trainings_take_as_many_threads_as_they_are_given() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("runs")).unwrap();
+    let (page, said) = Page::open_with(folder.path(), &["--threads", "1"]);
+    assert_eq!(said["threads"], 1);
+    let start = json!({ "configuration": "smoke", "budget": { "steps": 100_000 } });
+    page.post("runs", &start);
+    page.wait("smoke", |run| run["state"] == "training");
+    #[cfg(target_os = "linux")]
+    {
+        let parent = page.program.id().to_string();
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        let of_page = processes.filter(|entry| {
+            let about = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            let fields = about.rsplit_once(')').map_or("", |(_, fields)| fields);
+            fields.split_whitespace().nth(1) == Some(&parent)
+        });
+        let environments: Vec<String> = of_page
+            .map(|entry| fs::read(entry.path().join("environ")).unwrap())
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .collect();
+        let has_one = |all: &String| all.split('\0').any(|one| one == "RAYON_NUM_THREADS=1");
+        assert!(!environments.is_empty() && environments.iter().all(has_one));
+    }
+    let id = page.run("smoke")["id"].as_str().unwrap().to_owned();
+    page.post(&format!("runs/{id}/stop"), &json!({}));
+    page.wait("smoke", |run| run["state"] == "stopped");
+    for threads in ["0", "1025", "x"] {
+        fail(
+            folder.path(),
+            &["serve", "--threads", threads],
+            2,
+            &["--threads"],
+        );
+    }
 }
 
 #[test]

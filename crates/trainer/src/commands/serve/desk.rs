@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use std::slice::from_ref;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use burn::tensor::Tensor;
+use serde::Deserialize;
 
 use crate::commands::opened::{exists, open_model};
 use crate::device::NamedDevice;
+use crate::error::Usage;
 use crate::memory::Needs;
-use crate::run::checkpoint::Checkpoint;
+use crate::run::checkpoint::{Checkpoint, by_step};
 use crate::sampling::Model;
 
 /// The jobs that may wait.
@@ -20,6 +22,19 @@ const WAITING: usize = 16;
 
 /// The networks that are kept open: two runs side by side.
 const OPEN: usize = 2;
+
+/// One of the checkpoints of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Which {
+    /// The newest.
+    #[default]
+    Newest,
+    /// That of the lowest FID or, where none was measured, of the lowest held-out loss.
+    Best,
+    /// That of a step.
+    Step(u64),
+}
 
 /// Something to be done with networks.
 pub(super) type Job = Box<dyn FnOnce(&mut Desk) + Send>;
@@ -92,14 +107,19 @@ impl Desk {
         &self.device.name
     }
 
-    /// The newest network of `run`, or with `best` the best.
+    /// The network of a checkpoint of `run`.
     ///
     /// # Errors
     ///
     /// Why it cannot be opened.
-    pub(super) fn open(&mut self, run: &Path, best: bool) -> Result<&mut Open> {
+    pub(super) fn open(&mut self, run: &Path, which: Which) -> Result<&mut Open> {
         exists(run)?;
-        let now = Checkpoint::open(run, best)?;
+        let folder = match which {
+            Which::Newest | Which::Best => run.to_owned(),
+            Which::Step(step) => of_step(run, step)?,
+        };
+        let best = which == Which::Best;
+        let now = Checkpoint::open(&folder, best)?;
         let known = self
             .open
             .iter()
@@ -107,7 +127,7 @@ impl Desk {
         let open = match known {
             Some(place) => self.open.remove(place),
             None => {
-                let (checkpoint, model) = open_model(run, best, &self.device.device)?;
+                let (checkpoint, model) = open_model(&folder, best, &self.device.device)?;
                 Open {
                     needs: Needs::of(&checkpoint.config().network, from_ref(&self.device)),
                     checkpoint,
@@ -130,4 +150,17 @@ impl Open {
     fn is_same(&self, now: &Checkpoint) -> bool {
         self.checkpoint.weights_digest() == now.weights_digest()
     }
+}
+
+/// The folder of the checkpoint of `step`, out of those that `run` has.
+fn of_step(run: &Path, step: u64) -> Result<PathBuf> {
+    let all = by_step(&run.join("checkpoints"))?;
+    if let Some((_, folder)) = all.iter().find(|(known, _)| *known == step) {
+        return Ok(folder.clone());
+    }
+    let steps: Vec<String> = all.iter().map(|(step, _)| step.to_string()).collect();
+    bail!(Usage(format!(
+        "there is no checkpoint of step {step}; the run has those of {}",
+        steps.join(", ")
+    )))
 }

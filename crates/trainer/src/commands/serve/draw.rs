@@ -6,23 +6,25 @@ use std::sync::mpsc::{
 };
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use burn::tensor::{Device, Tensor};
 use denoising::SamplerKind;
 use image::{DynamicImage, GenericImage as _};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use serving::{Events, Gone};
 
-use super::desk::{Desk, Jobs, Open};
+use super::desk::{Desk, Jobs, Open, Which};
+use super::runs::config_in;
 use crate::cli::SamplerArgs;
 use crate::commands::opened::{Samplers, at_least, refuse_idle_guidance, settings};
 use crate::drawing::pictures::png;
 use crate::error::Usage;
-use crate::kinds::{Kind, OnTheWay, Shown};
+use crate::kinds::{Kind, OnTheWay, Shown, Source};
 use crate::memory::check;
-use crate::sampling::{Recipe, Request};
+use crate::sampling::{Edit, FRAMES, Model, Recipe, Request, frames_between};
 
 /// The steps that may wait to be sent; to a page that is slower some are not shown.
 const WAITING: usize = 8;
@@ -43,14 +45,92 @@ pub(super) struct Asked {
     /// The place of the first among all of the seed.
     #[serde(default)]
     first: usize,
-    /// Whether it is the best checkpoint, and not the newest.
     #[serde(default)]
-    best: bool,
+    checkpoint: Which,
     sampler: Option<String>,
     steps: Option<usize>,
     eta: Option<f64>,
     guidance: Option<f64>,
     guidance_interval: Option<[f64; 2]>,
+    #[serde(default)]
+    from: Beginning,
+}
+
+/// What a drawing begins with.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Beginning {
+    /// Noise.
+    #[default]
+    Noise,
+    /// A picture that is noised a part of the way.
+    Picture(Over),
+    /// The noises between that of the seed and that of another.
+    Seeds(Between),
+}
+
+/// What is drawn over.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Over {
+    /// A picture file, in base64.
+    picture: String,
+    /// How far along the chain it is noised.
+    strength: Option<f64>,
+    /// A byte a pixel in base64, row by row: 255 where it is drawn anew, 0 where it stays.
+    mask: Option<String>,
+    resamplings: Option<usize>,
+}
+
+/// Where the way from the noise of the seed ends.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Between {
+    last: u64,
+}
+
+impl Over {
+    fn edit(&self, kind: Kind, source: &Source<'_>, device: &Device) -> Result<Edit> {
+        let picture = decoded(&self.picture, "the picture")?;
+        let image = kind.decode(source, picture, "the picture", device)?;
+        let keep = match &self.mask {
+            Some(mask) => Some(kind.decode_mask(source, &decoded(mask, "the mask")?, device)?),
+            None => None,
+        };
+        Ok(Edit::of_image(
+            image,
+            keep,
+            self.strength,
+            self.resamplings,
+        )?)
+    }
+}
+
+impl Between {
+    /// As many noises as `request` has samples, from that of its seed to that of the last.
+    fn noises(self, kind: Kind, model: &Model, request: &Request) -> Result<Tensor<4>> {
+        kind.must_be_one_of(Kind::of_files(), "the run draws")?;
+        let count = request.classes.len();
+        at_least(&[("the number of frames", count, 2)])?;
+        if request
+            .classes
+            .iter()
+            .any(|&class| class != request.classes[0])
+        {
+            bail!(Usage(
+                "an interpolation has one class: choose one, or none".to_owned()
+            ));
+        }
+        if !request.sampling.is_deterministic() {
+            bail!(Usage(format!(
+                "{} adds fresh noise in its steps, which would differ from frame to frame: choose a sampler that adds \
+                 none, as ddim with η = 0",
+                request.sampling.sampler
+            )));
+        }
+        let [first, last] = [request.seed, self.last].map(|seed| model.initial_noise(seed, 1));
+        Ok(frames_between(&first, &last, count))
+    }
 }
 
 /// A step of a drawing, or what it came to: the name of the event and its data.
@@ -127,12 +207,16 @@ fn draw_at(desk: &mut Desk, run: &Path, asked: &Asked, teller: &Teller) -> Resul
         model,
         needs,
         ..
-    } = desk.open(run, asked.best)?;
+    } = desk.open(run, asked.checkpoint)?;
     let config = checkpoint.config();
     let kind = config.data.kind();
     let arguments = asked.arguments()?;
     let sampling = settings(config, &arguments, Samplers::Chosen)?;
     let (usual, most) = kind.shown_count();
+    let usual = match asked.from {
+        Beginning::Seeds(_) => FRAMES,
+        Beginning::Noise | Beginning::Picture(_) => usual,
+    };
     let count = asked.count.unwrap_or(usual);
     at_least(&[("the number of samples", count, 1)])?;
     if asked.first > MOST_PLACES {
@@ -144,7 +228,11 @@ fn draw_at(desk: &mut Desk, run: &Path, asked: &Asked, teller: &Teller) -> Resul
         )));
     }
     let source = config.source(None);
-    let classes = kind.classes_in_turn(&source, model, &asked.classes, count)?;
+    let classes = match (&asked.from, &asked.classes[..]) {
+        // What it begins with says enough.
+        (Beginning::Picture(_) | Beginning::Seeds(_), []) => vec![None; count],
+        (_, chosen) => kind.classes_in_turn(&source, model, chosen, count)?,
+    };
     if let Some(known) = model.num_classes()
         && let Some(class) = classes.iter().flatten().find(|&&class| class >= known)
     {
@@ -152,7 +240,7 @@ fn draw_at(desk: &mut Desk, run: &Path, asked: &Asked, teller: &Teller) -> Resul
     }
     refuse_idle_guidance(&arguments, &classes)?;
     check(count, needs.called_example).map_err(|error| Usage(error.to_string()))?;
-    let request = Request {
+    let mut request = Request {
         batch_size: count,
         classes,
         sampling,
@@ -161,6 +249,13 @@ fn draw_at(desk: &mut Desk, run: &Path, asked: &Asked, teller: &Teller) -> Resul
         initial_noise: None,
         edit: None,
     };
+    match &asked.from {
+        Beginning::Noise => {}
+        Beginning::Picture(over) => request.edit = Some(over.edit(kind, &source, &model.device)?),
+        Beginning::Seeds(between) => {
+            request.initial_noise = Some(between.noises(kind, model, &request)?);
+        }
+    }
     let timesteps = model.timesteps(&request)?;
     let step = checkpoint.counters().step;
     teller.step(
@@ -200,7 +295,9 @@ fn draw_at(desk: &mut Desk, run: &Path, asked: &Asked, teller: &Teller) -> Resul
         sampling: request.sampling.clone(),
     };
     let shown = kind.shown(&source, samples, &request.classes)?;
-    finished(shown, recipe)
+    // Of what begins with more than noise these settings are not all.
+    let is_all = matches!(asked.from, Beginning::Noise);
+    finished(shown, |place| is_all.then(|| recipe(place)))
 }
 
 impl Asked {
@@ -226,9 +323,12 @@ impl Asked {
 }
 
 /// What the page gets in the end.
-fn finished(shown: Shown, recipe: impl Fn(usize) -> Recipe) -> Result<Value> {
+fn finished(shown: Shown, recipe: impl Fn(usize) -> Option<Recipe>) -> Result<Value> {
     let picture = |place: usize, picture: &DynamicImage| -> Result<String> {
-        let text = recipe(place).to_text()?;
+        let Some(recipe) = recipe(place) else {
+            return encoded(picture);
+        };
+        let text = recipe.to_text()?;
         Ok(STANDARD.encode(png(picture, &[(Recipe::KEYWORD, &text)])?))
     };
     Ok(match shown {
@@ -261,6 +361,12 @@ pub(super) fn encoded(picture: &DynamicImage) -> Result<String> {
     Ok(STANDARD.encode(png(picture, &[])?))
 }
 
+/// The bytes that `text` stands for, in base64; messages call them `what`.
+pub(super) fn decoded(text: &str, what: &str) -> Result<Vec<u8>> {
+    let bytes = STANDARD.decode(text);
+    Ok(bytes.map_err(|_| Usage(format!("{what} is not in base64")))?)
+}
+
 /// Pictures of one size in one, side by side in rows that are as long as there are rows.
 fn sheet(pictures: &[DynamicImage]) -> Result<Value> {
     let Some(first) = pictures.first() else {
@@ -283,8 +389,22 @@ fn sheet(pictures: &[DynamicImage]) -> Result<Value> {
     Ok(json!({ "png": encoded(&all)?, "columns": columns, "width": width, "height": height }))
 }
 
+/// A picture file as the network of `run` sees it: cropped to its shape, in its size and its colours.
+///
+/// # Errors
+///
+/// What is no picture, and runs that draw none.
+pub(super) fn seen(run: &Path, bytes: Vec<u8>) -> Result<Value> {
+    let config = config_in(run)?;
+    let kind = config.data.kind();
+    let x = kind.decode(&config.source(None), bytes, "the picture", &Device::flex())?;
+    let pictures = kind.glimpse(x)?;
+    let picture = pictures.first().context("there is nothing to show")?;
+    Ok(json!({ "png": encoded(picture)?, "width": picture.width(), "height": picture.height() }))
+}
+
 /// Opens a network, so that the first drawing from it begins at once.
 pub(super) fn warm(desk: &mut Desk, run: &Path) -> Result<Kind> {
-    let open = desk.open(run, false)?;
+    let open = desk.open(run, Which::Newest)?;
     Ok(open.checkpoint.config().data.kind())
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use training::streams::per_image_noise;
 use training::{Purpose, Streams};
 
-use super::desk::{Desk, Open};
+use super::desk::{Desk, Open, Which};
 use super::draw::encoded;
 use super::runs::config_in;
 use crate::error::Usage;
@@ -33,7 +33,7 @@ pub(super) struct Asked {
 /// The examples of a run that can be looked at: a picture and a class each.
 pub(super) fn examples(desk: &mut Desk, run: &Path) -> Result<Value> {
     let data_dir = desk.data_dir.clone();
-    let open = desk.open(run, false)?;
+    let open = desk.open(run, Which::Newest)?;
     let kind = open.kind();
     let names = open.checkpoint.config().found.class_names.clone();
     let (examples, classes) = open.examples(data_dir.as_deref())?;
@@ -50,7 +50,7 @@ pub(super) fn examples(desk: &mut Desk, run: &Path) -> Result<Value> {
 /// One example at one timestep.
 pub(super) fn explain(desk: &mut Desk, run: &Path, asked: Asked) -> Result<Value> {
     let data_dir = desk.data_dir.clone();
-    let open = desk.open(run, false)?;
+    let open = desk.open(run, Which::Newest)?;
     let kind = open.kind();
     let (examples, classes) = open.examples(data_dir.as_deref())?;
     let Some(x_0) = kind.one_of(examples, asked.example) else {

@@ -15,12 +15,16 @@ use serde_json::{Value, json};
 use serving::{App, Events, Query, Reply, Words};
 
 use super::desk::{Desk, Jobs};
-use super::draw::{self, draw, warm};
+use super::draw::{self, draw, seen, warm};
 use super::explain::{self, examples, explain, schedule};
 use super::form::{configurations, overrides};
+use super::processes::Doing;
 use super::runs::{Runs, State, config_in};
+use super::scoring::{self, Scorings};
 use super::trainings::{Budget, Trainings};
 use crate::invocation::hint;
+use crate::kinds::Kind;
+use crate::run::checkpoint::by_step;
 use crate::run::folder::{grid, grids};
 use crate::run::overview::scores_of;
 use crate::run::read::{SMALL, read};
@@ -29,6 +33,9 @@ use crate::run::series::Series;
 /// The places of a curve, where none are asked for and at the most.
 const PLACES: usize = 1000;
 const MOST_PLACES: usize = 4000;
+
+/// The bytes of pictures that are sent at once.
+const MOST_PICTURE_BYTES: usize = 16 << 20;
 
 /// How long a page waits for a network to be called before it is told to try again.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -39,9 +46,11 @@ const LOOK: Duration = Duration::from_secs(1);
 const ALIVE: Duration = Duration::from_secs(15);
 
 /// What answers the page.
+#[derive(Clone)]
 pub(super) struct Page {
     pub(super) runs: Arc<Runs>,
     pub(super) trainings: Arc<Trainings>,
+    pub(super) scorings: Arc<Scorings>,
     pub(super) jobs: Jobs,
 }
 
@@ -59,10 +68,10 @@ struct Start {
 impl App for Page {
     fn get(&self, words: Words<'_>, query: &Query<'_>) -> Reply {
         match words {
-            ["runs"] => replied(list(&self.runs, &self.trainings)),
+            ["runs"] => replied(self.list()),
             ["runs", "watched"] => {
-                let (runs, trainings) = (Arc::clone(&self.runs), Arc::clone(&self.trainings));
-                Reply::events(move |events| watch(&runs, &trainings, events))
+                let page = self.clone();
+                Reply::events(move |events| page.watch(events))
             }
             ["configurations"] => replied(configurations().map(|all| json!(all))),
             ["runs", id, rest @ ..] => match self.runs.path(id) {
@@ -70,6 +79,13 @@ impl App for Page {
                 None => Reply::not_found(),
             },
             _ => Reply::not_found(),
+        }
+    }
+
+    fn body_bytes(&self, words: Words<'_>, usual: usize) -> usize {
+        match words {
+            ["runs", _, "pictures" | "draw" | "nearest"] => MOST_PICTURE_BYTES,
+            _ => usual,
         }
     }
 
@@ -148,12 +164,74 @@ impl Page {
                 }
                 Err(error) => refused(&error),
             },
+            "evaluate" => replied(parsed(body).and_then(|asked| {
+                self.scorings.start(&run, asked)?;
+                Ok(json!({}))
+            })),
+            "stop-evaluate" => replied(self.scorings.stop(&run).map(|()| json!({}))),
+            "nearest" => match parsed::<scoring::Drawn>(body) {
+                Ok(drawn) => {
+                    let scorings = Arc::clone(&self.scorings);
+                    Reply::events(move |events| {
+                        // Who has gone is told nothing.
+                        let _ = scorings.nearest(&run, &drawn, events);
+                    })
+                }
+                Err(error) => refused(&error),
+            },
+            "pictures" => replied(seen(&run, body.to_vec())),
             "examples" => self.ask(move |desk| examples(desk, &run)),
             "explain" => match parsed::<explain::Asked>(body) {
                 Ok(asked) => self.ask(move |desk| explain(desk, &run, asked)),
                 Err(error) => refused(&error),
             },
             _ => Reply::not_found(),
+        }
+    }
+
+    /// All runs, and what is done with them here.
+    fn list(&self) -> Result<Value> {
+        let mut listed = Vec::new();
+        for (path, mut run) in self.runs.list() {
+            let (is_ours, problem) = self.trainings.of(&path);
+            run.is_ours = is_ours;
+            if is_ours {
+                // Until its process has ended, too.
+                run.state = State::Training;
+            }
+            let has_ended = run.state != State::Training;
+            run.problem = run.problem.or(problem.filter(|_| has_ended));
+            match self.scorings.of(&path) {
+                Doing::Running(said) => run.scoring = Some(said),
+                Doing::Nothing(problem) => run.scoring_problem = problem,
+            }
+            listed.push(run);
+        }
+        serde_json::to_value(listed).context("the runs have no form in JSON")
+    }
+
+    /// Sends the list of runs whenever it has changed.
+    fn watch(&self, events: &mut Events<'_>) {
+        let mut sent = String::new();
+        let mut since = Instant::now();
+        loop {
+            let text = self
+                .list()
+                .map_or_else(|_| sent.clone(), |list| list.to_string());
+            let told = if text != sent {
+                events.send("runs", &text)
+            } else if since.elapsed() >= ALIVE {
+                events.send("alive", "")
+            } else {
+                Ok(())
+            };
+            if text != sent || since.elapsed() >= ALIVE {
+                since = Instant::now();
+            }
+            sent = text;
+            if told.and_then(|()| events.wait(LOOK)).is_err() {
+                return;
+            }
         }
     }
 
@@ -201,45 +279,6 @@ fn picture(path: &Path) -> Reply {
     }
 }
 
-fn list(runs: &Runs, trainings: &Trainings) -> Result<Value> {
-    let mut listed = Vec::new();
-    for (path, mut run) in runs.list() {
-        let (is_ours, problem) = trainings.of(&path);
-        run.is_ours = is_ours;
-        if is_ours {
-            // Until its process has ended, too.
-            run.state = State::Training;
-        }
-        let has_ended = run.state != State::Training;
-        run.problem = run.problem.or(problem.filter(|_| has_ended));
-        listed.push(run);
-    }
-    serde_json::to_value(listed).context("the runs have no form in JSON")
-}
-
-/// Sends the list of runs whenever it has changed.
-fn watch(runs: &Runs, trainings: &Trainings, events: &mut Events<'_>) {
-    let mut sent = String::new();
-    let mut since = Instant::now();
-    loop {
-        let text = list(runs, trainings).map_or_else(|_| sent.clone(), |list| list.to_string());
-        let told = if text != sent {
-            events.send("runs", &text)
-        } else if since.elapsed() >= ALIVE {
-            events.send("alive", "")
-        } else {
-            Ok(())
-        };
-        if text != sent || since.elapsed() >= ALIVE {
-            since = Instant::now();
-        }
-        sent = text;
-        if told.and_then(|()| events.wait(LOOK)).is_err() {
-            return;
-        }
-    }
-}
-
 /// What a page needs to know of a run to draw from it.
 fn about(run: &Path) -> Result<Value> {
     let config = config_in(run)?;
@@ -252,6 +291,8 @@ fn about(run: &Path) -> Result<Value> {
             json!({ "name": kind.name(), "summary": kind.summary(), "options": kind.options() })
         })
         .collect();
+    let checkpoints = by_step(&run.join("checkpoints"))?;
+    let checkpoints: Vec<u64> = checkpoints.into_iter().map(|(step, _)| step).collect();
     let text = fs::metadata(run.join("config.toml")).ok().and_then(|_| {
         let bytes = read(&run.join("config.toml"), SMALL).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
@@ -264,12 +305,16 @@ fn about(run: &Path) -> Result<Value> {
         "has_null_label": classes.is_none_or(|classes| classes.has_null_label),
         "why_no_guidance": config.why_no_guidance(),
         "sampling": config.sampling.options,
+        "checkpoints": checkpoints,
         "num_train_timesteps": config.noise.num_train_timesteps,
         "prediction_type": config.objective.prediction_type,
         "shape": config.network.example_shape(),
         "count": count,
         "most": most,
         "samplers": samplers,
+        "is_of_pictures": Kind::of_pixels().contains(&kind),
+        "is_of_files": Kind::of_files().contains(&kind),
+        "most_picture_bytes": MOST_PICTURE_BYTES,
         "has_nearest": run.join("nearest.png").is_file(),
         "configuration": text,
         "commands": {

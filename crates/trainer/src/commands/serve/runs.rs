@@ -77,6 +77,14 @@ pub(super) struct Listed {
     pub(super) held_out_loss: Option<f64>,
     pub(super) fid: Option<f64>,
     pub(super) nearer_than_real: Option<f64>,
+    /// Of how many samples that was measured.
+    pub(super) scored_in_training: usize,
+    /// What its scoring, which was started here, said last; none where none goes on.
+    pub(super) scoring: Option<String>,
+    /// With what error its last scoring ended.
+    pub(super) scoring_problem: Option<String>,
+    /// When it was scored last, in milliseconds since 1970.
+    pub(super) scored: Option<u64>,
     pub(super) budget: String,
     pub(super) data: String,
     pub(super) kind: String,
@@ -210,13 +218,19 @@ fn id_of(path: &Path) -> String {
 
 /// When the files of a run changed that its line in the list depends on.
 fn stamps(run: &Path) -> Vec<Option<(SystemTime, u64)>> {
-    ["config.toml", "metrics.jsonl", "checkpoints", "samples"]
-        .iter()
-        .map(|name| {
-            let metadata = fs::metadata(run.join(name)).ok()?;
-            Some((metadata.modified().ok()?, metadata.len()))
-        })
-        .collect()
+    [
+        "config.toml",
+        "metrics.jsonl",
+        "checkpoints",
+        "samples",
+        "scores.json",
+    ]
+    .iter()
+    .map(|name| {
+        let metadata = fs::metadata(run.join(name)).ok()?;
+        Some((metadata.modified().ok()?, metadata.len()))
+    })
+    .collect()
 }
 
 /// The configuration of a run, whether it has a checkpoint yet or not.
@@ -251,6 +265,13 @@ fn look(id: &str, run: &Path) -> Listed {
         held_out_loss: None,
         fid: None,
         nearer_than_real: None,
+        scored_in_training: 0,
+        scoring: None,
+        scoring_problem: None,
+        scored: changed(&run.join("scores.json")).ok().map(|time| {
+            let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+            u64::try_from(since.as_millis()).unwrap_or_default()
+        }),
         budget: String::new(),
         data: String::new(),
         kind: String::new(),
@@ -272,6 +293,7 @@ fn fill(listed: &mut Listed, run: &Path) -> Result<()> {
     listed.data = config.data.name();
     listed.kind = config.data.kind().to_string();
     listed.classes = config.num_classes();
+    listed.scored_in_training = config.evaluation.count;
     let lines = last_lines(run).context("cannot read the metrics")?;
     let mut smoothed = Smoothed::default();
     for line in &lines {

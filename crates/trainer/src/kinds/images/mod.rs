@@ -7,13 +7,13 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Tensor};
 use datasets::{
-    Channels, FolderOptions, ImageDataset, Split, Splits, has_sounds, load_array, load_folder,
-    read_image,
+    Channels, FolderOptions, ImageDataset, Split, Splits, decode_image, has_sounds, load_array,
+    load_folder, read_image,
 };
 use image::DynamicImage;
 
 use self::sample::Pixels;
-pub(super) use self::sample::sample;
+pub(super) use self::sample::{sample, write_each};
 use super::data::has_extension;
 use super::dissolving;
 use super::forward::Forward;
@@ -148,11 +148,27 @@ pub(super) fn read(
     size: [usize; 2],
     device: &Device,
 ) -> Result<Tensor<4>> {
-    let channels = Channels::of(channels).with_context(|| {
-        format!("the network is for images of {channels} channels; image files have 1, 3 or 4")
-    })?;
-    let image = read_image(path, channels, Some(size))?;
+    let image = read_image(path, colours(channels)?, Some(size))?;
     Ok(image.to_tensor(device).unsqueeze())
+}
+
+/// The bytes of a picture file, as [`read`] reads them; messages call it `name`.
+pub(super) fn decode(
+    bytes: Vec<u8>,
+    name: &str,
+    channels: usize,
+    size: [usize; 2],
+    device: &Device,
+) -> Result<Tensor<4>> {
+    let image = decode_image(bytes, Path::new(name), colours(channels)?, Some(size))?;
+    Ok(image.to_tensor(device).unsqueeze())
+}
+
+/// The colours of image files of so many channels.
+fn colours(channels: usize) -> Result<Channels> {
+    Channels::of(channels).with_context(|| {
+        format!("the network is for images of {channels} channels; image files have 1, 3 or 4")
+    })
 }
 
 /// Writes images side by side, in rows of `columns`.

@@ -27,23 +27,22 @@ impl Cells for Pixels {
 pub(crate) fn sample(model: &Model, request: &Request, outputs: &Outputs<'_>) -> Result<Tensor<4>> {
     let images = grids::sample(model, request, outputs, &Pixels)?;
     if let Some(folder) = outputs.each {
-        let pictures = pictures::from_tensor(images.clone())?;
         let names = &outputs.source.found.class_names;
-        write_each(&pictures, &request.classes, names, folder)?;
+        write_each(images.clone(), &request.classes, names, folder)?;
         report::wrote(folder);
     }
     Ok(images)
 }
 
-/// Each image by itself, and `labels.csv` with its class.
-fn write_each(
-    images: &[DynamicImage],
+/// Each of the images `[N, C, H, W]` by itself, and `labels.csv` with its class.
+pub(crate) fn write_each(
+    images: Tensor<4>,
     classes: &[Option<usize>],
     names: &[String],
     folder: &Path,
 ) -> Result<()> {
     let file_name = |index| format!("{index:06}.png");
-    for (index, image) in images.iter().enumerate() {
+    for (index, image) in pictures::from_tensor(images)?.iter().enumerate() {
         pictures::save_png(image, &folder.join(file_name(index)))?;
     }
     write_labels(classes, names, folder, file_name)

@@ -1,0 +1,206 @@
+//! `trainer evaluate`, started from the page: of a run, and of what was just drawn from one.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use burn::tensor::{Device, Tensor};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use serving::{Events, Gone};
+use tempfile::TempDir;
+
+use super::draw::decoded;
+use super::processes::{Doing, LOOK, Processes};
+use super::runs::config_in;
+use crate::error::Usage;
+use crate::invocation::another;
+use crate::run::overview::scores_of;
+use crate::run::read::{SMALL, read};
+
+/// The runs that are scored at once, and the drawings.
+const RUNS_AT_ONCE: usize = 2;
+const DRAWINGS_AT_ONCE: usize = 2;
+
+/// Precision and recall, which `evaluate` measures too, need more samples than this many neighbours.
+const NEIGHBOURS: usize = 3;
+
+/// What a page asks of the scores of a run.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Asked {
+    /// How many samples are drawn and scored.
+    count: Option<usize>,
+    /// How many examples of each split they are compared with.
+    reference_images: Option<usize>,
+}
+
+/// What was drawn, whose nearest training images are asked for.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Drawn {
+    /// Picture files in base64.
+    pictures: Vec<String>,
+    /// The class of each.
+    classes: Vec<Option<usize>>,
+    reference_images: Option<usize>,
+}
+
+/// The scorings that were started here.
+#[derive(Debug)]
+pub(super) struct Scorings {
+    data_dir: Option<PathBuf>,
+    device: Option<String>,
+    runs: Processes,
+    drawings: Processes,
+}
+
+impl Scorings {
+    /// None yet.
+    pub(super) fn new(data_dir: Option<PathBuf>, device: Option<String>) -> Self {
+        Self {
+            data_dir,
+            device,
+            runs: Processes::new("scorings", RUNS_AT_ONCE),
+            drawings: Processes::new("searches", DRAWINGS_AT_ONCE),
+        }
+    }
+
+    /// What the scoring of `run` does.
+    pub(super) fn of(&self, run: &Path) -> Doing {
+        self.runs.of(run)
+    }
+
+    /// Starts to score `run`; the scores are written into its folder.
+    ///
+    /// # Errors
+    ///
+    /// [`Usage`] where it is scored already, or too many are.
+    pub(super) fn start(&self, run: &Path, asked: Asked) -> Result<()> {
+        let mut arguments: Vec<OsString> = vec!["evaluate".into(), run.into()];
+        arguments.extend(asked.count.map(|count| format!("--count={count}").into()));
+        arguments.extend(reference_images(asked.reference_images));
+        let command = another(arguments, self.data_dir.as_deref(), self.device.as_deref())?;
+        self.runs.start(run, command)
+    }
+
+    /// Stops the scoring of `run`.
+    ///
+    /// # Errors
+    ///
+    /// [`Usage`] where it is not scored.
+    pub(super) fn stop(&self, run: &Path) -> Result<()> {
+        if !self.runs.stop(run)? {
+            bail!(Usage("it is not being scored".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Looks for the training images that are nearest to what was `drawn` from `run`, and tells how it goes on.
+    pub(super) fn nearest(
+        &self,
+        run: &Path,
+        drawn: &Drawn,
+        events: &mut Events<'_>,
+    ) -> Result<(), Gone> {
+        let found = self.search(run, drawn, events);
+        match found {
+            Ok(Some(found)) => events.send("done", &found.to_string()),
+            Ok(None) => Err(Gone),
+            Err(error) => events.send("failed", &format!("{error:#}")),
+        }
+    }
+
+    /// Nothing where nobody listens any more.
+    fn search(&self, run: &Path, drawn: &Drawn, events: &mut Events<'_>) -> Result<Option<Value>> {
+        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+        drawn.write(run, &folder)?;
+        let folder = folder.path();
+        let mut arguments: Vec<OsString> = vec!["evaluate".into(), run.into()];
+        arguments.extend([OsString::from("--samples"), folder.into()]);
+        arguments.extend(reference_images(drawn.reference_images));
+        let command = another(arguments, self.data_dir.as_deref(), self.device.as_deref())?;
+        self.drawings.start(folder, command)?;
+        let mut told = String::new();
+        let problem = loop {
+            let now = match self.drawings.of(folder) {
+                Doing::Running(said) => said,
+                Doing::Nothing(problem) => break problem,
+            };
+            let is_news = now != told;
+            let heard = if is_news {
+                events.send("said", &now)
+            } else {
+                Ok(())
+            };
+            told = now;
+            if heard.and_then(|()| events.wait(LOOK)).is_err() {
+                self.drawings.stop(folder)?;
+                self.wait_for(folder);
+                return Ok(None);
+            }
+        };
+        self.drawings.forget(folder);
+        if let Some(problem) = problem {
+            bail!(Usage(problem));
+        }
+        let picture =
+            read(&folder.join("nearest.png"), SMALL).context("cannot read the nearest")?;
+        Ok(Some(json!({
+            "scores": scores_of(folder)["scores"],
+            "png": STANDARD.encode(picture),
+        })))
+    }
+
+    /// Waits until the process of `folder` has ended, which writes into it.
+    fn wait_for(&self, folder: &Path) {
+        while let Doing::Running(_) = self.drawings.of(folder) {
+            std::thread::sleep(LOOK);
+        }
+        self.drawings.forget(folder);
+    }
+}
+
+impl Drawn {
+    /// Writes what was drawn as `sample --each` does.
+    fn write(&self, run: &Path, folder: &TempDir) -> Result<()> {
+        let config = config_in(run)?;
+        let kind = config.data.kind();
+        let source = config.source(None);
+        let (_, most) = kind.shown_count();
+        let count = self.pictures.len();
+        if !(NEIGHBOURS + 1..=most).contains(&count) || self.classes.len() != count {
+            bail!(Usage(format!(
+                "the nearest training images are looked for of {} to {most} samples, each with its class or none, not \
+                 of {count}",
+                NEIGHBOURS + 1
+            )));
+        }
+        let known = config.num_classes().unwrap_or(0);
+        if let Some(class) = self.classes.iter().flatten().find(|&&class| class >= known) {
+            bail!(Usage(format!("there is no class {class}")));
+        }
+        let device = Device::flex();
+        let decode = |text: &String| -> Result<Tensor<4>> {
+            kind.decode(
+                &source,
+                decoded(text, "the picture")?,
+                "the picture",
+                &device,
+            )
+        };
+        let samples: Vec<Tensor<4>> = self.pictures.iter().map(decode).collect::<Result<_>>()?;
+        kind.write_each(
+            &source,
+            Tensor::cat(samples, 0),
+            &self.classes,
+            folder.path(),
+        )
+    }
+}
+
+fn reference_images(count: Option<usize>) -> Option<OsString> {
+    count.map(|count| format!("--reference-images={count}").into())
+}
