@@ -279,6 +279,20 @@ pub fn handles(devices: &[NamedDevice]) -> Vec<Device> {
     devices.iter().map(|named| named.device.clone()).collect()
 }
 
+/// A device for a few numbers that are read back at once: the processor where this build has a backend for it,
+/// else the best device there is.
+///
+/// # Errors
+///
+/// [`DeviceError::None`].
+pub fn nearest() -> Result<Device, DeviceError> {
+    let hosts = Backend::ALL.into_iter().filter(|backend| backend.is_host());
+    match hosts.flat_map(Backend::devices).next() {
+        Some(host) => Ok(host),
+        None => Ok(select(None)?.device),
+    }
+}
+
 /// Whether what `device` computes is computed by the processor that asks for it.
 pub fn is_host(device: &Device) -> bool {
     Backend::ALL

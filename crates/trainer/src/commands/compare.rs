@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use burn::module::Module;
-use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 use tracing::warn;
 
 use crate::cli::CompareArgs;
 use crate::commands::opened::exists;
+use crate::device;
 use crate::invocation::hint;
 use crate::report;
 use crate::run::checkpoint::Checkpoint;
@@ -111,7 +111,7 @@ fn side(run: &Path, best: bool) -> Result<(Side, BTreeMap<String, Value>)> {
         seconds: counters.seconds,
         parameters: config
             .network
-            .init(config.seed, &Device::flex())?
+            .init(config.seed, &device::nearest()?)?
             .num_params(),
         weights_bytes: weights.len(),
         loss: metrics::smoothed_loss(run, counters.step)?,

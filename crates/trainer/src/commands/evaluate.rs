@@ -16,6 +16,7 @@ use training::Data as _;
 use crate::cli::{EvaluateArgs, FeatureKind, InceptionResize};
 use crate::commands::opened::{Opened, at_least, of_kinds, open, refuse_idle_guidance};
 use crate::config::RunConfig;
+use crate::device;
 use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::{grid, pictures};
 use crate::error::Usage;
@@ -309,7 +310,7 @@ fn nearest_pairs(
     let mut order: Vec<usize> = (0..neighbours.len()).collect();
     order.sort_by(|&a, &b| neighbours[a].distance.total_cmp(&neighbours[b].distance));
     order.truncate(PAIRS);
-    let device = Device::flex();
+    let device = device::nearest()?;
     let nearest = order.iter().map(|&index| {
         let place = neighbours[index].index;
         let image = training.subset(&[place % training.len()]);

@@ -20,6 +20,7 @@ use super::desk::{Desk, Jobs, Open, Which};
 use super::runs::config_in;
 use crate::cli::SamplerArgs;
 use crate::commands::opened::{Samplers, at_least, refuse_idle_guidance, settings};
+use crate::device;
 use crate::drawing::pictures::png;
 use crate::error::Usage;
 use crate::kinds::{Kind, OnTheWay, Shown, Source};
@@ -397,7 +398,8 @@ fn sheet(pictures: &[DynamicImage]) -> Result<Value> {
 pub(super) fn seen(run: &Path, bytes: Vec<u8>) -> Result<Value> {
     let config = config_in(run)?;
     let kind = config.data.kind();
-    let x = kind.decode(&config.source(None), bytes, "the picture", &Device::flex())?;
+    let device = device::nearest()?;
+    let x = kind.decode(&config.source(None), bytes, "the picture", &device)?;
     let pictures = kind.glimpse(x)?;
     let picture = pictures.first().context("there is nothing to show")?;
     Ok(json!({ "png": encoded(picture)?, "width": picture.width(), "height": picture.height() }))

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use serving::{Events, Gone};
@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use super::draw::decoded;
 use super::processes::{Doing, LOOK, Processes};
 use super::runs::config_in;
+use crate::device;
 use crate::error::Usage;
 use crate::invocation::another;
 use crate::run::overview::scores_of;
@@ -182,7 +183,7 @@ impl Drawn {
         if let Some(class) = self.classes.iter().flatten().find(|&&class| class >= known) {
             bail!(Usage(format!("there is no class {class}")));
         }
-        let device = Device::flex();
+        let device = device::nearest()?;
         let decode = |text: &String| -> Result<Tensor<4>> {
             kind.decode(
                 &source,
