@@ -15,6 +15,7 @@ use image::{DynamicImage, GenericImage as _};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use serving::{Events, Gone};
+use training::{Condition, Network as _};
 
 use super::desk::{Desk, Jobs, Open, Which};
 use super::runs::config_in;
@@ -405,8 +406,22 @@ pub(super) fn seen(run: &Path, bytes: Vec<u8>) -> Result<Value> {
     Ok(json!({ "png": encoded(picture)?, "width": picture.width(), "height": picture.height() }))
 }
 
-/// Opens a network, so that the first drawing from it begins at once.
-pub(super) fn warm(desk: &mut Desk, run: &Path) -> Result<Kind> {
+/// Opens a network and calls it for as many samples as are usual, so that the first drawing from it begins at once:
+/// it has brought its weights into the form that it computes with, and has its memory.
+pub(super) fn warm(desk: &mut Desk, run: &Path) -> Result<()> {
     let open = desk.open(run, Which::Newest)?;
-    Ok(open.checkpoint.config().data.kind())
+    let (usual, _) = open.checkpoint.config().data.kind().shown_count();
+    let model = &open.model;
+    // Guidance calls it for twice as many.
+    let (count, condition) = match model.num_classes() {
+        Some(classes) => {
+            let count = 2 * usual;
+            (count, Condition::classes(vec![Some(0); count], classes))
+        }
+        None => (usual, Condition::none()),
+    };
+    let noise = model.initial_noise(0, count);
+    let predicted = model.network.forward(noise, &vec![0.0; count], &condition);
+    predicted.try_into_data()?;
+    Ok(())
 }
