@@ -286,20 +286,22 @@ pub fn handles(devices: &[NamedDevice]) -> Vec<Device> {
 ///
 /// [`DeviceError::None`].
 pub fn nearest() -> Result<Device, DeviceError> {
-    let hosts = Backend::ALL.into_iter().filter(|backend| backend.is_host());
-    match hosts.flat_map(Backend::devices).next() {
+    match hosts().next() {
         Some(host) => Ok(host),
         None => Ok(select(None)?.device),
     }
 }
 
+/// The processor, by each backend of this build that computes on it. No driver is looked for.
+fn hosts() -> impl Iterator<Item = Device> {
+    let hosts = Backend::ALL.into_iter().filter(|backend| backend.is_host());
+    let compiled_in = hosts.filter_map(Backend::device_type);
+    compiled_in.flat_map(|device_type| Device::enumerate(device_type).into_vec())
+}
+
 /// Whether what `device` computes is computed by the processor that asks for it.
 pub fn is_host(device: &Device) -> bool {
-    Backend::ALL
-        .into_iter()
-        .filter(|backend| backend.is_host())
-        .flat_map(Backend::devices)
-        .any(|host| host == *device)
+    hosts().any(|host| host == *device)
 }
 
 fn by_name(name: &str) -> Result<NamedDevice, DeviceError> {

@@ -93,6 +93,13 @@ impl NetworkConfig {
         }
     }
 
+    /// Why the network does not compute in this precision, if it does not.
+    pub fn why_not_in(&self, precision: Precision) -> Option<&'static str> {
+        let is_refused = precision != Precision::F32 && self.as_unet().is_none();
+        is_refused
+            .then_some("only networks of images and sounds compute in another precision than f32")
+    }
+
     /// The shape of an example: channels, height, width.
     pub fn example_shape(&self) -> [usize; 3] {
         match self {
@@ -151,10 +158,6 @@ impl NetworkConfig {
         })
     }
 }
-
-/// Why a precision other than f32 is refused.
-pub const ONLY_IMAGES: &str =
-    "only networks of images and sounds compute in another precision than f32";
 
 /// A network that predicts from x_t and t.
 #[derive(Module, Debug)]

@@ -119,11 +119,11 @@ impl<N: Network> Learner<N> {
             let (network, device) = self.replicas.at((&self.network, &home), place);
             let numbers = batch.x_0.dims().iter().product::<usize>() * batches_of_step;
             let loss = self.loss(network, device, batch)? / batches_of_step as f64;
-            let gradient_of =
+            let flat_gradient =
                 |loss: Tensor<1>| flatten_gradients_for(network, &mut loss.backward(), &home);
             let gradient = match self.precision.loss_scale(numbers) {
-                Some(scale) => gradient_of(loss.clone() * scale) / scale,
-                None => gradient_of(loss.clone()),
+                Some(scale) => flat_gradient(loss.clone() * scale) / scale,
+                None => flat_gradient(loss.clone()),
             };
             Ok::<_, TrainingError>((
                 Passage::to(&home, loss.inner())?,

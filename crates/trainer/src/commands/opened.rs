@@ -7,7 +7,6 @@ use anyhow::{Result, bail};
 use burn::tensor::Device;
 use denoising::{SamplerKind, SamplingOptions};
 use tracing::warn;
-use training::Precision;
 
 use crate::cli::{ModelArgs, SamplerArgs};
 use crate::config::RunConfig;
@@ -16,7 +15,6 @@ use crate::error::Usage;
 use crate::invocation::hint;
 use crate::kinds::Kind;
 use crate::memory::{Needs, TooMuch, check};
-use crate::network::ONLY_IMAGES;
 use crate::run::atomic_file::parent_of;
 use crate::run::checkpoint::Checkpoint;
 use crate::run::overview::is_begun;
@@ -73,11 +71,8 @@ fn open_for(args: &ModelArgs, samplers: Samplers) -> Result<Opened> {
     exists(&args.run)?;
     device::check_precision(&devices, args.precision)?;
     let (checkpoint, mut model) = open_model(&args.run, args.best, &devices[0].device)?;
-    if args.precision != Precision::F32 && checkpoint.config().network.as_unet().is_none() {
-        bail!(Usage(format!(
-            "--precision {}: {ONLY_IMAGES}",
-            args.precision
-        )));
+    if let Some(why) = checkpoint.config().network.why_not_in(args.precision) {
+        bail!(Usage(format!("--precision {}: {why}", args.precision)));
     }
     model.network = model.network.in_precision(args.precision);
     let model = model.spread_over(&device::handles(&devices[1..]))?;

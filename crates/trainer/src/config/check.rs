@@ -1,10 +1,9 @@
 //! The checks of a configuration: those of its sections, and those across sections.
 
 use denoising::Guidance;
-use training::{InvalidValue, Precision};
+use training::InvalidValue;
 
 use super::RunConfig;
-use crate::network::ONLY_IMAGES;
 
 /// A value that makes no sense: the key, with dots, and what was expected.
 pub(super) struct BadValue {
@@ -46,8 +45,8 @@ pub(super) fn check(config: &RunConfig) -> Result<(), BadValue> {
     kind.check(&sections)
         .map_err(|(key, message)| BadValue::new(key, message))?;
     config.network.check().map_err(within("network"))?;
-    if config.training.precision != Precision::F32 && config.network.as_unet().is_none() {
-        return Err(BadValue::new("training.precision", ONLY_IMAGES));
+    if let Some(why) = config.network.why_not_in(config.training.precision) {
+        return Err(BadValue::new("training.precision", why));
     }
     let timesteps = config.noise.num_train_timesteps as u64;
     InvalidValue::at_least("num_train_timesteps", timesteps, 1).map_err(within("noise"))?;
