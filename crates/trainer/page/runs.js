@@ -32,12 +32,25 @@ function card(run, context) {
   const bar = element("progress", { max: 1, "aria-label": `progress of ${run.name}` });
   const problem = element("div", { class: "notice bad", hidden: true });
   const state = element("span", { class: "state" });
-  const buttons = element("div", { class: "row" });
-  const root = element("section", { class: "card run-card", "aria-label": run.name },
-    element("div", { class: "row" }, element("h2", {}, run.name), state), buttons, facts, element("span"), bar, problem, said);
   const budget = element("input", { type: "number", min: "1", step: "any", value: "", "aria-label": "minutes in all", placeholder: "minutes in all" });
   const asked = () => ({ minutes: Number(budget.value) || null });
-  let shown = "";
+  // Each is there from the start and hidden while it makes no sense: one that was made anew at every change would lose
+  // the focus, and a click that is under way.
+  const choices = [
+    [element("button", { type: "button", class: "primary", onclick: () => context.go("draw", run.id) }, "Draw"), (run) => run.has_checkpoint],
+    [element("button", { type: "button", onclick: () => context.go("curves", run.id) }, "Curves"), (run) => run.seconds > 0],
+    [action("Stop and save", () => post(`runs/${run.id}/stop`), said), (run) => run.state === "training"],
+    [element("span", { class: "faint small" }, "started in a terminal"), (run) => run.state === "training" && !run.is_ours],
+    [action("Go on", () => post(`runs/${run.id}/resume`), said), (run) => run.state === "stopped"],
+    [element("details", {}, element("summary", {}, "Train longer"),
+      element("div", { class: "row" }, budget,
+        action("Go on for so long", () => post(`runs/${run.id}/resume`, asked()), said),
+        action("Branch", () => post(`runs/${run.id}/branch`, asked()), said, { title: "a new run that begins with these weights" }))),
+    (run) => run.state !== "training" && run.has_checkpoint],
+  ];
+  const root = element("section", { class: "card run-card", "aria-label": run.name },
+    element("div", { class: "row" }, element("h2", {}, run.name), state),
+    element("div", { class: "row" }, choices.map(([choice]) => choice)), facts, element("span"), bar, problem, said);
 
   function update(run) {
     state.textContent = NAMES[run.state];
@@ -57,20 +70,7 @@ function card(run, context) {
     bar.hidden = !(run.progress > 0);
     problem.hidden = !run.problem;
     problem.textContent = run.problem ?? "";
-    const now = `${run.state} ${run.is_ours} ${run.has_checkpoint} ${run.seconds > 0}`;
-    if (now === shown) return;
-    shown = now;
-    buttons.replaceChildren(...[
-      run.has_checkpoint && element("button", { type: "button", class: "primary", onclick: () => context.go("draw", run.id) }, "Draw"),
-      run.seconds > 0 && element("button", { type: "button", onclick: () => context.go("curves", run.id) }, "Curves"),
-      run.state === "training" && action("Stop and save", () => post(`runs/${run.id}/stop`), said),
-      run.state === "training" && !run.is_ours && element("span", { class: "faint small" }, "started in a terminal"),
-      run.state === "stopped" && action("Go on", () => post(`runs/${run.id}/resume`), said),
-      run.state !== "training" && run.has_checkpoint && element("details", {}, element("summary", {}, "Train longer"),
-        element("div", { class: "row" }, budget,
-          action("Go on for so long", () => post(`runs/${run.id}/resume`, asked()), said),
-          action("Branch", () => post(`runs/${run.id}/branch`, asked()), said, { title: "a new run that begins with these weights" }))),
-    ].filter(Boolean));
+    for (const [choice, makesSense] of choices) choice.hidden = !makesSense(run);
   }
 
   update(run);
