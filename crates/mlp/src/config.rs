@@ -8,6 +8,9 @@ const MAX_SIZE: usize = 65_536;
 /// The most that a network predicts for a row.
 const MAX_OUTPUTS: usize = 1 << 20;
 
+/// The most frequencies: of the highest a wave is 2^-13 deviations long, and f32 tells little more apart.
+const MAX_FREQUENCIES: usize = 16;
+
 /// The description of an [`Mlp`](crate::Mlp).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -24,6 +27,11 @@ pub struct MlpConfig {
     pub width: usize,
     /// Residual blocks.
     pub blocks: usize,
+    /// Frequencies of the sines and cosines of each number that the network sees beside it. Of the first a wave is as
+    /// long as four deviations of the data, of each other half as long as of the one before: the shortest says how
+    /// finely columns that hang together are told apart.
+    #[serde(skip_serializing_if = "is_as_ever")]
+    pub frequencies: usize,
     /// Whether it is the network of tables, with LayerNorm, where there are neither categories nor classes;
     /// where there are, it always is.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -41,6 +49,14 @@ fn is_zero(x: &f64) -> bool {
     *x == 0.0
 }
 
+/// What all networks had before they could say it.
+const FREQUENCIES: usize = 3;
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields so")]
+fn is_as_ever(frequencies: &usize) -> bool {
+    *frequencies == FREQUENCIES
+}
+
 impl Default for MlpConfig {
     fn default() -> Self {
         Self {
@@ -48,6 +64,7 @@ impl Default for MlpConfig {
             categories: Vec::new(),
             width: 96,
             blocks: 4,
+            frequencies: FREQUENCIES,
             normalize: false,
             dropout: 0.0,
             num_class_embeds: None,
@@ -111,6 +128,13 @@ impl MlpConfig {
             );
             return Err(("categories", message));
         }
+        if self.frequencies > MAX_FREQUENCIES {
+            let message = format!(
+                "it is {}, expected {MAX_FREQUENCIES} at most",
+                self.frequencies
+            );
+            return Err(("frequencies", message));
+        }
         if !(0.0..1.0).contains(&self.dropout) {
             let message = format!(
                 "it is {}, expected a number from 0 to below 1",
@@ -146,6 +170,7 @@ mod tests {
             dimensions: Some(2),
             categories: vec![7, 16],
             dropout: 0.1,
+            frequencies: 6,
             num_class_embeds: Some(3),
             ..MlpConfig::default()
         };
@@ -181,6 +206,8 @@ mod tests {
             of(|c| c.num_class_embeds = Some(0)),
             Some("num_class_embeds")
         );
+        assert_eq!(of(|c| c.frequencies = 0), None);
+        assert_eq!(of(|c| c.frequencies = 17), Some("frequencies"));
         assert_eq!(of(|c| c.dropout = 0.1), Some("dropout"));
         for dropout in [1.0, -0.1, f64::NAN] {
             let config = MlpConfig {

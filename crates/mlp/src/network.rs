@@ -1,6 +1,6 @@
 //! The parameters, their first values, and the network of points.
 
-use std::f64::consts::{FRAC_PI_2, PI};
+use std::f64::consts::FRAC_PI_2;
 
 use burn::module::{Module, Param};
 use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
@@ -11,11 +11,8 @@ use unet::timestep_embedding;
 
 use crate::config::MlpConfig;
 
-/// The ω of the sines and cosines of each coordinate, in radians a deviation of the data.
-const FREQUENCIES: [f64; 3] = [FRAC_PI_2, PI, 2.0 * PI];
-
-/// Numbers that a coordinate becomes: itself, and a sine and a cosine of each frequency.
-const NUMBERS_A_COORDINATE: usize = 1 + 2 * FREQUENCIES.len();
+/// The least ω of the sines and cosines of each coordinate, in radians a deviation of the data.
+const LEAST_FREQUENCY: f64 = FRAC_PI_2;
 
 /// What Ho et al. take for a scale of zero, so that each block starts as the identity.
 const ZERO_SCALE: f64 = 1e-10;
@@ -78,7 +75,7 @@ impl MlpConfig {
         let width = self.width;
         let is_for_rows = self.is_for_rows();
         // Each cell of a row adds as much to the variance of the features, which is 1 in all; a number is
-        // its own square and the three of its sines and cosines.
+        // its own square and one for each sine with its cosine.
         let cells = self.inputs() + usize::from(self.num_class_embeds.is_some());
         let mut linear = |[inputs, outputs]: [usize; 2], scale: f64| {
             let limit = (6.0 * scale / (inputs + outputs) as f64).sqrt();
@@ -88,9 +85,10 @@ impl MlpConfig {
             linear.bias = Some(Param::from_tensor(Tensor::zeros([outputs], device)));
             linear
         };
-        let numbers = NUMBERS_A_COORDINATE * self.dimensions();
+        // A number, and a sine and a cosine of each frequency.
+        let numbers = (1 + 2 * self.frequencies) * self.dimensions();
         let input_scale = if is_for_rows {
-            let variance = 1.0 / ((1 + FREQUENCIES.len()) * cells) as f64;
+            let variance = 1.0 / ((1 + self.frequencies) * cells) as f64;
             variance * (numbers + width) as f64 / 2.0
         } else {
             1.0
@@ -181,7 +179,7 @@ impl Mlp {
         let embedding = timestep_embedding(timesteps, self.config.width, false, 1, &x_t.device());
         let embedding = self.time2.forward(silu(self.time1.forward(embedding)));
         let embedding = silu(embedding);
-        let input = waves(x_t);
+        let input = waves(x_t, self.config.frequencies);
         let input = match &self.input {
             Some(linear) => linear.forward(input),
             None => input,
@@ -197,11 +195,13 @@ impl Mlp {
     }
 }
 
-/// Numbers `[B, N]`, their sines and their cosines: `[B, 7 N]`.
-pub(crate) fn waves(x_t: Tensor<2>) -> Tensor<2> {
+/// Numbers `[B, N]`, their sines and their cosines: `[B, (1 + 2 F) N]`.
+pub(crate) fn waves(x_t: Tensor<2>, frequencies: usize) -> Tensor<2> {
     let mut waves = vec![x_t.clone()];
-    for frequency in FREQUENCIES {
-        let angles = x_t.clone().mul_scalar(frequency);
+    for octave in 0..frequencies {
+        let angles = x_t
+            .clone()
+            .mul_scalar(LEAST_FREQUENCY * f64::from(1 << octave));
         waves.extend([angles.clone().sin(), angles.cos()]);
     }
     Tensor::cat(waves, 1)

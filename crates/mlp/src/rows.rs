@@ -49,7 +49,7 @@ impl Mlp {
                 residual: Some(h),
                 ..bias(input)
             };
-            let numbers = waves(x_t.slice([0..batch, 0..numbers]));
+            let numbers = waves(x_t.slice([0..batch, 0..numbers]), self.config.frequencies);
             h = linear(numbers, input.weight.val(), plus);
         }
 

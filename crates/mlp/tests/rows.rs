@@ -159,6 +159,10 @@ fn a_prediction_does_not_depend_on_the_rest_of_the_batch() {
 fn it_begins_with_predictions_of_zero() {
     for config in [
         config(),
+        MlpConfig {
+            frequencies: 6,
+            ..config()
+        },
         // Numbers alone, and categories alone.
         MlpConfig {
             categories: Vec::new(),
