@@ -138,6 +138,16 @@ impl Needs {
             training: parameters.saturating_mul(F32 * COPIES_IN_TRAINING),
         }
     }
+
+    /// The same where training computes again what is within a residual block, if so: of the inputs of its two
+    /// convolutions one is kept.
+    #[must_use]
+    pub fn recomputing(mut self, recomputes: bool) -> Self {
+        if recomputes {
+            self.trained_example /= 2;
+        }
+        self
+    }
 }
 
 /// The number of values of an example.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Gradients, Tensor};
 use mlp::{Mlp, MlpConfig};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -98,6 +98,17 @@ impl NetworkConfig {
         let is_refused = precision != Precision::F32 && self.as_unet().is_none();
         is_refused
             .then_some("only networks of images and sounds compute in another precision than f32")
+    }
+
+    /// Why the network computes nothing again for its gradients, if it does not.
+    pub fn why_not_recomputing(&self) -> Option<&'static str> {
+        match self {
+            Self::UNet(unet) if unet.dropout > 0.0 => {
+                Some("what network.dropout leaves out is not drawn twice: one of both")
+            }
+            Self::UNet(_) => None,
+            Self::Mlp(_) | Self::Transformer(_) => Some("it is for networks of images and sounds"),
+        }
     }
 
     /// The shape of an example: channels, height, width.
@@ -241,13 +252,7 @@ impl Network {
 
 impl training::Network for Network {
     fn forward(&self, x_t: Tensor<4>, timesteps: &[f64], condition: &Condition) -> Tensor<4> {
-        // The embedding behind those of the classes, where the network has one, is that of "no class".
-        let labels = condition.num_classes().map(|num_classes| {
-            let labels = condition.labels().unwrap_or_default().iter();
-            labels
-                .map(|label| label.unwrap_or(num_classes))
-                .collect::<Vec<usize>>()
-        });
+        let labels = labels(condition);
         let labels = labels.as_deref();
         let predicted = match self {
             Self::UNet(unet) => return unet.forward(x_t, timesteps, labels),
@@ -259,4 +264,34 @@ impl training::Network for Network {
         let [batch, outputs] = predicted.dims();
         predicted.reshape([batch, outputs, 1, 1])
     }
+
+    fn backward_recomputing(
+        &self,
+        x_t: Tensor<4>,
+        timesteps: &[f64],
+        condition: &Condition,
+        loss: impl FnOnce(Tensor<4>) -> Tensor<1>,
+    ) -> (Tensor<1>, Vec<Gradients>) {
+        match self {
+            Self::UNet(unet) => {
+                let labels = labels(condition);
+                unet.backward_recomputing(x_t, timesteps, labels.as_deref(), loss)
+            }
+            // They keep all.
+            Self::Mlp(_) | Self::Transformer(_) => {
+                let loss = loss(self.forward(x_t, timesteps, condition));
+                let gradients = loss.backward();
+                (loss, vec![gradients])
+            }
+        }
+    }
+}
+
+/// The embedding of each example's class, where there are classes; the one behind them, where the network has it, is
+/// that of "no class".
+fn labels(condition: &Condition) -> Option<Vec<usize>> {
+    let num_classes = condition.num_classes()?;
+    let labels = condition.labels().unwrap_or_default().iter();
+    let labels = labels.map(|label| label.unwrap_or(num_classes));
+    Some(labels.collect())
 }

@@ -118,7 +118,8 @@ fn learner_of(
     };
     let max_grad_norm = config.training.max_grad_norm;
     let learner = Learner::new(network, objective, optimizer, ema, max_grad_norm);
-    Ok(learner.in_precision(config.training.precision))
+    let learner = learner.in_precision(config.training.precision);
+    Ok(learner.recomputing(config.training.checkpoint_activations))
 }
 
 /// How batches are made for `device`, as `config` says.

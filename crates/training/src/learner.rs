@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Gradients, Tensor};
 
 use crate::batch::Batch;
 use crate::ema::{Ema, EmaConfig};
@@ -33,6 +33,7 @@ pub struct Learner<N> {
     parameters: Tensor<1>,
     max_grad_norm: f64,
     precision: Precision,
+    recomputes: bool,
 }
 
 /// What a step saw. Both stay on the device until they are read: `[1]`.
@@ -64,6 +65,7 @@ impl<N: Network> Learner<N> {
             ema,
             max_grad_norm,
             precision: Precision::F32,
+            recomputes: false,
         }
     }
 
@@ -72,6 +74,14 @@ impl<N: Network> Learner<N> {
     #[must_use]
     pub fn in_precision(mut self, precision: Precision) -> Self {
         self.precision = precision;
+        self
+    }
+
+    /// As it is, in less memory and more time, if so: what the network can compute again for its gradients, it does not
+    /// keep.
+    #[must_use]
+    pub fn recomputing(mut self, recomputes: bool) -> Self {
+        self.recomputes = recomputes;
         self
     }
 
@@ -118,12 +128,19 @@ impl<N: Network> Learner<N> {
         let gradient_of = |place: usize, batch: Batch| {
             let (network, device) = self.replicas.at((&self.network, &home), place);
             let numbers = batch.x_0.dims().iter().product::<usize>() * batches_of_step;
-            let loss = self.loss(network, device, batch)? / batches_of_step as f64;
-            let flat_gradient =
-                |loss: Tensor<1>| flatten_gradients_for(network, &mut loss.backward(), &home);
-            let gradient = match self.precision.loss_scale(numbers) {
-                Some(scale) => flat_gradient(loss.clone() * scale) / scale,
-                None => flat_gradient(loss.clone()),
+            let scale = self.precision.loss_scale(numbers);
+            let scaled = |loss: Tensor<1>| {
+                let share = loss / batches_of_step as f64;
+                match scale {
+                    Some(scale) => share * scale,
+                    None => share,
+                }
+            };
+            let (loss, mut gradients) = self.backward(network, device, batch, scaled)?;
+            let gradient = flatten_gradients_for(network, &mut gradients, &home);
+            let (loss, gradient) = match scale {
+                Some(scale) => (loss / scale, gradient / scale),
+                None => (loss, gradient),
             };
             Ok::<_, TrainingError>((
                 Passage::to(&home, loss.inner())?,
@@ -165,6 +182,23 @@ impl<N: Network> Learner<N> {
         // Update EMA.
         self.ema.update(parameters);
         Ok(Step { loss, grad_norm })
+    }
+
+    /// The loss of a batch by `network` on `device`, scaled: `[1]`, with autodiff; and its gradients.
+    fn backward(
+        &self,
+        network: &N,
+        device: &Device,
+        batch: Batch,
+        scaled: impl FnOnce(Tensor<1>) -> Tensor<1>,
+    ) -> Result<(Tensor<1>, Vec<Gradients>), TrainingError> {
+        if self.recomputes {
+            let objective = &self.objective;
+            return Ok(objective.backward_recomputing(network, batch, scaled));
+        }
+        let loss = self.loss(network, device, batch).map(scaled)?;
+        let gradients = loss.backward();
+        Ok((loss, vec![gradients]))
     }
 
     /// The loss of a batch by `network` on `device`: `[1]`, with autodiff.

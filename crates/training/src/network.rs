@@ -1,7 +1,7 @@
 //! What is asked of a network, and what it is told.
 
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
 
 /// A network that predicts ε, x_0 or v from x_t, the timestep and a condition.
 ///
@@ -41,6 +41,27 @@ pub trait Network: Module + Sync {
     ///
     /// If a shape or the condition does not fit the network.
     fn forward(&self, x_t: Tensor<4>, timesteps: &[f64], condition: &Condition) -> Tensor<4>;
+
+    /// The `loss` of its prediction, `[1]`, and the gradients of its parameters, each of which is in one of the parts.
+    /// The network has autodiff.
+    ///
+    /// In little memory: what it can compute again for the gradients, it does not keep. One that can nothing of the
+    /// kind keeps all, as here.
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward).
+    fn backward_recomputing(
+        &self,
+        x_t: Tensor<4>,
+        timesteps: &[f64],
+        condition: &Condition,
+        loss: impl FnOnce(Tensor<4>) -> Tensor<1>,
+    ) -> (Tensor<1>, Vec<Gradients>) {
+        let loss = loss(self.forward(x_t, timesteps, condition));
+        let gradients = loss.backward();
+        (loss, vec![gradients])
+    }
 }
 
 /// What the examples of a batch are conditioned on: nothing, or a class each.

@@ -5,7 +5,7 @@
 //! of the numbers' and `category_weight` times the categories' (Kotelnikov et al. 2023, "TabDDPM", section
 //! 3.2), each averaged over its columns.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Gradients, Tensor};
 use noising::{CategoryCountError, Chain, LossWeight, MixedChain, PredictionType, Transition};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use thiserror::Error;
 use crate::batch::Batch;
 use crate::categories::{CategoryLoss, category_loss};
 use crate::error::InvalidValue;
-use crate::network::Network;
+use crate::network::{Condition, Network};
 use crate::streams;
 
 /// `[objective]`
@@ -203,7 +203,8 @@ impl Objective {
     ///
     /// If the network's answer does not fit the examples.
     pub fn errors(&self, network: &impl Network, batch: Batch) -> Tensor<1> {
-        self.losses(network, batch, |errors| errors)
+        let (question, known) = self.question(batch);
+        self.losses(known, question.ask(network), |errors| errors)
     }
 
     /// The loss of a batch, weighted over timesteps: `[1]`.
@@ -212,26 +213,34 @@ impl Objective {
     ///
     /// If the network's answer does not fit the examples.
     pub fn loss(&self, network: &impl Network, batch: Batch) -> Tensor<1> {
-        let weights: Vec<f32> = batch
-            .timesteps
-            .iter()
-            .map(|&t| {
-                let schedule = self.chain.schedule();
-                self.loss_weight.weight(schedule, self.prediction_type, t) as f32
-            })
-            .collect();
-        let weights = Tensor::from_data(weights.as_slice(), &batch.x_0.device());
-        self.losses(network, batch, |errors| errors * weights)
-            .mean()
+        let (question, known) = self.question(batch);
+        self.weighted_loss(known, question.ask(network))
     }
 
-    /// The loss of each example, of which `weigh` weighs the squared errors: `[B]`.
-    fn losses(
+    /// The [`loss`](Self::loss) of a batch, `scaled`: `[1]`; and its gradients, by
+    /// [`Network::backward_recomputing`].
+    ///
+    /// # Panics
+    ///
+    /// If the network's answer does not fit the examples.
+    pub fn backward_recomputing(
         &self,
         network: &impl Network,
         batch: Batch,
-        weigh: impl FnOnce(Tensor<1>) -> Tensor<1>,
-    ) -> Tensor<1> {
+        scaled: impl FnOnce(Tensor<1>) -> Tensor<1>,
+    ) -> (Tensor<1>, Vec<Gradients>) {
+        let (question, known) = self.question(batch);
+        let Question {
+            x_t,
+            timesteps,
+            condition,
+        } = question;
+        network.backward_recomputing(x_t, &timesteps, &condition, |predicted| {
+            scaled(self.weighted_loss(known, predicted))
+        })
+    }
+
+    fn question(&self, batch: Batch) -> (Question, Known) {
         let Batch {
             x_0,
             condition,
@@ -239,11 +248,46 @@ impl Objective {
             timesteps,
             dropout_seed: _,
         } = batch;
-        let categories = self.chain.categories();
+        let has_categories = self.chain.categories().num_columns() > 0;
         let x_t = self.chain.q_sample(x_0.clone(), noise.clone(), &timesteps);
-        let codes_t = (categories.num_columns() > 0).then(|| self.chain.split(x_t.clone()).1);
-        let timesteps_of_network: Vec<f64> = timesteps.iter().map(|&t| t as f64).collect();
-        let predicted = network.forward(x_t, &timesteps_of_network, &condition);
+        let codes_t = has_categories.then(|| self.chain.split(x_t.clone()).1);
+        let question = Question {
+            x_t,
+            timesteps: timesteps.iter().map(|&t| t as f64).collect(),
+            condition,
+        };
+        let known = Known {
+            x_0,
+            noise,
+            timesteps,
+            codes_t,
+        };
+        (question, known)
+    }
+
+    fn weighted_loss(&self, known: Known, predicted: Tensor<4>) -> Tensor<1> {
+        let schedule = self.chain.schedule();
+        let weight = |&t: &usize| self.loss_weight.weight(schedule, self.prediction_type, t) as f32;
+        let weights: Vec<f32> = known.timesteps.iter().map(weight).collect();
+        let weights = Tensor::from_data(weights.as_slice(), &known.x_0.device());
+        self.losses(known, predicted, |errors| errors * weights)
+            .mean()
+    }
+
+    /// The loss of each example, of which `weigh` weighs the squared errors: `[B]`.
+    fn losses(
+        &self,
+        known: Known,
+        predicted: Tensor<4>,
+        weigh: impl FnOnce(Tensor<1>) -> Tensor<1>,
+    ) -> Tensor<1> {
+        let Known {
+            x_0,
+            noise,
+            timesteps,
+            codes_t,
+        } = known;
+        let categories = self.chain.categories();
         let of_numbers = |predicted: Tensor<4>, x_0: Tensor<4>, noise: Tensor<4>| {
             let target = self
                 .chain()
@@ -283,6 +327,28 @@ impl Objective {
     }
 }
 
+/// What the network is asked.
+struct Question {
+    x_t: Tensor<4>,
+    timesteps: Vec<f64>,
+    condition: Condition,
+}
+
+impl Question {
+    fn ask(self, network: &impl Network) -> Tensor<4> {
+        network.forward(self.x_t, &self.timesteps, &self.condition)
+    }
+}
+
+/// What its answer is compared with.
+struct Known {
+    x_0: Tensor<4>,
+    noise: Tensor<4>,
+    timesteps: Vec<usize>,
+    /// The categories of x_t, where there are some.
+    codes_t: Option<Tensor<2>>,
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -292,7 +358,6 @@ mod tests {
     use noising::NoiseConfig;
 
     use super::*;
-    use crate::network::Condition;
 
     /// A network that says of every example the same, whatever x_t is.
     #[derive(Module, Debug)]

@@ -106,13 +106,14 @@ pub fn flatten<M: Module>(module: &M) -> Tensor<1> {
 /// # Panics
 /// When `module` has no parameter.
 pub fn flatten_gradients<M: Module>(module: &M, gradients: &mut Gradients) -> Tensor<1> {
-    gradients_of(module, gradients, None)
+    gradients_of(module, std::slice::from_mut(gradients), None)
 }
 
-/// [`flatten_gradients`], laid out as the vectors of the device `home` are.
+/// [`flatten_gradients`] of several parts, in one of which each parameter's is, laid out as the vectors of the device
+/// `home` are.
 pub(crate) fn flatten_gradients_for<M: Module>(
     module: &M,
-    gradients: &mut Gradients,
+    gradients: &mut [Gradients],
     home: &Device,
 ) -> Tensor<1> {
     gradients_of(module, gradients, Some(Layout::of(home)))
@@ -120,18 +121,20 @@ pub(crate) fn flatten_gradients_for<M: Module>(
 
 fn gradients_of<M: Module>(
     module: &M,
-    gradients: &mut Gradients,
+    gradients: &mut [Gradients],
     layout: Option<Layout>,
 ) -> Tensor<1> {
     struct FlattenGradients<'a> {
-        gradients: &'a mut Gradients,
+        gradients: &'a mut [Gradients],
         parts: Parts,
     }
     impl ModuleVisitor for FlattenGradients<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let value = param.val();
-            let gradient = value
-                .grad_remove(self.gradients)
+            let gradient = self
+                .gradients
+                .iter_mut()
+                .find_map(|part| value.grad_remove(part))
                 .unwrap_or_else(|| value.inner().zeros_like());
             self.parts.push(gradient);
         }

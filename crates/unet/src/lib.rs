@@ -6,7 +6,7 @@
 //! `x_t`, timesteps and, if asked, class labels to a prediction.
 //!
 //! - [`UNetConfig`] describes a network, checks the description and initialises it.
-//! - [`UNet::forward`] is the prediction.
+//! - [`UNet::forward`] is the prediction, and [`UNet::backward_recomputing`] takes gradients in little memory.
 //!
 //! The crate `weights` turns its weights into the bytes of a file and back.
 
@@ -15,6 +15,7 @@
 mod config;
 mod initialization;
 mod layers;
+mod stages;
 mod unet;
 
 pub use config::{SampleSize, TimeScaleShift, UNetConfig, UNetConfigError};

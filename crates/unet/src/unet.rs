@@ -11,7 +11,7 @@ use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::{Embedding, EmbeddingConfig, GroupNorm};
 use burn::tensor::activation::silu;
-use burn::tensor::{Device, FloatDType, Int, Tensor};
+use burn::tensor::{DType, Device, FloatDType, Gradients, Int, Tensor};
 use kernels::Sampling;
 
 use crate::config::{TimeScaleShift, UNetConfig};
@@ -21,6 +21,7 @@ use crate::layers::embedding::{TimestepEmbedding, timestep_embedding};
 use crate::layers::norm::{group_norm, group_norm_silu};
 use crate::layers::resample::{Downsample, Upsample};
 use crate::layers::resnet::ResnetBlock;
+use crate::stages::{Stage, Tracked, backward_through};
 
 /// The DDPM U-Net: predicts from `x_t`, the timesteps and, in a class-conditional network, the
 /// class labels. [`UNetConfig::init`] makes one.
@@ -103,6 +104,74 @@ impl UNet {
         timesteps: &[f64],
         class_labels: Option<&[usize]>,
     ) -> Tensor<4> {
+        let dtype = x_t.dtype();
+        let (mut x, embedding) = self.begin(x_t, timesteps, class_labels);
+        let mut skips = vec![x.clone()];
+        for stage in self.stages() {
+            x = stage.forward(x, &mut skips, &embedding);
+        }
+        self.end(x, dtype)
+    }
+
+    /// The `loss` of a prediction, `[1]`, and the gradients of all parameters, each in one of several parts. The network
+    /// has autodiff, and no dropout, which would draw anew.
+    ///
+    /// Of each stage of the network only what it takes is kept until its gradients are wanted; then it is computed
+    /// again (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost"): less memory for a second
+    /// [`forward`](Self::forward).
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward), and if the network has dropout.
+    pub fn backward_recomputing(
+        &self,
+        x_t: Tensor<4>,
+        timesteps: &[f64],
+        class_labels: Option<&[usize]>,
+        loss: impl FnOnce(Tensor<4>) -> Tensor<1>,
+    ) -> (Tensor<1>, Vec<Gradients>) {
+        assert!(
+            self.config.dropout == 0.0,
+            "what dropout leaves out is not drawn twice"
+        );
+        let dtype = x_t.dtype();
+        let (first, embedding) = self.begin(x_t, timesteps, class_labels);
+
+        // Forward without a graph.
+        let untracked = self.valid();
+        let mut x = first.clone().inner();
+        let mut skips = vec![x.clone()];
+        let plain_embedding = embedding.clone().inner();
+        let mut begun = Vec::new();
+        for stage in untracked.stages() {
+            begun.push(stage.takes(&x, &skips));
+            x = stage.forward(x, &mut skips, &plain_embedding);
+        }
+
+        // Backward: the end, the stages, the beginning.
+        let last = Tracked::new(x);
+        let loss = loss(self.end(last.get(), dtype));
+        let mut gradients = loss.backward();
+        let dx = last.gradient(&mut gradients);
+        let mut parts = vec![gradients];
+        let (dx, d_embedding) =
+            backward_through(self.stages(), begun, plain_embedding, dx, &mut parts);
+        parts.push((first * Tensor::from_inner(dx)).sum().backward());
+        if let Some(d_embedding) = d_embedding {
+            let towards = embedding * Tensor::from_inner(d_embedding);
+            parts.push(towards.sum().backward());
+        }
+        (loss, parts)
+    }
+
+    /// The first convolution of x_t, which is the first skip, and the embedding of time and class behind the SiLU that
+    /// every residual block begins with.
+    fn begin(
+        &self,
+        x_t: Tensor<4>,
+        timesteps: &[f64],
+        class_labels: Option<&[usize]>,
+    ) -> (Tensor<4>, Tensor<2>) {
         self.assert_shapes(&x_t, timesteps, class_labels);
 
         let device = x_t.device();
@@ -119,19 +188,19 @@ impl UNet {
             let labels = Tensor::<1, Int>::from_ints(labels.as_slice(), &device);
             embedding = embedding + classes.weight.val().select(0, labels);
         }
-        // Every residual block begins with this SiLU: computed once.
-        let embedding = silu(embedding);
+        let x = convolve(&self.conv_in, x_t.cast(self.dtype), Sampling::Same);
+        (x, silu(embedding))
+    }
 
-        let dtype = x_t.dtype();
-        let mut x = convolve(&self.conv_in, x_t.cast(self.dtype), Sampling::Same);
-        let mut skips = vec![x.clone()];
-        for block in &self.down_blocks {
-            x = block.forward(x, &embedding, &mut skips);
-        }
-        x = self.mid_block.forward(x, &embedding);
-        for block in &self.up_blocks {
-            x = block.forward(x, &embedding, &mut skips);
-        }
+    /// All between [`begin`](Self::begin) and [`end`](Self::end), in order.
+    fn stages(&self) -> Vec<Stage<'_>> {
+        let down = self.down_blocks.iter().flat_map(DownBlock::stages);
+        let up = self.up_blocks.iter().flat_map(UpBlock::stages);
+        down.chain(self.mid_block.stages()).chain(up).collect()
+    }
+
+    /// From the last stage to the prediction.
+    fn end(&self, x: Tensor<4>, dtype: DType) -> Tensor<4> {
         let x = group_norm_silu(&self.conv_norm_out, x, None);
         convolve(&self.conv_out, x, Sampling::Same).cast(dtype)
     }
@@ -247,24 +316,11 @@ impl DownBlock {
         }
     }
 
-    fn forward(
-        &self,
-        mut x: Tensor<4>,
-        embedding: &Tensor<2>,
-        skips: &mut Vec<Tensor<4>>,
-    ) -> Tensor<4> {
-        for (layer, resnet) in self.resnets.iter().enumerate() {
-            x = resnet.forward(x, embedding.clone());
-            if let Some(attention) = self.attentions.get(layer) {
-                x = attention.forward(x);
-            }
-            skips.push(x.clone());
-        }
-        for downsampler in &self.downsamplers {
-            x = downsampler.forward(x);
-            skips.push(x.clone());
-        }
-        x
+    fn stages(&self) -> impl Iterator<Item = Stage<'_>> {
+        let layers = self.resnets.iter().enumerate();
+        layers
+            .map(|(layer, resnet)| Stage::Down(resnet, self.attentions.get(layer)))
+            .chain(self.downsamplers.iter().map(Stage::Downsample))
     }
 }
 
@@ -299,13 +355,12 @@ impl MidBlock {
         }
     }
 
-    fn forward(&self, x: Tensor<4>, embedding: &Tensor<2>) -> Tensor<4> {
+    fn stages(&self) -> [Stage<'_>; 2] {
         let [first, second] = &self.resnets;
-        let mut x = first.forward(x, embedding.clone());
-        for attention in &self.attentions {
-            x = attention.forward(x);
-        }
-        second.forward(x, embedding.clone())
+        [
+            Stage::Middle(first, self.attentions.first()),
+            Stage::Middle(second, None),
+        ]
     }
 }
 
@@ -351,27 +406,10 @@ impl UpBlock {
         }
     }
 
-    fn forward(
-        &self,
-        mut x: Tensor<4>,
-        embedding: &Tensor<2>,
-        skips: &mut Vec<Tensor<4>>,
-    ) -> Tensor<4> {
-        let own_skips = skips.split_off(skips.len() - self.resnets.len());
-        for (layer, (resnet, skip)) in self
-            .resnets
-            .iter()
-            .zip(own_skips.into_iter().rev())
-            .enumerate()
-        {
-            x = resnet.forward(kernels::concat_channels(x, skip), embedding.clone());
-            if let Some(attention) = self.attentions.get(layer) {
-                x = attention.forward(x);
-            }
-        }
-        for upsampler in &self.upsamplers {
-            x = upsampler.forward(x);
-        }
-        x
+    fn stages(&self) -> impl Iterator<Item = Stage<'_>> {
+        let layers = self.resnets.iter().enumerate();
+        layers
+            .map(|(layer, resnet)| Stage::Up(resnet, self.attentions.get(layer)))
+            .chain(self.upsamplers.iter().map(Stage::Upsample))
     }
 }

@@ -209,7 +209,8 @@ fn check_memory(
     batch_sizes: &[usize],
     measures: &[BenchMeasure],
 ) -> Result<(), Usage> {
-    let needs = Needs::of(&config.network, devices);
+    let needs =
+        Needs::of(&config.network, devices).recomputing(config.training.checkpoint_activations);
     let refuse = |what: &str, too_much: TooMuch| Usage(format!("{what}: {too_much}"));
     memory::check(1, needs.training).map_err(|error| refuse("network", error))?;
     for measure in measures {

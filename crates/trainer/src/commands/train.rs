@@ -369,7 +369,8 @@ fn check_memory(config: &RunConfig, devices: &[NamedDevice]) -> Result<(), Confi
     const HELD_OUT_BYTES: u64 = 16;
     /// Bytes of a range of timesteps in the metrics, in memory and as it is written.
     const BUCKET_BYTES: u64 = 32;
-    let needs = Needs::of(&config.network, devices);
+    let needs =
+        Needs::of(&config.network, devices).recomputing(config.training.checkpoint_activations);
     let shape = config.network.example_shape();
     let training = &config.training;
     let batch = (training.batch_size as u64).saturating_mul(F32 * values(shape));

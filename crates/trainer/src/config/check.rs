@@ -48,6 +48,11 @@ pub(super) fn check(config: &RunConfig) -> Result<(), BadValue> {
     if let Some(why) = config.network.why_not_in(config.training.precision) {
         return Err(BadValue::new("training.precision", why));
     }
+    if let Some(why) = config.network.why_not_recomputing()
+        && config.training.checkpoint_activations
+    {
+        return Err(BadValue::new("training.checkpoint_activations", why));
+    }
     let timesteps = config.noise.num_train_timesteps as u64;
     InvalidValue::at_least("num_train_timesteps", timesteps, 1).map_err(within("noise"))?;
     let chain = config.noise.chain();

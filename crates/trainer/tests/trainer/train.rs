@@ -118,6 +118,43 @@ fn every_objective_trains_and_is_sampled_from() {
 }
 
 #[test]
+fn a_run_that_computes_activations_again_learns_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let again = ["--set", "training.checkpoint_activations=true"];
+    train(path, "kept", &[]);
+    train(path, "again", &again);
+    let numbers = |run: &str| -> Vec<f64> {
+        let records = losses(&path.join(run)).into_iter();
+        let both = records.flat_map(|(_, loss, held_out)| [loss, held_out]);
+        both.flatten().collect()
+    };
+    let (kept, found) = (numbers("kept"), numbers("again"));
+    assert_eq!(kept.len(), found.len());
+    for (kept, found) in kept.iter().zip(&found) {
+        assert!((found / kept - 1.0).abs() < 1e-4, "{found} for {kept}");
+    }
+
+    train(path, "parts", &[&["--steps", "10"], &again[..]].concat());
+    succeed(path, &["train", "--resume", "parts", "--steps", "20"]);
+    assert_eq!(
+        tensors(&checkpoint(&path.join("again"), 20)),
+        tensors(&checkpoint(&path.join("parts"), 20))
+    );
+
+    let smoke = config("smoke.toml");
+    let mut refused = vec!["train", "-c", &smoke, "--dry-run"];
+    refused.extend(again);
+    refused.extend(["--set", "network.dropout=0.1"]);
+    let key = "training.checkpoint_activations";
+    fail(path, &refused, 2, &[key, "network.dropout"]);
+    let penguins = format!("data.path={}", config("../data/penguins/penguins.csv"));
+    let mut refused = vec!["train", "--set", &penguins, "--dry-run"];
+    refused.extend(again);
+    fail(path, &refused, 2, &[key, "images and sounds"]);
+}
+
+#[test]
 fn going_on_gives_the_bytes_of_an_uninterrupted_run() {
     let folder = tempfile::tempdir().unwrap();
     let more: &[&str] = &[
