@@ -102,13 +102,8 @@ impl NetworkConfig {
 
     /// Why the network computes nothing again for its gradients, if it does not.
     pub fn why_not_recomputing(&self) -> Option<&'static str> {
-        match self {
-            Self::UNet(unet) if unet.dropout > 0.0 => {
-                Some("what network.dropout leaves out is not drawn twice: one of both")
-            }
-            Self::UNet(_) => None,
-            Self::Mlp(_) | Self::Transformer(_) => Some("it is for networks of images and sounds"),
-        }
+        let is_refused = self.as_unet().is_none();
+        is_refused.then_some("only networks of images and sounds compute activations again")
     }
 
     /// The shape of an example: channels, height, width.
@@ -270,15 +265,19 @@ impl training::Network for Network {
         x_t: Tensor<4>,
         timesteps: &[f64],
         condition: &Condition,
+        dropout_seed: Option<u64>,
         loss: impl FnOnce(Tensor<4>) -> Tensor<1>,
     ) -> (Tensor<1>, Vec<Gradients>) {
         match self {
             Self::UNet(unet) => {
                 let labels = labels(condition);
-                unet.backward_recomputing(x_t, timesteps, labels.as_deref(), loss)
+                unet.backward_recomputing(x_t, timesteps, labels.as_deref(), dropout_seed, loss)
             }
             // They keep all.
             Self::Mlp(_) | Self::Transformer(_) => {
+                if let Some(seed) = dropout_seed {
+                    x_t.device().seed(seed);
+                }
                 let loss = loss(self.forward(x_t, timesteps, condition));
                 let gradients = loss.backward();
                 (loss, vec![gradients])

@@ -40,8 +40,7 @@ pub struct TrainingConfig {
     #[serde(skip_serializing_if = "is_default")]
     pub precision: Precision,
     /// Whether what the layers of the network computed is not kept until the gradients are wanted, but computed again:
-    /// a fraction of the memory, for a third more time. For images and sounds, without dropout; left out of files where
-    /// it is not so.
+    /// less memory, for a third more time. For images and sounds; left out of files where it is not so.
     #[serde(skip_serializing_if = "is_default")]
     pub checkpoint_activations: bool,
 }

@@ -193,6 +193,7 @@ impl<N: Network> Learner<N> {
         scaled: impl FnOnce(Tensor<1>) -> Tensor<1>,
     ) -> Result<(Tensor<1>, Vec<Gradients>), TrainingError> {
         if self.recomputes {
+            let _turn = batch.dropout_seed.map(|_| turn(&GENERATOR));
             let objective = &self.objective;
             return Ok(objective.backward_recomputing(network, batch, scaled));
         }

@@ -46,7 +46,7 @@ pub trait Network: Module + Sync {
     /// The network has autodiff.
     ///
     /// In little memory: what it can compute again for the gradients, it does not keep. One that can nothing of the
-    /// kind keeps all, as here.
+    /// kind keeps all, as here. One that draws from the generator of its device seeds it by `dropout_seed`.
     ///
     /// # Panics
     ///
@@ -56,8 +56,12 @@ pub trait Network: Module + Sync {
         x_t: Tensor<4>,
         timesteps: &[f64],
         condition: &Condition,
+        dropout_seed: Option<u64>,
         loss: impl FnOnce(Tensor<4>) -> Tensor<1>,
     ) -> (Tensor<1>, Vec<Gradients>) {
+        if let Some(seed) = dropout_seed {
+            x_t.device().seed(seed);
+        }
         let loss = loss(self.forward(x_t, timesteps, condition));
         let gradients = loss.backward();
         (loss, vec![gradients])

@@ -229,13 +229,14 @@ impl Objective {
         batch: Batch,
         scaled: impl FnOnce(Tensor<1>) -> Tensor<1>,
     ) -> (Tensor<1>, Vec<Gradients>) {
+        let dropout_seed = batch.dropout_seed;
         let (question, known) = self.question(batch);
         let Question {
             x_t,
             timesteps,
             condition,
         } = question;
-        network.backward_recomputing(x_t, &timesteps, &condition, |predicted| {
+        network.backward_recomputing(x_t, &timesteps, &condition, dropout_seed, |predicted| {
             scaled(self.weighted_loss(known, predicted))
         })
     }

@@ -1,7 +1,7 @@
 //! What the network consists of between its first convolution and its end, one after the other; and the way back
 //! through it, each stage computed again.
 
-use burn::tensor::{Gradients, Tensor};
+use burn::tensor::{Device, Gradients, Tensor};
 
 use crate::layers::attention::Attention;
 use crate::layers::resample::{Downsample, Upsample};
@@ -80,13 +80,27 @@ impl Stage<'_> {
     }
 }
 
+/// By what the generator of a device is seeded before each stage, where there is dropout.
+pub(crate) struct Seed {
+    pub(crate) device: Device,
+    pub(crate) first: Option<u64>,
+}
+
+impl Seed {
+    /// Seeds it before the stage in this place.
+    pub(crate) fn of_stage(&self, place: usize) {
+        if let Some(first) = self.first {
+            self.device.seed(first.wrapping_add(place as u64));
+        }
+    }
+}
+
 /// A tensor with which a graph begins.
 pub(crate) struct Tracked<const D: usize>(Tensor<D>);
 
 impl<const D: usize> Tracked<D> {
-    /// Of a tensor without autodiff.
     pub(crate) fn new(tensor: Tensor<D>) -> Self {
-        Self(Tensor::from_inner(tensor).require_grad())
+        Self(tensor.detach().require_grad())
     }
 
     pub(crate) fn get(&self) -> Tensor<D> {
@@ -102,19 +116,19 @@ impl<const D: usize> Tracked<D> {
     }
 }
 
-/// Back through all stages, which have autodiff: from the gradient of what the last one gave to those of what the first
-/// one takes and of the embedding. What each takes, and the embedding, are without autodiff, and so are gradients; those
-/// of the parameters are added to `parts`.
+/// Back through all stages, from the gradient of what the last one gave to those of what the first one takes and of the
+/// embedding. With each stage comes its place and what it takes. Gradients are without autodiff; those of the parameters
+/// are added to `parts`.
 pub(crate) fn backward_through(
-    stages: Vec<Stage<'_>>,
-    begun: Vec<Taken>,
-    embedding: Tensor<2>,
+    stages: Vec<(usize, (Taken, Stage<'_>))>,
+    embedding: &Tensor<2>,
+    seed: &Seed,
     mut dx: Tensor<4>,
     parts: &mut Vec<Gradients>,
 ) -> (Tensor<4>, Option<Tensor<2>>) {
     let mut d_embedding: Option<Tensor<2>> = None;
     let mut d_skips: Vec<Tensor<4>> = Vec::new();
-    for (stage, (x, skip)) in stages.into_iter().zip(begun).rev() {
+    for (place, ((x, skip), stage)) in stages.into_iter().rev() {
         if stage.leaves_skip()
             && let Some(d_skip) = d_skips.pop()
         {
@@ -123,10 +137,9 @@ pub(crate) fn backward_through(
         let x = Tracked::new(x);
         let skip = skip.map(Tracked::new);
         let tracked_embedding = Tracked::new(embedding.clone());
-        let y = stage.compute(
-            (x.get(), skip.as_ref().map(Tracked::get)),
-            &tracked_embedding.get(),
-        );
+        seed.of_stage(place);
+        let taken = (x.get(), skip.as_ref().map(Tracked::get));
+        let y = stage.compute(taken, &tracked_embedding.get());
         let mut gradients = (y * Tensor::from_inner(dx)).sum().backward();
         dx = x.gradient(&mut gradients);
         d_skips.extend(skip.map(|skip| skip.gradient(&mut gradients)));

@@ -21,7 +21,7 @@ use crate::layers::embedding::{TimestepEmbedding, timestep_embedding};
 use crate::layers::norm::{group_norm, group_norm_silu};
 use crate::layers::resample::{Downsample, Upsample};
 use crate::layers::resnet::ResnetBlock;
-use crate::stages::{Stage, Tracked, backward_through};
+use crate::stages::{Seed, Stage, Tracked, backward_through};
 
 /// The DDPM U-Net: predicts from `x_t`, the timesteps and, in a class-conditional network, the
 /// class labels. [`UNetConfig::init`] makes one.
@@ -114,38 +114,45 @@ impl UNet {
     }
 
     /// The `loss` of a prediction, `[1]`, and the gradients of all parameters, each in one of several parts. The network
-    /// has autodiff, and no dropout, which would draw anew.
+    /// has autodiff.
     ///
     /// Of each stage of the network only what it takes is kept until its gradients are wanted; then it is computed
     /// again (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost"): less memory for a second
-    /// [`forward`](Self::forward).
+    /// [`forward`](Self::forward). For dropout, which must leave out the same both times, the generator of the device is
+    /// seeded before every stage, from `dropout_seed`.
     ///
     /// # Panics
     ///
-    /// As [`forward`](Self::forward), and if the network has dropout.
+    /// As [`forward`](Self::forward), and if the network has dropout but there is no seed for it.
     pub fn backward_recomputing(
         &self,
         x_t: Tensor<4>,
         timesteps: &[f64],
         class_labels: Option<&[usize]>,
+        dropout_seed: Option<u64>,
         loss: impl FnOnce(Tensor<4>) -> Tensor<1>,
     ) -> (Tensor<1>, Vec<Gradients>) {
         assert!(
-            self.config.dropout == 0.0,
-            "what dropout leaves out is not drawn twice"
+            self.config.dropout == 0.0 || dropout_seed.is_some(),
+            "dropout that is drawn twice needs a seed"
         );
         let dtype = x_t.dtype();
+        let seed = Seed {
+            device: x_t.device(),
+            first: dropout_seed,
+        };
         let (first, embedding) = self.begin(x_t, timesteps, class_labels);
 
-        // Forward without a graph.
-        let untracked = self.valid();
-        let mut x = first.clone().inner();
+        // Forward: autodiff, so that dropout acts, but no graph.
+        let untracked = self.clone().no_grad();
+        let mut x = first.clone().detach();
         let mut skips = vec![x.clone()];
-        let plain_embedding = embedding.clone().inner();
+        let detached = embedding.clone().detach();
         let mut begun = Vec::new();
-        for stage in untracked.stages() {
+        for (place, stage) in untracked.stages().into_iter().enumerate() {
             begun.push(stage.takes(&x, &skips));
-            x = stage.forward(x, &mut skips, &plain_embedding);
+            seed.of_stage(place);
+            x = stage.forward(x, &mut skips, &detached);
         }
 
         // Backward: the end, the stages, the beginning.
@@ -154,8 +161,8 @@ impl UNet {
         let mut gradients = loss.backward();
         let dx = last.gradient(&mut gradients);
         let mut parts = vec![gradients];
-        let (dx, d_embedding) =
-            backward_through(self.stages(), begun, plain_embedding, dx, &mut parts);
+        let begun = begun.into_iter().zip(self.stages()).enumerate().collect();
+        let (dx, d_embedding) = backward_through(begun, &detached, &seed, dx, &mut parts);
         parts.push((first * Tensor::from_inner(dx)).sum().backward());
         if let Some(d_embedding) = d_embedding {
             let towards = embedding * Tensor::from_inner(d_embedding);
