@@ -15,6 +15,7 @@
 //!   [`segment_log_softmax`]: networks of rows, such as those of tables.
 //! - [`adamw`], [`moving_average`], [`sum_of_squares`]: the optimiser, a pass each, over one vector of all
 //!   parameters ([`join_vectors`]).
+//! - [`keep_at_most`]: how much unused memory is kept.
 //! - `count_launches`, with `gpu`: which kernels a piece of work launches.
 //!
 //! # Memory
@@ -54,6 +55,7 @@ mod optimizer;
 mod row_gradients;
 mod rows;
 
+pub use crate::cpu::memory::keep_at_most;
 pub use crate::cpu::simd::{UnknownLevel, check_level};
 #[cfg(feature = "gpu")]
 pub use crate::gpu::count_launches;

@@ -92,6 +92,9 @@ impl Tick {
 /// budget in minutes ends when they are done.
 const STEPS_AHEAD: u64 = 8;
 
+/// Bytes of unused memory that are kept where activations are computed again.
+const UNUSED_MEMORY: usize = 64 << 20;
+
 /// A network that has learnt nothing yet, in training on `device` as `config` says.
 pub fn new_learner(config: &RunConfig, device: &Device) -> Result<Learner<Network>> {
     let network = config
@@ -119,7 +122,12 @@ fn learner_of(
     let max_grad_norm = config.training.max_grad_norm;
     let learner = Learner::new(network, objective, optimizer, ema, max_grad_norm);
     let learner = learner.in_precision(config.training.precision);
-    Ok(learner.recomputing(config.training.checkpoint_activations))
+    let recomputes = config.training.checkpoint_activations;
+    if recomputes {
+        // Who has little memory wants it for what is in use.
+        kernels::keep_at_most(UNUSED_MEMORY);
+    }
+    Ok(learner.recomputing(recomputes))
 }
 
 /// How batches are made for `device`, as `config` says.

@@ -7,12 +7,19 @@
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use burn_std::{AccessError, AccessPolicy, AllocationController, AllocationProperty, Bytes};
 
 /// Bytes that are kept at most; what is given back beyond them is freed.
-const KEPT: usize = 1 << 30;
+static MOST_KEPT: AtomicUsize = AtomicUsize::new(1 << 30);
+
+/// How many bytes of memory that nothing uses the kernels of the CPU keep at most, in the whole process, for what they
+/// compute next: 1 GiB unless told otherwise. With less, memory is mapped and cleared anew more often.
+pub fn keep_at_most(bytes: usize) {
+    MOST_KEPT.store(bytes, Ordering::Relaxed);
+}
 
 /// A cache line.
 #[derive(Clone, Copy)]
@@ -98,7 +105,7 @@ impl Drop for Buffer {
         let lines = std::mem::take(&mut self.lines);
         let bytes = lines.len() * size_of::<Line>();
         let mut kept = kept();
-        if kept.bytes + bytes <= KEPT {
+        if kept.bytes + bytes <= MOST_KEPT.load(Ordering::Relaxed) {
             kept.bytes += bytes;
             kept.by_lines.entry(lines.len()).or_default().push(lines);
         }
