@@ -106,6 +106,20 @@ fn convolution() {
     }
 }
 
+/// Images with so many pixels that the sum over them is parted, evenly and not.
+#[test]
+fn convolution_of_many_pixels() {
+    for [height, width] in [[24, 32], [33, 31]] {
+        let (x, weight) = ([2, 3, height, width], [4, 3, 3, 3]);
+        let inputs: [(&str, &[usize]); 2] = [("x", &x), ("weight", &weight)];
+        let operation = Operation::Convolution {
+            kernel: 3,
+            sampling: Sampling::Same,
+        };
+        compare(&case(operation, &inputs, 2 * 4 * height * width));
+    }
+}
+
 /// Windows of other lengths than 3, more padding than a kernel is wide, and none.
 #[test]
 fn windows() {
