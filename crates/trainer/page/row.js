@@ -18,9 +18,12 @@ function written({ text, z, likely = [] }, isShort) {
     element("div", { class: index > 0 && "faint small" }, name, element("span", { class: "faint small" }, ` ${percent(p)}`)));
 }
 
+// A name that breaks behind its underscores.
+const breakable = (name) => name.split(/(?<=_)/).flatMap((part) => [part, element("wbr")]);
+
 // A column a state of the row; of a line, whose cells are letters, a row each.
 function states(cells, names, isAcross) {
-  const body = cells.map((cell) => [cell.name, ...names.map(([key]) => written(cell[key], isAcross))]);
+  const body = cells.map((cell) => [breakable(cell.name), ...names.map(([key]) => written(cell[key], isAcross))]);
   const head = ["", ...names.map(([, name]) => name)];
   if (!isAcross) return table(head, body, undefined, { class: "cells" });
   const all = [head, ...body];
