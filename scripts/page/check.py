@@ -1,16 +1,19 @@
 """The page in a real browser: a run is started, watched, stopped, gone on with, drawn from, edited with and scored by
-clicks; every view is looked at in light, dark and on a phone's width; nothing is complained of by the browser, nor by
-axe-core.
+clicks, rows are looked into and recordings edited; every view is looked at in light, dark and on a phone's width;
+nothing is complained of by the browser, nor by axe-core.
 
 Usage: check.py --trainer PROGRAM [--runs DIR] [--pictures DIR]
 """
 
 import argparse
 import json
+import math
+import struct
 import subprocess
 import sys
 import tempfile
 import time
+import wave
 from pathlib import Path
 
 from axe_core_python.selenium import Axe
@@ -281,6 +284,156 @@ def understand_by_clicks(page):
     page.look("understand-moved")
 
 
+def in_all_lights(page, name):
+    """The view as it stands, in light and dark, wide and on a phone's width."""
+    driver = page.driver
+    for theme in ["light", "dark"]:
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": theme}]})
+        for size, (width, height) in SIZES.items():
+            driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
+                                   {"width": width, "height": 3 * height, "deviceScaleFactor": 1, "mobile": size == "phone"})
+            time.sleep(0.6)
+            page.look(f"{name}-{theme}-{size}")
+    driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def pick(page, view, name):
+    """Another run, in this view."""
+    page.open(view)
+    picker = lambda: Select(page.find("#run")[0])
+    page.wait(f"the run {name}", lambda: name in [option.text for option in picker().options])
+    picker().select_by_visible_text(name)
+    page.wait(name, lambda: picker().first_selected_option.text == name)
+
+
+def train(trainer, runs, name, *arguments):
+    """A tiny run."""
+    subprocess.run([trainer, "train", "--out", f"{runs}/{name}", *arguments], check=True,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def rows_by_clicks(page, trainer, runs, data, folder):
+    """A table's row and a line of text under noise."""
+    train(trainer, runs, "penguins", "penguins", "--steps", "150", "--set", f"data.path={data}/penguins/penguins.csv",
+          "--set", "network.width=64")
+    words = folder / "words.txt"
+    words.write_text("".join(f"{a}{b}{c}\n" for a in ["ka", "lo", "mi"] for b in ["ru", "ta", " ne"] for c in ["", "n", "s"]) * 10)
+    train(trainer, runs, "words", "--steps", "60", "--set", f"data.path={words}", "--set", "network.width=32",
+          "--set", "network.layers=1", "--set", "objective.transition=uniform")
+    for name in ["penguins", "words"]:
+        pick(page, "understand", name)
+        page.wait("cells", lambda: len(page.find("main table")) == 2)
+        page.wait("the chain", lambda: "closed form says" in page.find("main")[0].text)
+        text = lambda: page.driver.execute_script("return document.querySelector('main table').innerText")
+        before, equation = text(), page.find(".equation")[0].text
+        page.find("input[type=range]")[0].send_keys(Keys.PAGE_UP, Keys.PAGE_UP)
+        page.wait("another t", lambda: page.find(".equation")[0].text != equation and text() != before)
+        before = text()
+        Select(page.labelled("a line" if name == "words" else "a row")).select_by_index(3)
+        page.wait("another row", lambda: text() != before)
+        before = text()
+        page.button("Other noise").click()
+        page.wait("other noise", lambda: text() != before)
+        if name == "penguins":
+            page.find("input[type=range]")[0].send_keys(Keys.PAGE_UP, Keys.PAGE_UP)
+            page.wait("a mask", lambda: page.find("main table .mask"))
+        page.driver.execute_script("scrollTo(0, 0)")
+        in_all_lights(page, f"understand-{name}")
+
+
+def tones(path, pitch, seconds):
+    """A tone that falls off, as a WAV file of 16 bits."""
+    rate = 4000
+    samples = [round(12000 * math.exp(-3 * n / rate) * math.sin(2 * math.pi * pitch * n / rate)) for n in range(int(seconds * rate))]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(struct.pack(f"<{len(samples)}h", *samples))
+
+
+SOUNDS = """
+[data]
+path = "{path}"
+[data.sound]
+sample_rate = 4000
+hop = 32
+patch_size = 2
+[network]
+sample_size = [16, 32]
+in_channels = 8
+out_channels = 8
+block_out_channels = [8, 16]
+layers_per_block = 1
+down_block_attention = [false, false]
+norm_num_groups = 4
+[conditioning]
+class_labels = true
+[objective]
+prediction_type = "v-prediction"
+[training]
+batch_size = 8
+steps = 40
+[sampling]
+num_inference_steps = 5
+clipping = {{ kind = "none" }}
+"""
+
+
+def sounds_by_clicks(page, trainer, runs, folder):
+    """Over a recording, into a gap of it, and the nearest ones."""
+    for index in range(80):
+        kind, pitch = [("low", 200 + 5 * index), ("high", 900 + 10 * index)][index % 2]
+        tones(folder / f"sounds/{kind}/{index:02}.wav", pitch, 0.3 + 0.005 * index)
+    config = folder / "sounds.toml"
+    config.write_text(SOUNDS.format(path=folder / "sounds"))
+    train(trainer, runs, "tones", "--config", str(config))
+    pick(page, "draw", "tones")
+    page.wait("the form", lambda: page.find("form .chips button"))
+    page.choose("what the first step sees", "a recording: over it, or into a gap")
+    page.button("Draw").click()
+    page.wait("what is missing", lambda: "Choose a recording first" in page.find("main")[0].text)
+    text = folder / "text.wav"
+    text.write_text("just text")
+    chooser = lambda: page.find("input[aria-label='a recording to draw over']")[0]
+    chooser().send_keys(str(text))
+    page.wait("a refusal", lambda: "the recording is no" in page.find("main")[0].text)
+    page.look("no-recording", is_refused=True)
+    tones(folder / "mine.wav", 300, 0.5)
+    chooser().send_keys(str(folder / "mine.wav"))
+    page.wait("the recording", lambda: page.find(".stage img") and page.find(".stage ~ audio"))
+    page.button("An example of the run's data").click()
+    page.wait("examples", lambda: page.find(".examples button"))
+    before = page.find(".stage img")[0]
+    page.find(".examples button")[-1].click()
+    page.wait("the example", lambda: page.find(".stage img") and page.find(".stage img")[0] != before)
+    page.button("low").click()
+    page.button("Draw").click()
+    page.wait("what was drawn over it", lambda: len(page.find(".sheet audio")) == 4)
+    page.look("over-a-recording")
+    page.labelled("draw a part of it anew").click()
+    page.wait("a gap", lambda: "33 % is drawn anew" in page.find("main")[0].text)
+    stage = page.find(".stage")[0]
+    page.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", stage)
+    width = stage.size["width"]
+    ActionChains(page.driver).move_to_element_with_offset(stage, -width // 4, 0).click_and_hold().move_by_offset(width // 2, 0).release().perform()
+    page.wait("a larger gap", lambda: any(f"{share} % is drawn anew" in page.find("main")[0].text for share in [49, 50, 51]))
+    # By keyboard, too.
+    page.write("from, seconds", "0.2")
+    page.write("to, seconds", "0.3")
+    page.wait("a smaller gap", lambda: "20 % is drawn anew" in page.find("main")[0].text)
+    page.write("each step taken so often", "2")
+    page.button("Draw again").click()
+    page.wait("what was filled in", lambda: len(page.find(".sheet audio")) == 4 and not page.find(".sheet canvas"))
+    page.button("Nearest training recordings").click()
+    page.wait("the nearest", lambda: len(page.find(".sheet.pairs audio")) == 8, 900)
+    page.wait("that all can be heard", lambda: page.driver.execute_script(
+        "return [...document.querySelectorAll('audio')].every((one) => one.error === null && one.duration > 0.4)"))
+    in_all_lights(page, "gap-and-nearest")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--trainer", required=True)
@@ -310,6 +463,9 @@ def main():
             understand_by_clicks(page)
             if not arguments.runs:
                 stop_elsewhere_by_clicks(page, arguments.trainer, runs, data)
+                rows_by_clicks(page, arguments.trainer, runs, data, Path(folder))
+                sounds_by_clicks(page, arguments.trainer, runs, Path(folder))
+                pick(page, "draw", "smoke")
             for theme in ["light", "dark"]:
                 features = [{"name": "prefers-color-scheme", "value": theme}]
                 driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})

@@ -1,5 +1,5 @@
-// What a drawing begins with: noise; a picture, of which a part may be painted that alone is drawn anew; or the noises
-// between those of two seeds.
+// What a drawing begins with: noise; a picture or a recording, of which a part may be chosen that alone is drawn anew; or
+// the noises between those of two seeds.
 
 import { element, field, image, notice, select } from "./elements.js";
 import { blob, post, send } from "./server.js";
@@ -89,10 +89,65 @@ function painter({ png, width, height }) {
   };
 }
 
+// A recording in which a part of its seconds is chosen, by numbers or by dragging.
+function cutter({ png, sound }, [seconds]) {
+  const round = (value) => Math.floor(1000 * Math.min(seconds, Math.max(0, value))) / 1000;
+  const input = (value) => element("input", { type: "number", min: "0", step: "any", value: String(round(value)) });
+  const [from, to] = [input(seconds / 3), input((2 * seconds) / 3)];
+  const gap = element("div", { class: "gap" });
+  const picture = element("div", { class: "stage wide" }, image(URL.createObjectURL(blob(png, "image/png")), "waveform and spectrogram of the recording", { draggable: "false" }), gap);
+  const share = element("output", { class: "small", "aria-live": "polite" });
+  const bounds = () => [from, to].map((one) => Number(one.value));
+  let isOn = false, began = null;
+
+  function show() {
+    const [first, last] = bounds();
+    gap.style.left = `${(100 * Math.max(0, first)) / seconds}%`;
+    gap.style.width = `${(100 * Math.max(0, Math.min(last, seconds) - first)) / seconds}%`;
+    share.textContent = first < last ? `${Math.round((100 * (last - first)) / seconds)} % is drawn anew` : "the part ends before it begins";
+  }
+  const at = (event) => {
+    const box = picture.getBoundingClientRect();
+    return (seconds * (event.clientX - box.left)) / box.width;
+  };
+  picture.addEventListener("pointerdown", (event) => {
+    if (!isOn) return;
+    picture.setPointerCapture(event.pointerId);
+    began = at(event);
+  });
+  picture.addEventListener("pointermove", (event) => {
+    if (!isOn || began === null || event.buttons === 0) return;
+    const ends = [began, at(event)].sort((a, b) => a - b);
+    [from.value, to.value] = ends.map((end) => String(round(end)));
+    show();
+  });
+  picture.addEventListener("pointerup", () => { began = null; });
+  for (const one of [from, to]) one.addEventListener("input", show);
+  const tools = element("div", { class: "pair" }, field("from, seconds", from), field("to, seconds", to));
+  const root = element("div", {}, picture,
+    element("audio", { controls: true, src: URL.createObjectURL(blob(sound, "audio/wav")), "aria-label": "the recording" }), element("div", {}, share));
+  show();
+  return {
+    root, tools,
+    show: (on) => { isOn = on; gap.hidden = share.hidden = tools.hidden = !on; },
+    read: bounds,
+  };
+}
+
+// What is drawn over, in words and as the program calls it.
+const FILES = {
+  picture: { choice: "a picture: image-to-image, inpainting", name: "picture", part: "mask", accept: "image/*",
+    hint: "Drop a picture on this page, or choose a file; it is cropped and brought to the network's size." },
+  recording: { choice: "a recording: over it, or into a gap", name: "recording", part: "seconds", accept: "audio/*,.wav,.flac,.mp3,.ogg",
+    hint: "Drop a recording on this page, or choose a file (WAV, FLAC, MP3 or Ogg Vorbis); its middle is taken, as long as what the run draws." },
+};
+
 // `changed` is told which one is chosen.
 export function beginning(about, run, changed) {
+  const over = about.seconds ? "recording" : "picture";
+  const { choice, name, part, accept, hint } = FILES[over];
   const choices = [["noise", "noise"]];
-  if (about.is_of_pictures) choices.push(["picture", "a picture: image-to-image, inpainting"]);
+  if (about.is_of_files) choices.push([over, choice]);
   if (about.is_of_files) choices.push(["seeds", "two seeds: interpolation"]);
   const chosen = select(choices, "noise");
   const said = element("div", { "aria-live": "polite" });
@@ -105,10 +160,11 @@ export function beginning(about, run, changed) {
   const resamplings = element("input", { type: "number", min: "1", max: "50", value: "4" });
   const resamplingsField = field("each step taken so often, so that both parts agree", resamplings);
   const seed = element("input", { type: "number", min: "0", step: "1", value: "1" });
-  let picture = null, canvas = null;
+  // The file as it is sent, and as it is shown.
+  let content = null, canvas = null;
 
   function show() {
-    picturePanel.hidden = chosen.value !== "picture";
+    filePanel.hidden = chosen.value !== over;
     seedPanel.hidden = chosen.value !== "seeds";
     const isMasked = isPartial.checked && canvas !== null;
     canvas?.show(isMasked);
@@ -116,28 +172,34 @@ export function beginning(about, run, changed) {
     resamplingsField.hidden = !isMasked;
   }
 
-  function take(seen) {
-    picture = seen.png;
-    canvas = painter(seen);
+  // Of a recording the file itself is drawn over, of a picture what the network sees of it.
+  function take(seen, file) {
+    content = about.seconds ? file : seen.png;
+    canvas = about.seconds ? cutter(seen, about.seconds) : painter(seen);
     place.replaceChildren(canvas.root);
     tools.replaceChildren(canvas.tools);
     show();
   }
 
-  // Takes a file as what is drawn over, as the network sees it.
-  async function takeFile(file) {
-    if (!file) return;
-    if (chosen.value !== "picture") {
-      chosen.value = "picture";
-      chosen.dispatchEvent(new Event("change"));
-    }
+  async function takeBytes(bytes) {
     said.replaceChildren();
     try {
-      if (file.size > about.most_picture_bytes) throw new Error(`The picture is longer than ${about.most_picture_bytes >> 20} MiB: scale it down first.`);
-      take(await send(`runs/${run.id}/pictures`, file));
+      if (bytes.size > about.most_file_bytes) throw new Error(`The ${name} is longer than ${about.most_file_bytes >> 20} MiB: make it smaller first.`);
+      const seen = await send(`runs/${run.id}/files`, bytes);
+      take(seen, about.seconds && base64(new Uint8Array(await bytes.arrayBuffer())));
     } catch (error) {
       said.replaceChildren(notice(error.message, true));
     }
+  }
+
+  // Takes a file as what is drawn over, as the network sees it.
+  async function takeFile(file) {
+    if (!file) return;
+    if (chosen.value !== over) {
+      chosen.value = over;
+      chosen.dispatchEvent(new Event("change"));
+    }
+    await takeBytes(file);
   }
 
   const examples = element("details", {}, element("summary", {}, "An example of the run's data"));
@@ -146,11 +208,12 @@ export function beginning(about, run, changed) {
     const list = element("div", { class: "examples", role: "group", "aria-label": "Examples of the run's data" }, element("span", { class: "faint" }, "reading"));
     examples.append(list);
     try {
-      const { pictures, names } = await post(`runs/${run.id}/examples`);
+      const { pictures, names, sounds } = await post(`runs/${run.id}/examples`);
       const [, height, width] = about.shape;
       list.replaceChildren(...pictures.map((png, index) => {
         const name = names[index] ?? `example ${index + 1}`;
-        return element("button", { type: "button", title: name, onclick: () => take({ png, width, height }) },
+        const choose = () => (sounds ? takeBytes(blob(sounds[index], "audio/wav")) : take({ png, width, height }));
+        return element("button", { type: "button", title: name, onclick: choose },
           image(URL.createObjectURL(blob(png, "image/png")), name, { class: "pixels" }));
       }));
     } catch (error) {
@@ -158,11 +221,11 @@ export function beginning(about, run, changed) {
       said.replaceChildren(notice(error.message, true));
     }
   });
-  const file = element("input", { type: "file", accept: "image/*", "aria-label": "a picture to draw over" });
+  const file = element("input", { type: "file", accept, "aria-label": `a ${name} to draw over` });
   file.addEventListener("change", () => takeFile(file.files[0]));
 
-  const picturePanel = element("div", { hidden: true },
-    element("p", { class: "small faint" }, "Drop a picture on this page, or choose a file; it is cropped and brought to the network's size."),
+  const filePanel = element("div", { hidden: true },
+    element("p", { class: "small faint" }, hint),
     file, examples, said, place, strengthField, partial, tools, resamplingsField);
   const seedPanel = element("div", { hidden: true },
     field("seed at the other end", seed),
@@ -179,19 +242,19 @@ export function beginning(about, run, changed) {
 
   return {
     root: choices.length > 1 && element("fieldset", {}, element("legend", {}, "Begin with"),
-      field("what the first step sees", chosen), picturePanel, seedPanel),
-    mode: () => chosen.value,
+      field("what the first step sees", chosen), filePanel, seedPanel),
+    isOverFile: () => chosen.value === over,
     toNoise: () => { chosen.value = "noise"; show(); },
     takeFile,
     // What is asked of the program; it throws what is missing.
     read: () => {
       if (chosen.value === "seeds") return { seeds: { last: Number(seed.value) } };
       if (chosen.value === "noise") return "noise";
-      if (picture === null) throw new Error("Choose a picture first: drop one on this page, or take an example.");
-      return { picture: {
-        picture,
+      if (content === null) throw new Error(`Choose a ${name} first: drop one on this page, or take an example.`);
+      return { [over]: {
+        [over]: content,
         strength: Number(strength.value),
-        ...(isPartial.checked && { mask: canvas.read(), resamplings: Number(resamplings.value) }),
+        ...(isPartial.checked && { [part]: canvas.read(), resamplings: Number(resamplings.value) }),
       } };
     },
   };

@@ -127,28 +127,31 @@ function easel(about, run, signal) {
       const name = `${run.name}-${seed}-${index}`;
       const alt = `sample ${index + 1} ${caption(begun, index)}`;
       const picture = element("a", { href: url, download: `${name}.png`, title: "Save" }, element("img", { src: url, alt }));
-      const sound = drawn.sounds && element("audio", { controls: true, preload: "metadata", src: URL.createObjectURL(blob(drawn.sounds[index], "audio/wav")) });
+      const sound = drawn.sounds && player(drawn.sounds[index], alt);
       return element("figure", {}, picture, sound, hasCaptions() && element("figcaption", {}, caption(begun, index)));
     })));
-    if (about.is_of_pictures && drawn.pictures.length >= LEAST_NEAREST) place.append(nearest(drawn.pictures, begun.classes));
+    if (about.is_of_files && drawn.pictures.length >= LEAST_NEAREST) place.append(nearest(drawn, begun.classes));
   }
 
-  // Looks for the training images that come nearest to what was drawn.
-  function nearest(pictures, classes) {
-    const compared = select([["", "all training images"], ["2000", "2,000 of them by chance, quicker"]], "", { "aria-label": "compared with" });
+  const many = about.seconds ? "recordings" : "images";
+  const player = (wav, name) => element("audio", { controls: true, preload: "metadata", src: URL.createObjectURL(blob(wav, "audio/wav")), "aria-label": name });
+
+  // Looks for the training images or recordings that come nearest to what was drawn.
+  function nearest(drawn, classes) {
+    const compared = select([["", `all training ${many}`], ["2000", "2,000 of them by chance, quicker"]], "", { "aria-label": "compared with" });
     const answer = element("div", { "aria-live": "polite" });
-    const button = element("button", { type: "button" }, "Nearest training images");
+    const button = element("button", { type: "button" }, `Nearest training ${many}`);
     button.addEventListener("click", async () => {
       button.disabled = true;
       const line = element("p", { class: "small faint" }, "reading the data");
-      const bar = element("progress", { "aria-label": "looking for the nearest training images" });
+      const bar = element("progress", { "aria-label": `looking for the nearest training ${many}` });
       answer.replaceChildren(bar, line);
       try {
-        const body = { pictures, classes, ...(compared.value && { reference_images: Number(compared.value) }) };
+        const body = { samples: drawn.sounds ?? drawn.pictures, classes, ...(compared.value && { reference_images: Number(compared.value) }) };
         for await (const [name, data] of events(`runs/${run.id}/nearest`, { body, signal })) {
           if (name === "failed") throw new Error(data);
           if (name === "said") line.textContent = data;
-          if (name === "done") answer.replaceChildren(...found(JSON.parse(data)));
+          if (name === "done") answer.replaceChildren(...found(JSON.parse(data), drawn));
         }
       } catch (error) {
         answer.replaceChildren(...(error.name === "AbortError" ? [] : [notice(error.message, true)]));
@@ -159,15 +162,24 @@ function easel(about, run, signal) {
     return element("div", { class: "nearest" }, element("div", { class: "row" }, button, compared), answer);
   }
 
-  function found({ scores, png }) {
+  function found({ scores, png, heard }, drawn) {
     const score = scores.find(({ name }) => name === NEARER);
-    const pairs = `In ${Math.round(100 * score.value)} % of all pairs a drawn image is nearer to a training image than a held-out one is; by chance it is 50 %.`;
+    const one = many.slice(0, -1);
+    const pairs = `In ${Math.round(100 * score.value)} % of all pairs a drawn ${one} is nearer to a training ${one} than a held-out one is; by chance it is 50 %.`;
+    const both = (picture, wav, words) => element("figure", {},
+      image(URL.createObjectURL(blob(picture, "image/png")), words), player(wav, words), element("figcaption", {}, words));
     return [
       copying(score) > ALARM
-        ? notice(`Memorised: these are copies of training images, or nearly. ${pairs} More data, or fewer steps, help.`, true)
+        ? notice(`Memorised: these are copies of training ${many}, or nearly. ${pairs} More data, or fewer steps, help.`, true)
         : notice(`These are no copies. ${pairs}`),
-      element("p", { class: "small faint" }, "What came nearest, above; those training images, below."),
-      image(URL.createObjectURL(blob(png, "image/png")), "drawn images beside the training images nearest to them", { class: "grid-picture" }),
+      ...(heard.length > 0 ? [
+        element("p", { class: "small faint" }, "What came nearest, the nearest first, each beside that training recording."),
+        element("div", { class: "sheet pairs" }, heard.map(({ sample, png: picture, sound }) => element("div", {},
+          both(drawn.pictures[sample], drawn.sounds[sample], `sample ${sample + 1}`), both(picture, sound, "in the training data")))),
+      ] : [
+        element("p", { class: "small faint" }, "What came nearest, above; those training images, below."),
+        image(URL.createObjectURL(blob(png, "image/png")), "drawn images beside the training images nearest to them", { class: "grid-picture" }),
+      ]),
     ];
   }
 
@@ -232,7 +244,7 @@ export function draw(main, context) {
     const count = element("input", { type: "number", min: "1", max: String(about.most), value: String(about.count) });
     const seed = element("input", { type: "number", min: "0", step: "1", value: "0" });
     const dice = element("button", { type: "button", title: "Another seed", "aria-label": "another seed", onclick: () => { seed.value = String(Math.floor(Math.random() * 1e6)); begin(); } }, "⚄ another");
-    const begins = beginning(about, run, (mode) => { count.value = String({ noise: about.count, picture: Math.min(8, about.most), seeds: 9 }[mode]); });
+    const begins = beginning(about, run, (mode) => { count.value = String({ noise: about.count, picture: Math.min(8, about.most), recording: about.count, seeds: 9 }[mode]); });
     const a = settings(about, null);
     const b = settings(about, "Second settings");
     const second = element("div", { hidden: true }, b.root);
@@ -265,8 +277,8 @@ export function draw(main, context) {
 
     // What is dropped is drawn again where it says how it was drawn, and else drawn over.
     async function dropped(file) {
-      const found = file && begins.mode() !== "picture" ? recipe(await file.arrayBuffer()) : null;
-      if (found || !about.is_of_pictures) await again(file, found);
+      const found = file && !begins.isOverFile() ? recipe(await file.arrayBuffer()) : null;
+      if (found || !about.is_of_files) await again(file, found);
       else await begins.takeFile(file);
     }
 
@@ -284,7 +296,7 @@ export function draw(main, context) {
       button.textContent = "Draw again";
       const classes = [...chosen].sort((a, b) => (a ?? 1e9) - (b ?? 1e9));
       const base = { classes, count: Number(count.value), seed: Number(seed.value), ...(first > 0 && { first }), from };
-      // Guidance leads towards a class; with none chosen, noise becomes all of them in turn, and a picture none.
+      // Guidance leads towards a class; with none chosen, noise becomes all of them in turn, and a picture or a recording none.
       const isGuided = classes.length === 0 ? from === "noise" : classes.some((one) => one !== null);
       const sides = compare.checked ? [a, b] : [a];
       const easels = sides.map(() => easel(about, run, controller.signal));

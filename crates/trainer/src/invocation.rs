@@ -2,7 +2,9 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::path::Path;
+#[cfg(unix)]
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
@@ -50,14 +52,29 @@ pub fn another(
     data_dir: Option<&Path>,
     device: Option<&str>,
 ) -> Result<Command> {
-    let mut command = Command::new(env::current_exe().context("cannot find this program")?);
-    command.stdin(Stdio::null()).args(arguments);
+    let mut command = this_program()?;
+    command.args(arguments);
     if let Some(folder) = data_dir {
         command.arg("--data-dir").arg(folder);
     }
     if let Some(device) = device {
         command.arg("--device").arg(device);
     }
+    Ok(command)
+}
+
+/// This very program, also where another file lies in its place meanwhile: what a page starts is of the version that
+/// the page is of.
+fn this_program() -> Result<Command> {
+    let path = env::current_exe().context("cannot find this program")?;
+    // The kernel's link to what is running leads to it also where it has no name any more (proc_pid_exe(5)).
+    let running = PathBuf::from("/proc/self/exe");
+    let is_there = path.exists() || !running.exists();
+    let mut command = Command::new(if is_there { path } else { running });
+    command.stdin(Stdio::null());
+    // By which it tells how it is called.
+    #[cfg(unix)]
+    command.arg0(env::args_os().next().unwrap_or_default());
     Ok(command)
 }
 

@@ -97,7 +97,7 @@ pub use error::{InvalidValue, TrainingError};
 pub use held_out::{HeldOutConfig, HeldOutLoss, held_out_loss};
 pub use learner::{Learner, Step};
 pub use network::{Condition, Network, labels_tensor};
-pub use objective::{Objective, ObjectiveConfig, ObjectiveError, TimestepSampling};
+pub use objective::{LossParts, Objective, ObjectiveConfig, ObjectiveError, TimestepSampling};
 pub use optimizer::{AdamW, Moments, OptimizerConfig, clip_by_global_norm};
 pub use order::{DataOrder, Position};
 pub use parameters::{flatten, flatten_gradients, unflatten};

@@ -282,50 +282,98 @@ impl Objective {
         predicted: Tensor<4>,
         weigh: impl FnOnce(Tensor<1>) -> Tensor<1>,
     ) -> Tensor<1> {
+        let parts = self.parts_of(known, predicted);
+        let categories = parts
+            .categories
+            .map(|loss| loss.mul_scalar(self.category_weight));
+        match (parts.numbers.map(weigh), categories) {
+            (Some(numbers), Some(categories)) => numbers + categories,
+            (Some(one), None) | (None, Some(one)) => one,
+            (None, None) => unreachable!("an example has numbers or categories"),
+        }
+    }
+
+    /// What the network's answer to `x_t` costs: what [`errors`](Self::errors) is the sum of.
+    ///
+    /// # Panics
+    ///
+    /// If the answer does not fit the examples.
+    pub fn parts(
+        &self,
+        answer: Tensor<4>,
+        x_0: Tensor<4>,
+        x_t: Tensor<4>,
+        noise: Tensor<4>,
+        timesteps: &[usize],
+    ) -> LossParts {
+        let has_categories = self.chain.categories().num_columns() > 0;
+        let codes_t = has_categories.then(|| self.chain.split(x_t).1);
+        let known = Known {
+            x_0,
+            noise,
+            timesteps: timesteps.to_vec(),
+            codes_t,
+        };
+        self.parts_of(known, answer)
+    }
+
+    fn parts_of(&self, known: Known, answer: Tensor<4>) -> LossParts {
         let Known {
             x_0,
             noise,
             timesteps,
             codes_t,
         } = known;
-        let categories = self.chain.categories();
-        let of_numbers = |predicted: Tensor<4>, x_0: Tensor<4>, noise: Tensor<4>| {
+        let of_numbers = |predicted: Tensor<4>, x_0: Tensor<4>, noise: Tensor<4>| -> Tensor<1> {
             let target = self
                 .chain()
                 .target(self.prediction_type, x_0, noise, &timesteps);
-            let errors = (predicted - target)
+            (predicted - target)
                 .square()
                 .flatten::<2>(1, 3)
                 .mean_dim(1)
-                .squeeze_dim(1);
-            weigh(errors)
+                .squeeze_dim(1)
         };
         let Some(codes_t) = codes_t else {
-            return of_numbers(predicted, x_0, noise);
+            return LossParts {
+                numbers: Some(of_numbers(answer, x_0, noise)),
+                categories: None,
+            };
         };
 
+        let categories = self.chain.categories();
         let (x_0, codes) = self.chain.split(x_0);
         let (noise, _) = self.chain.split(noise);
         let batch = codes.dims()[0];
         let num_numbers = x_0.as_ref().map_or(0, |numbers| numbers.dims()[1]);
         let num_logits = categories.num_logits();
         assert_eq!(
-            predicted.dims(),
+            answer.dims(),
             [batch, num_numbers + num_logits, 1, 1],
             "the network must answer with the numbers and a logit a category"
         );
-        let logits = predicted.clone().narrow(1, num_numbers, num_logits);
+        let logits = answer.clone().narrow(1, num_numbers, num_logits);
         let logits = logits.reshape([batch, num_logits]);
         let loss = self.category_loss;
-        let of_categories = category_loss(loss, categories, codes, codes_t, logits, &timesteps)
-            .mul_scalar(self.category_weight);
-        match x_0.zip(noise) {
-            Some((x_0, noise)) => {
-                of_numbers(predicted.narrow(1, 0, num_numbers), x_0, noise) + of_categories
-            }
-            None => of_categories,
+        LossParts {
+            categories: Some(category_loss(
+                loss, categories, codes, codes_t, logits, &timesteps,
+            )),
+            numbers: x_0
+                .zip(noise)
+                .map(|(x_0, noise)| of_numbers(answer.narrow(1, 0, num_numbers), x_0, noise)),
         }
     }
+}
+
+/// The loss of each example, part by part: `[B]` each.
+#[derive(Debug, Clone)]
+pub struct LossParts {
+    /// The squared error, averaged over an example's elements or, of a row of a table, over its numbers, unweighted;
+    /// `None` where rows have no numbers.
+    pub numbers: Option<Tensor<1>>,
+    /// The loss of the categories, averaged over them, without `category_weight`; `None` where there are none.
+    pub categories: Option<Tensor<1>>,
 }
 
 /// What the network is asked.
@@ -447,6 +495,21 @@ mod tests {
         let errors = values(objective(vec![2, 3]).errors(&network, rows(noise.clone(), 3)));
         for (found, squared) in errors.iter().zip([1.0, 4.0]) {
             assert!((found - squared - nats).abs() < 1e-6, "{errors:?}");
+        }
+        let by_parts = objective(vec![2, 3]);
+        let Batch {
+            x_0,
+            noise: z,
+            timesteps,
+            ..
+        } = rows(noise.clone(), 3);
+        let chain_of_both = by_parts.mixed_chain();
+        let x_t = chain_of_both.q_sample(x_0.clone(), z.clone(), &timesteps);
+        let answer = network.answer.val().expand([2, 6, 1, 1]);
+        let parts = by_parts.parts(answer, x_0, x_t, z, &timesteps);
+        assert_eq!(values(parts.numbers.unwrap()), [1.0, 4.0]);
+        for found in values(parts.categories.unwrap()) {
+            assert!((0.5 * found - nats).abs() < 1e-6, "{found}");
         }
         let loss = values(objective(vec![2, 3]).loss(&network, rows(noise, 3)))[0];
         let weight = |t| {

@@ -9,8 +9,7 @@
 //! [-1, 1], as a player does.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,11 +17,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use symphonia::core::codecs::audio::AudioDecoderOptions;
 use symphonia::core::errors::Error as DecodeError;
 use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
-use symphonia::core::io::{MediaSourceStream, ReadOnlySource};
+use symphonia::core::io::{MediaSource, MediaSourceStream, ReadOnlySource};
 use symphonia::default::formats::{FlacReader, MpaReader, OggReader};
 use symphonia::default::get_codecs;
 
-use super::wav::{Audio, AudioError, MAX_SAMPLES, WavError, read_wav};
+use super::wav::{Audio, AudioError, MAX_SAMPLES, WavError, read_wav_from};
 use crate::files::open;
 use crate::shown::shown;
 
@@ -229,8 +228,32 @@ pub(super) fn read_in_turn(path: &Path, turn: &mut Turn) -> Result<Audio, SoundF
         path: path.to_owned(),
         source,
     };
-    let mut file = open(path).map_err(open_error)?;
+    let file = open(path).map_err(open_error)?;
     let len = file.metadata().map_err(open_error)?.len();
+    read_from(path, file, len, turn)
+}
+
+/// As [`read_in_turn`], of the bytes of a file that messages call `name`.
+pub(super) fn decode_in_turn(
+    bytes: Vec<u8>,
+    name: &Path,
+    turn: &mut Turn,
+) -> Result<Audio, SoundFileError> {
+    let len = bytes.len() as u64;
+    read_from(name, Cursor::new(bytes), len, turn)
+}
+
+/// Reads the `len` bytes of `file`; `path` says in messages where they lie.
+fn read_from(
+    path: &Path,
+    mut file: impl MediaSource + 'static,
+    len: u64,
+    turn: &mut Turn,
+) -> Result<Audio, SoundFileError> {
+    let open_error = |source| SoundFileError::Open {
+        path: path.to_owned(),
+        source,
+    };
     if len == 0 {
         let path = path.to_owned();
         return Err(SoundFileError::Empty { path });
@@ -261,7 +284,8 @@ pub(super) fn read_in_turn(path: &Path, turn: &mut Turn) -> Result<Audio, SoundF
     let Some(format) = format else {
         // Of WAV the samples are at least as long as half of what they become.
         turn.wait_for(usize::try_from(len / 2).unwrap_or(usize::MAX));
-        return Ok(read_wav(path)?);
+        file.rewind().map_err(open_error)?;
+        return Ok(read_wav_from(path, BufReader::new(file), len)?);
     };
     if format == SoundFormat::OggVorbis && !has_last_page(&mut file, len).map_err(open_error)? {
         let path = path.to_owned();
@@ -279,7 +303,7 @@ pub(super) fn read_in_turn(path: &Path, turn: &mut Turn) -> Result<Audio, SoundF
 }
 
 /// Where the sound starts, after tags of ID3v2, which may lie before any format.
-fn sound_start(file: &mut File) -> io::Result<u64> {
+fn sound_start(file: &mut (impl Read + Seek)) -> io::Result<u64> {
     const HEADER_LEN: u64 = 10;
     const HAS_FOOTER: u8 = 0x10;
     let mut start = 0;
@@ -303,7 +327,7 @@ fn sound_start(file: &mut File) -> io::Result<u64> {
 }
 
 /// The first bytes from `at` on.
-fn start_of(file: &mut File, at: u64) -> io::Result<Vec<u8>> {
+fn start_of(file: &mut (impl Read + Seek), at: u64) -> io::Result<Vec<u8>> {
     const LEN: u64 = 16;
     let mut start = Vec::new();
     file.seek(SeekFrom::Start(at))?;
@@ -312,7 +336,7 @@ fn start_of(file: &mut File, at: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Whether the last page of an Ogg stream is whole, and is marked as the last.
-fn has_last_page(file: &mut File, len: u64) -> io::Result<bool> {
+fn has_last_page(file: &mut (impl Read + Seek), len: u64) -> io::Result<bool> {
     const LONGEST: u64 = 27 + 255 + 255 * 255;
     const IS_LAST: u8 = 4;
     let mut end = Vec::new();
@@ -331,7 +355,7 @@ fn has_last_page(file: &mut File, len: u64) -> io::Result<bool> {
 /// Decodes what follows in the file.
 fn decode(
     path: &Path,
-    file: File,
+    file: impl MediaSource + 'static,
     format: SoundFormat,
     turn: &mut Turn,
 ) -> Result<Audio, SoundFileError> {
@@ -342,13 +366,14 @@ fn decode(
         source,
     };
     let options = FormatOptions::default();
-    let whole = |file| MediaSourceStream::new(Box::new(file), Default::default());
     let reader: Result<Box<dyn FormatReader>, DecodeError> = match format {
         SoundFormat::Flac => {
-            FlacReader::try_new(whole(file), options).map(|reader| Box::new(reader) as _)
+            let stream = MediaSourceStream::new(Box::new(file), Default::default());
+            FlacReader::try_new(stream, options).map(|reader| Box::new(reader) as _)
         }
         SoundFormat::OggVorbis => {
-            OggReader::try_new(whole(file), options).map(|reader| Box::new(reader) as _)
+            let stream = MediaSourceStream::new(Box::new(file), Default::default());
+            OggReader::try_new(stream, options).map(|reader| Box::new(reader) as _)
         }
         SoundFormat::Mp3 => {
             // Where the file does not say how long it is, a reader that can seek estimates it, and cuts the
@@ -548,9 +573,17 @@ mod tests {
         (dir, path)
     }
 
+    /// What the file is, which must be the same as of its bytes from memory.
     fn read(name: &str, bytes: &[u8]) -> Result<Audio, SoundFileError> {
         let (_dir, path) = write(name, bytes);
-        read_sound(&path)
+        let read = read_sound(&path);
+        let decoded = decode_in_turn(bytes.to_vec(), &path, &mut Turn::default());
+        match (&read, &decoded) {
+            (Ok(read), Ok(decoded)) => assert_eq!(read, decoded),
+            (Err(read), Err(decoded)) => assert_eq!(read.to_string(), decoded.to_string()),
+            other => panic!("{other:?}"),
+        }
+        read
     }
 
     /// The error and its sources in one line, as the program prints it.

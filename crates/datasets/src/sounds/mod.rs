@@ -19,7 +19,7 @@ pub use folder::{has_sounds, load_sounds};
 pub use fsdd::FsddError;
 pub(crate) use fsdd::verify_archive;
 pub use mel::MelSpectrogram;
-pub use recording::{PEAK, SoundOptions, read_mono, read_recording};
+pub use recording::{PEAK, SoundOptions, decode_mono, decode_recording, read_mono, read_recording};
 pub use resample::resample;
 pub use spectrogram::Spectrogram;
 pub use stft::SpectrogramError;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::decode::{SILENCE, SoundFileError, Turn, read_in_turn};
+use super::decode::{SILENCE, SoundFileError, Turn, decode_in_turn, read_in_turn};
 use super::resample::{resample, resampled_len};
 use super::wav::{Audio, MAX_SAMPLES};
 
@@ -52,6 +52,25 @@ pub fn read_recording(path: &Path, options: &SoundOptions) -> Result<Vec<f32>, S
     recording(path, &sound, options)
 }
 
+/// The bytes of a sound file, as [`read_recording`] reads them; messages call it `name`.
+///
+/// # Errors
+///
+/// Bytes that are no sound, a silent or a short one.
+///
+/// # Panics
+///
+/// If the rate is 0.
+pub fn decode_recording(
+    bytes: Vec<u8>,
+    name: &Path,
+    options: &SoundOptions,
+) -> Result<Vec<f32>, SoundFileError> {
+    let mut turn = Turn::default();
+    let sound = decode_in_turn(bytes, name, &mut turn)?;
+    recording(name, &sound, options)
+}
+
 /// Reads a file as one channel of `sample_rate` samples a second, as loud as it is.
 ///
 /// # Errors
@@ -66,6 +85,25 @@ pub fn read_mono(path: &Path, sample_rate: u32) -> Result<Vec<f32>, SoundFileErr
     let mut turn = Turn::default();
     let sound = read_in_turn(path, &mut turn)?;
     mono(path, &sound, sample_rate)
+}
+
+/// The bytes of a sound file, as [`read_mono`] reads them; messages call it `name`.
+///
+/// # Errors
+///
+/// Bytes that are no sound, or one that is too long at that rate.
+///
+/// # Panics
+///
+/// If the rate is 0.
+pub fn decode_mono(
+    bytes: Vec<u8>,
+    name: &Path,
+    sample_rate: u32,
+) -> Result<Vec<f32>, SoundFileError> {
+    let mut turn = Turn::default();
+    let sound = decode_in_turn(bytes, name, &mut turn)?;
+    mono(name, &sound, sample_rate)
 }
 
 /// The mean of all channels, resampled.

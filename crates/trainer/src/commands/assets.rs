@@ -25,6 +25,7 @@ pub(super) const ASSETS: &[Asset] = &[
     Asset::script("/curves.js", include_bytes!("../../page/curves.js")),
     Asset::script("/beginning.js", include_bytes!("../../page/beginning.js")),
     Asset::script("/draw.js", include_bytes!("../../page/draw.js")),
+    Asset::script("/row.js", include_bytes!("../../page/row.js")),
     Asset::script("/understand.js", include_bytes!("../../page/understand.js")),
     Asset::script("/recipe.js", include_bytes!("../../page/recipe.js")),
     Asset::script("/judge.js", include_bytes!("../../page/judge.js")),

@@ -20,7 +20,7 @@ use crate::device;
 use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::{grid, pictures};
 use crate::error::Usage;
-use crate::kinds::{Dataset, Kind, read_labels};
+use crate::kinds::{Dataset, Kind, read_labels, write_heard};
 use crate::progress;
 use crate::report;
 use crate::run::atomic_file;
@@ -53,6 +53,19 @@ struct Report<'a> {
     /// The share of test images whose class the feature network sees.
     feature_network_accuracy: Option<f64>,
     scores: &'a [Score],
+    /// What came nearest to training examples, the nearest first.
+    nearest: &'a [Near],
+}
+
+/// A sample and the training example that is nearest to it.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Near {
+    /// Its place among the samples.
+    sample: usize,
+    /// The place of the example in the training split.
+    example: usize,
+    /// The distance of their features.
+    distance: f64,
 }
 
 /// Draws, scores, prints and writes.
@@ -165,6 +178,15 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         bar.finish_and_clear();
     }
 
+    let order = nearest_first(&neighbours);
+    let nearest: Vec<Near> = order
+        .iter()
+        .map(|&sample| Near {
+            sample: generated.place(sample),
+            example: training.place(neighbours[sample].index % training.len()),
+            distance: neighbours[sample].distance,
+        })
+        .collect();
     let scored = Report {
         program_version: env!("CARGO_PKG_VERSION"),
         checkpoint: checkpoint.folder().display().to_string(),
@@ -174,6 +196,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         seed: args.model.seed,
         feature_network_accuracy: accuracy,
         scores: &scores,
+        nearest: &nearest,
     };
     report::figures(match args.samples {
         Some(_) => sampler.clone(),
@@ -199,11 +222,13 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     atomic_file::write(&path, &serde_json::to_vec_pretty(&scored)?)
         .with_context(|| format!("cannot write {}", path.display()))?;
     let pairs = folder.join("nearest.png");
-    pictures::save_png(&nearest_pairs(&generated, &training, &neighbours)?, &pairs)?;
+    let picture = nearest_pairs(&generated, &training, &neighbours, &order)?;
+    pictures::save_png(&picture, &pairs)?;
     for path in [path, pairs] {
         report::wrote(&path);
     }
-    Ok(())
+    let examples: Vec<usize> = nearest.iter().map(|near| near.example).collect();
+    write_heard(&dataset, &examples, &folder.join("nearest.wav"))
 }
 
 /// Samples of these classes from the network: `[N, C, H, W]`.
@@ -300,16 +325,22 @@ fn check_classes(
     Ok(())
 }
 
-/// The generated images that come nearest to training images, the nearest first, and below each the
-/// training image: whoever memorises is seen here first.
+/// The generated images that come nearest to training images, the nearest first.
+fn nearest_first(neighbours: &[Neighbour]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..neighbours.len()).collect();
+    order.sort_by(|&a, &b| neighbours[a].distance.total_cmp(&neighbours[b].distance));
+    order.truncate(PAIRS);
+    order
+}
+
+/// The generated images of this `order`, and below each the training image that it comes nearest to: whoever memorises
+/// is seen here first.
 fn nearest_pairs(
     generated: &ImageSet,
     training: &ImageSet,
     neighbours: &[Neighbour],
+    order: &[usize],
 ) -> Result<DynamicImage> {
-    let mut order: Vec<usize> = (0..neighbours.len()).collect();
-    order.sort_by(|&a, &b| neighbours[a].distance.total_cmp(&neighbours[b].distance));
-    order.truncate(PAIRS);
     let device = device::nearest()?;
     let nearest = order.iter().map(|&index| {
         let place = neighbours[index].index;
@@ -320,7 +351,7 @@ fn nearest_pairs(
             image.mirrored().batch(&[0], &device)
         }
     });
-    let both = [generated.batch(&order, &device)];
+    let both = [generated.batch(order, &device)];
     let both = Tensor::cat(both.into_iter().chain(nearest).collect(), 0);
     captioned(
         &grid::grid(&pictures::from_tensor(both)?, order.len())?,

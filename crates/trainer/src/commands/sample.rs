@@ -136,7 +136,8 @@ fn draw_again(args: &SampleArgs, picture: &Path, out: &Path) -> Result<()> {
         edit: None,
     };
     let drawn = model.sample(&request, |_, _| Ok(()))?;
-    let Shown::Pictures(pictures) = kind.shown(&config.source(None), drawn, &request.classes)?
+    let Shown::Pictures(pictures) =
+        kind.shown(&config.source(None), drawn, &request.classes, None)?
     else {
         bail!(refused("only images are drawn again".to_owned()));
     };

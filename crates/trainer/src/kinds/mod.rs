@@ -36,12 +36,12 @@ pub use self::labels::read_labels;
 pub use self::order::one_of_each_class_first;
 pub use self::outputs::{Fitted, Original, Outputs, Refused, Sections, Source};
 pub use self::points::{is_csv, noise as noise_points};
-pub use self::shown::{OnTheWay, Shown};
+pub use self::shown::{Examples, Glimpse, Shown, write_heard};
 pub use self::sounds::form::{Representation, SoundConfig};
-pub use self::sounds::{noise as noise_sound, show as show_sounds};
+pub use self::sounds::{Kept, noise as noise_sound, show as show_sounds};
 pub use self::tables::{
-    Anew, Rows, ShownRows, TableExamples, TableForm, edit as edit_rows, is_rows_file,
-    show as show_table,
+    Anew, CellUnderNoise, RowUnderNoise, Rows, ShownRows, TableExamples, TableForm,
+    edit as edit_rows, is_rows_file, show as show_table,
 };
 use crate::drawing::captions::Captions;
 use crate::drawing::grid;

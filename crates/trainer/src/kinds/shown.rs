@@ -1,5 +1,7 @@
-//! Samples and examples as a browser shows them, and few enough of them; pictures and masks as it sends them.
+//! Samples and examples as a browser shows them, and few enough of them; pictures, recordings and masks as it sends
+//! them.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -9,8 +11,10 @@ use training::{Data as _, to_tensor};
 
 use super::order::one_of_each_class_first;
 use super::outputs::Source;
-use super::tables::ShownRows;
-use super::{Kind, images, points, sounds, tables};
+use super::sounds::Kept;
+use super::tables::{CellUnderNoise, RowUnderNoise, ShownRows};
+use super::{Dataset, Kind, images, points, sounds, tables};
+use crate::device;
 use crate::error::Usage;
 use crate::sampling::Model;
 
@@ -27,13 +31,24 @@ pub enum Shown {
     Rows(ShownRows),
 }
 
-/// Samples on their way from noise, as they can be shown at once.
+/// Examples, or samples on their way from noise, as they can be shown at once.
 #[derive(Debug)]
-pub enum OnTheWay {
+pub enum Glimpse {
     /// A picture each, or one of all.
     Pictures(Vec<DynamicImage>),
-    /// The first rows, as they are predicted to become.
+    /// The cells of each row.
     Rows(Vec<Vec<String>>),
+}
+
+/// Some examples of a data set.
+#[derive(Debug, Clone)]
+pub struct Examples {
+    /// As the network sees them: `[N, C, H, W]`.
+    pub x: Tensor<4>,
+    /// The class of each, if it has one.
+    pub classes: Vec<Option<usize>>,
+    /// Of recordings a WAV file each, of what the network sees of them.
+    pub sounds: Vec<Vec<u8>>,
 }
 
 /// The rows that are shown of a table on its way.
@@ -42,6 +57,23 @@ const ROWS_ON_THE_WAY: usize = 12;
 /// The examples of which there is one picture each, and of which there is one of all.
 const EXAMPLES: usize = 20;
 const EXAMPLES_OF_A_CLOUD: usize = 1000;
+
+/// How often a row is noised where shares are counted: that of its categories which are kept has a standard error of
+/// 0.03 at the most.
+const ROWS_UNDER_NOISE: usize = 256;
+
+/// Writes the training examples of these `indices` that can be heard, one after the other, into the sound file `path`;
+/// of other kinds nothing.
+///
+/// # Errors
+///
+/// A recording that cannot be read, and a file that cannot be written.
+pub fn write_heard(training: &Dataset, indices: &[usize], path: &Path) -> Result<()> {
+    match training {
+        Dataset::Sounds(recordings) => sounds::write_nearest(recordings, indices, path),
+        Dataset::Images(_) | Dataset::Points(_) | Dataset::Table(_) => Ok(()),
+    }
+}
 
 impl Kind {
     /// How many samples are shown when no number is given, and the most that are.
@@ -70,14 +102,50 @@ impl Kind {
         x_t: Tensor<4>,
         predicted_x_0: &Tensor<4>,
         classes: &[Option<usize>],
-    ) -> Result<OnTheWay> {
+    ) -> Result<Glimpse> {
         if self != Self::Tables {
-            return self.glimpse(x_t).map(OnTheWay::Pictures);
+            return self.glimpse(x_t).map(Glimpse::Pictures);
         }
         let count = classes.len().min(ROWS_ON_THE_WAY);
         let first = predicted_x_0.clone().narrow(0, 0, count);
-        let rows = tables::shown(source, first, &classes[..count])?;
-        Ok(OnTheWay::Rows(rows.rows))
+        self.at_a_glance(source, first, &classes[..count])
+    }
+
+    /// Examples `[N, C, H, W]` of these classes as they can be shown at once.
+    ///
+    /// # Errors
+    ///
+    /// Values that cannot be read back, and a run that was changed by hand.
+    pub fn at_a_glance(
+        self,
+        source: &Source<'_>,
+        x: Tensor<4>,
+        classes: &[Option<usize>],
+    ) -> Result<Glimpse> {
+        if self != Self::Tables {
+            return self.glimpse(x).map(Glimpse::Pictures);
+        }
+        let rows = tables::shown(source, x, classes)?;
+        Ok(Glimpse::Rows(rows.rows))
+    }
+
+    /// How often an example is noised where the distribution of what comes of it is looked at: rows often, since one
+    /// has few cells.
+    pub fn times_under_noise(self) -> usize {
+        match self {
+            Self::Images | Self::Points | Self::Sounds => 1,
+            Self::Tables => ROWS_UNDER_NOISE,
+        }
+    }
+
+    /// A row under noise, cell by cell.
+    ///
+    /// # Errors
+    ///
+    /// A row of another table, and kinds whose examples are none.
+    pub fn cells(self, source: &Source<'_>, row: &RowUnderNoise) -> Result<Vec<CellUnderNoise>> {
+        self.must_be_one_of(Self::of_rows(), "the run draws")?;
+        tables::cells(tables::form(source)?, row)
     }
 
     /// Any values `[N, C, H, W]` as pictures that are made at once: of sounds the spectrogram as the network sees it.
@@ -94,7 +162,7 @@ impl Kind {
         }
     }
 
-    /// Samples `[N, C, H, W]` of these classes.
+    /// Samples `[N, C, H, W]` of these classes; `kept` is what stays of a recording that they were made of.
     ///
     /// # Errors
     ///
@@ -104,11 +172,12 @@ impl Kind {
         source: &Source<'_>,
         samples: Tensor<4>,
         classes: &[Option<usize>],
+        kept: Option<&Kept>,
     ) -> Result<Shown> {
         Ok(match self {
             Self::Images => Shown::Pictures(images::shown(samples)?),
             Self::Points => Shown::Cloud(points::shown(samples)?),
-            Self::Sounds => Shown::Sounds(sounds::shown(source, samples)?),
+            Self::Sounds => Shown::Sounds(sounds::shown(source, samples, kept)?),
             Self::Tables => Shown::Rows(tables::shown(source, samples, classes)?),
         })
     }
@@ -129,6 +198,57 @@ impl Kind {
         self.must_be_one_of(Self::of_pixels(), "the run draws")?;
         let [channels, height, width] = source.network.example_shape();
         images::decode(bytes, name, channels, [height, width], device)
+    }
+
+    /// The bytes of a picture or of a recording, which messages call so, as the network sees it and as it is shown.
+    ///
+    /// # Errors
+    ///
+    /// What is neither, and kinds whose examples have no files.
+    pub fn seen(self, source: &Source<'_>, bytes: Vec<u8>, device: &Device) -> Result<Shown> {
+        self.must_be_one_of(Self::of_files(), "the run draws")?;
+        if self == Self::Sounds {
+            return Ok(Shown::Sounds(vec![sounds::seen(source, bytes)?]));
+        }
+        let x = self.decode(source, bytes, "the picture", device)?;
+        Ok(Shown::Pictures(images::shown(x)?))
+    }
+
+    /// The length of a sample in seconds, and the steps in which a part of it can be drawn anew; of sounds alone.
+    ///
+    /// # Errors
+    ///
+    /// A run that was changed by hand.
+    pub fn seconds(self, source: &Source<'_>) -> Result<Option<[f64; 2]>> {
+        if self != Self::Sounds {
+            return Ok(None);
+        }
+        let form = sounds::form(source)?;
+        Ok(Some([form.seconds(), form.seconds_a_column()]))
+    }
+
+    /// The bytes of a sound file as an example of a network that learned from `source`, `[1, C, H, W]`. Where the
+    /// `seconds` from one to another are drawn anew, also what a mask keeps, `[1, 1, H, W]`, and what stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// What is no sound, a part that it does not have, and kinds that are none.
+    pub fn decode_sound(
+        self,
+        source: &Source<'_>,
+        bytes: Vec<u8>,
+        seconds: Option<[f64; 2]>,
+        device: &Device,
+    ) -> Result<(Tensor<4>, Option<(Tensor<4>, Kept)>)> {
+        self.must_be_one_of(&[Self::Sounds], "the run draws")?;
+        let samples = sounds::decode(source, bytes)?;
+        let x = sounds::example(source, &samples, device)?;
+        let Some([from, to]) = seconds else {
+            return Ok((x, None));
+        };
+        let mask = OsString::from(format!("{from}:{to}"));
+        let keep = sounds::mask(source, &mask, device)?;
+        Ok((x, Some((keep, Kept { samples, mask }))))
     }
 
     /// What a mask keeps of an example, 1 where it stays and 0 where it is drawn anew, `[1, 1, H, W]`: `painted` has a
@@ -164,21 +284,44 @@ impl Kind {
         Ok(Tensor::from_data(data, device))
     }
 
-    /// Writes samples `[N, C, H, W]` of these classes into `folder`, as `sample --each` does: a picture each, and
+    /// Writes the bytes of `files`, samples of these classes, into `folder` as `sample --each` does: a file each, and
     /// `labels.csv`.
     ///
     /// # Errors
     ///
-    /// Kinds whose samples are no pictures, and a folder that cannot be written.
+    /// Bytes that are no such file, kinds whose samples have none, and a folder that cannot be written.
     pub fn write_each(
         self,
         source: &Source<'_>,
-        samples: Tensor<4>,
+        files: Vec<Vec<u8>>,
         classes: &[Option<usize>],
         folder: &Path,
     ) -> Result<()> {
-        self.must_be_one_of(Self::of_pixels(), "the run draws")?;
-        images::write_each(samples, classes, &source.found.class_names, folder)
+        self.must_be_one_of(Self::of_files(), "the run draws")?;
+        if self == Self::Sounds {
+            return sounds::write_files(source, files, classes, folder);
+        }
+        let device = device::nearest()?;
+        let decode = |bytes| self.decode(source, bytes, "the picture", &device);
+        let samples: Vec<Tensor<4>> = files.into_iter().map(decode).collect::<Result<_>>()?;
+        let names = &source.found.class_names;
+        images::write_each(Tensor::cat(samples, 0), classes, names, folder)
+    }
+
+    /// The sounds of a file that [`write_heard`] wrote, each as a picture and a WAV file; of other kinds none.
+    ///
+    /// # Errors
+    ///
+    /// A file that was not written by this program.
+    pub fn heard(
+        self,
+        source: &Source<'_>,
+        read: impl FnOnce() -> Result<Vec<u8>>,
+    ) -> Result<Vec<(DynamicImage, Vec<u8>)>> {
+        if self != Self::Sounds {
+            return Ok(Vec::new());
+        }
+        sounds::heard(source, read()?)
     }
 
     /// The classes of `count` samples of a `model` where `asked` ones come in turn; where none are asked for, all.
@@ -199,21 +342,14 @@ impl Kind {
         Ok(asked.iter().copied().cycle().take(count).collect())
     }
 
-    /// Some examples of the test split, `[N, C, H, W]`, of all classes in turn, and their classes.
+    /// Some examples of the test split, of all classes in turn.
     ///
     /// # Errors
     ///
-    /// Rows, which are not shown as pictures, and data that cannot be read.
-    pub fn examples(
-        self,
-        source: &Source<'_>,
-        device: &Device,
-    ) -> Result<(Tensor<4>, Vec<Option<usize>>)> {
+    /// Data that cannot be read.
+    pub fn examples(self, source: &Source<'_>, device: &Device) -> Result<Examples> {
         /// Among how many the classes are looked for.
         const SEARCHED: usize = 2000;
-        if self == Self::Tables {
-            bail!(Usage(format!("{self} are not shown as pictures")));
-        }
         let data = self.load(source)?.test;
         let most = if self.is_a_cloud() {
             EXAMPLES_OF_A_CLOUD
@@ -224,11 +360,20 @@ impl Kind {
             .map(|index| data.label(index).and_then(|label| label.try_into().ok()))
             .collect();
         let chosen = one_of_each_class_first(&labels, most);
+        if chosen.is_empty() {
+            bail!(Usage("no example is held out".to_owned()));
+        }
         let read = data.read(&chosen).map_err(anyhow::Error::from_boxed);
         let values = read.context("cannot read the examples")?;
-        let classes = chosen.iter().map(|&index| data.label(index)).collect();
-        let examples = to_tensor(values, data.example_shape(), device);
-        Ok((examples, classes))
+        let sounds = match &data {
+            Dataset::Sounds(recordings) => sounds::files(recordings, &chosen)?,
+            Dataset::Images(_) | Dataset::Points(_) | Dataset::Table(_) => Vec::new(),
+        };
+        Ok(Examples {
+            x: to_tensor(values, data.example_shape(), device),
+            classes: chosen.iter().map(|&index| data.label(index)).collect(),
+            sounds,
+        })
     }
 
     /// How many of `examples` belong to the one of this index: of a cloud all of them.

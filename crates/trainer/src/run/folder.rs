@@ -10,7 +10,8 @@
 //!   checkpoints/           see checkpoint.rs
 //!   summary.json           what the run came to and how long it took
 //!   scores.json            what `trainer evaluate` measured last
-//!   nearest.png            the images that came nearest to training images, and those, by it too
+//!   nearest.png, .wav      the images that came nearest to training images, and those, by it too; of sounds the
+//!                          training recordings also to be heard
 //!   report.html            what `trainer report` wrote
 //! ```
 
@@ -39,7 +40,7 @@ pub struct RunFolder {
 pub(super) const MARK: &str = ".run";
 
 /// Everything that a run puts into its folder.
-const CONTENTS: [&str; 12] = [
+const CONTENTS: [&str; 13] = [
     "config.toml",
     "metrics.jsonl",
     "metrics.csv",
@@ -48,6 +49,7 @@ const CONTENTS: [&str; 12] = [
     "summary.json",
     "scores.json",
     "nearest.png",
+    "nearest.wav",
     "report.html",
     "samples",
     "checkpoints",

@@ -117,15 +117,20 @@ mod system {
                 .any(|file| is_mark(&file.path()) && is_locked(file.file_name()))
         }
 
-        /// Refuses one of another program or of another user.
+        /// Refuses one of another program or of another user than this.
         fn check(&self) -> Result<(), Usage> {
+            self.check_against(getuid().as_raw(), env::current_exe().ok())
+        }
+
+        /// Refuses one of another user, or of a program of another name.
+        fn check_against(&self, user: u32, program: Option<PathBuf>) -> Result<(), Usage> {
             let refuse = |why: &str| {
                 Err(Usage(format!(
                     "{why} holds the lock of the run: it is left alone"
                 )))
             };
             let owner = fs::metadata(&self.0).map(|folder| folder.uid());
-            if owner.ok() != Some(getuid().as_raw()) {
+            if owner.ok() != Some(user) {
                 return refuse("another user");
             }
             let name = |program: PathBuf| {
@@ -138,10 +143,64 @@ mod system {
                 Some(name)
             };
             let its = fs::read_link(self.0.join("exe")).ok().and_then(name);
-            if its.is_none() || its != env::current_exe().ok().and_then(name) {
+            if its.is_none() || its != program.and_then(name) {
                 return refuse("another program");
             }
             Ok(())
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        #![allow(clippy::unwrap_used)]
+
+        use super::*;
+
+        /// Who may be told to stop, without the rights that a process of another user would need:
+        /// `tests/trainer/page.rs` has one where it may.
+        #[test]
+        fn a_process_is_of_this_user_and_of_this_program_or_is_left_alone() {
+            let me = Process(PathBuf::from("/proc/self"));
+            let (user, program) = (getuid().as_raw(), env::current_exe().unwrap());
+            let said = |user: u32, program: Option<PathBuf>| {
+                let checked = me.check_against(user, program);
+                checked.map_err(|error| error.to_string())
+            };
+            assert_eq!(said(user, Some(program.clone())), Ok(()));
+            // Also where its file was built anew.
+            let mut deleted = program.clone().into_os_string();
+            deleted.push(" (deleted)");
+            assert_eq!(said(user, Some(deleted.into())), Ok(()));
+            let refused = |who: &str| -> Result<(), String> {
+                Err(format!("{who} holds the lock of the run: it is left alone"))
+            };
+            let other = user.wrapping_add(1);
+            assert_eq!(said(other, Some(program)), refused("another user"));
+            assert_eq!(
+                said(user, Some("/bin/sleep".into())),
+                refused("another program")
+            );
+            assert_eq!(said(user, None), refused("another program"));
+            // One that has ended meanwhile is nobody's.
+            let gone = Process(PathBuf::from("/proc/none"));
+            assert!(gone.check_against(user, None).is_err());
+            assert!(gone.holder().is_none() && gone.pid().is_none());
+        }
+
+        /// The lock is held by whoever has it open and locked, and by nobody who has it open alone.
+        #[test]
+        fn the_holder_of_a_lock_is_found() {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join(MARK);
+            let file = fs::File::create(&path).unwrap();
+            let mark = fs::metadata(&path).unwrap();
+            let me = Process(PathBuf::from("/proc/self"));
+            assert!(!me.holds(&mark));
+            assert!(Process::that_holds(&mark).is_none());
+            file.lock().unwrap();
+            assert!(me.holds(&mark));
+            let holder = Process::that_holds(&mark).and_then(|process| process.pid());
+            assert_eq!(holder, Some(rustix::process::getpid()));
         }
     }
 }

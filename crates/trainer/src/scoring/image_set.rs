@@ -21,6 +21,8 @@ pub struct ImageSet {
     /// Channels, height, width.
     shape: [usize; 3],
     labels: Vec<Option<usize>>,
+    /// The place of each in what it was taken from.
+    places: Vec<usize>,
     num_classes: usize,
 }
 
@@ -56,6 +58,7 @@ impl ImageSet {
             pixels: dataset.scored(indices)?,
             shape: shape(dataset)?,
             labels: indices.iter().map(|&index| dataset.label(index)).collect(),
+            places: indices.to_vec(),
             num_classes: dataset.num_classes(),
         })
     }
@@ -75,6 +78,7 @@ impl ImageSet {
             pixels: dataset.scored_of(examples)?,
             shape: shape(dataset)?,
             labels: classes.to_vec(),
+            places: (0..classes.len()).collect(),
             num_classes: dataset.num_classes(),
         })
     }
@@ -100,6 +104,7 @@ impl ImageSet {
             pixels,
             shape: shape(dataset)?,
             labels: files.iter().map(|&(_, class)| class).collect(),
+            places: (0..files.len()).collect(),
             num_classes,
         })
     }
@@ -111,6 +116,7 @@ impl ImageSet {
         Self {
             pixels: rows.flat_map(|row| row.iter().rev().copied()).collect(),
             labels: self.labels.clone(),
+            places: self.places.clone(),
             ..*self
         }
     }
@@ -124,6 +130,7 @@ impl ImageSet {
         Self {
             pixels: pixels.copied().collect(),
             labels: indices.iter().map(|&index| self.labels[index]).collect(),
+            places: indices.iter().map(|&index| self.places[index]).collect(),
             ..*self
         }
     }
@@ -139,15 +146,9 @@ impl ImageSet {
         let Some(classes) = classes else {
             return self;
         };
-        let image_len = self.shape.iter().product();
-        let images = self.pixels.chunks_exact(image_len).zip(&self.labels);
-        let (pixels, labels): (Vec<&[u8]>, Vec<Option<usize>>) =
-            images.filter(|(_, label)| classes.contains(label)).unzip();
-        Self {
-            pixels: pixels.concat(),
-            labels,
-            ..self
-        }
+        let holds = |&image: &usize| classes.contains(&self.labels[image]);
+        let images: Vec<usize> = (0..self.len()).filter(holds).collect();
+        self.subset(&images)
     }
 
     /// The number of images.
@@ -163,6 +164,15 @@ impl ImageSet {
     /// Channels, height and width of an image.
     pub fn shape(&self) -> [usize; 3] {
         self.shape
+    }
+
+    /// The place of an image in the data set or among the samples that it was taken from.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such image.
+    pub fn place(&self, image: usize) -> usize {
+        self.places[image]
     }
 
     /// The class of each image, if it has one.
@@ -259,6 +269,7 @@ pub(crate) mod tests {
             pixels: (0..count * 64).map(|i| pixel(i / 64, i % 64)).collect(),
             shape: [1, 8, 8],
             labels: (0..count).map(|index| Some(index % 2)).collect(),
+            places: (0..count).collect(),
             num_classes: 2,
         }
     }
@@ -303,6 +314,7 @@ pub(crate) mod tests {
         assert_eq!(all.pixels, (0..100).collect::<Vec<u8>>());
         let second = all.of_classes(Some(&[Some(1)]));
         assert_eq!(second.pixels, (50..100).collect::<Vec<u8>>());
+        assert_eq!((second.place(0), second.place(49)), (50, 99));
         assert!(second.labels().iter().all(|&label| label == Some(1)));
     }
 
@@ -331,6 +343,7 @@ pub(crate) mod tests {
             pixels: (0..12).collect(),
             shape: [1, 2, 3],
             labels: vec![Some(0), Some(1)],
+            places: vec![0, 1],
             num_classes: 2,
         };
         let mirrored = set.mirrored();
@@ -350,6 +363,7 @@ pub(crate) mod tests {
             pixels: (0..6).map(|i| i * 51).collect(),
             shape: [1, 2, 3],
             labels: vec![Some(0)],
+            places: vec![0],
             num_classes: 2,
         };
         let values = |by: [i64; 2]| -> Vec<f32> {

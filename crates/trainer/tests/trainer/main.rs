@@ -17,6 +17,7 @@ mod exchange;
 mod noise;
 mod old_runs;
 mod page;
+mod page_sounds;
 mod points;
 mod precision;
 mod runs;

@@ -4,7 +4,9 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Stdio};
+#[cfg(target_os = "linux")]
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,12 +18,14 @@ use serde_json::{Value, json};
 use training::{Purpose, Streams};
 
 use super::support::{checkpoint, command, fail, grid_of, repository, run, succeed, train};
+#[cfg(target_os = "linux")]
+use super::support::{command_of, program};
 
 /// A page that is served, for as long as this value lives.
-struct Page {
-    program: Child,
+pub(crate) struct Page {
+    pub(crate) program: Child,
     host: String,
-    token: String,
+    pub(crate) token: String,
 }
 
 impl Drop for Page {
@@ -32,13 +36,18 @@ impl Drop for Page {
 }
 
 impl Page {
-    fn open(folder: &Path) -> Self {
+    pub(crate) fn open(folder: &Path) -> Self {
         Self::open_with(folder, &[]).0
     }
 
     /// The page of the runs of `folder`, with these arguments more, and what was said of it.
     fn open_with(folder: &Path, more: &[&str]) -> (Self, Value) {
-        let mut command = command(folder, &["serve", "--port", "0", "--json", "--data-dir"]);
+        Self::of(command(folder, &[]), more)
+    }
+
+    /// The page of `command`, which has no arguments yet, with these `more`.
+    fn of(mut command: Command, more: &[&str]) -> (Self, Value) {
+        command.args(["serve", "--port", "0", "--json", "--data-dir"]);
         command.arg(repository().join("data")).args(more);
         let mut program = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
@@ -59,11 +68,17 @@ impl Page {
         (page, said)
     }
 
-    fn ask(&self, method: &str, target: &str, body: &str) -> (u16, Vec<u8>) {
+    pub(crate) fn ask(&self, method: &str, target: &str, body: &str) -> (u16, Vec<u8>) {
         self.ask_with(&self.token, method, target, body.as_bytes())
     }
 
-    fn ask_with(&self, token: &str, method: &str, target: &str, body: &[u8]) -> (u16, Vec<u8>) {
+    pub(crate) fn ask_with(
+        &self,
+        token: &str,
+        method: &str,
+        target: &str,
+        body: &[u8],
+    ) -> (u16, Vec<u8>) {
         let Self { host, .. } = self;
         let mut stream = TcpStream::connect(host).unwrap();
         stream
@@ -85,14 +100,14 @@ impl Page {
         (status, answer[end.unwrap() + 4..].to_vec())
     }
 
-    fn get(&self, target: &str) -> Value {
+    pub(crate) fn get(&self, target: &str) -> Value {
         let (status, body) = self.ask("GET", target, "");
         let text = String::from_utf8_lossy(&body);
         assert_eq!(status, 200, "{target}: {text}");
         serde_json::from_str(&text).unwrap()
     }
 
-    fn post(&self, target: &str, body: &Value) -> Value {
+    pub(crate) fn post(&self, target: &str, body: &Value) -> Value {
         let (status, answer) = self.ask("POST", target, &body.to_string());
         let text = String::from_utf8_lossy(&answer);
         assert_eq!(status, 200, "{target}: {text}");
@@ -100,7 +115,7 @@ impl Page {
     }
 
     #[track_caller]
-    fn refuses(&self, target: &str, body: &Value, part: &str) {
+    pub(crate) fn refuses(&self, target: &str, body: &Value, part: &str) {
         let (status, answer) = self.ask("POST", target, &body.to_string());
         let text = String::from_utf8_lossy(&answer);
         assert_eq!(status, 400, "{target}: {text}");
@@ -108,7 +123,7 @@ impl Page {
     }
 
     /// All events that answer a POST.
-    fn events(&self, target: &str, body: &Value) -> Vec<(String, String)> {
+    pub(crate) fn events(&self, target: &str, body: &Value) -> Vec<(String, String)> {
         let (status, answer) = self.ask("POST", target, &body.to_string());
         let text = String::from_utf8_lossy(&answer).into_owned();
         assert_eq!(status, 200, "{text}");
@@ -120,21 +135,26 @@ impl Page {
     }
 
     /// The only run that is called so.
-    fn run(&self, name: &str) -> Value {
+    pub(crate) fn run(&self, name: &str) -> Value {
+        self.listed(name).unwrap()
+    }
+
+    fn listed(&self, name: &str) -> Option<Value> {
         let runs = self.get("runs");
         let mut runs = runs.as_array().unwrap().iter();
-        runs.find(|run| run["name"] == name).unwrap().clone()
+        runs.find(|run| run["name"] == name).cloned()
     }
 
     /// Waits until `is_so` holds for the run of this name.
-    fn wait(&self, name: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn wait(&self, name: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         let began = Instant::now();
         loop {
-            let run = self.run(name);
-            if is_so(&run) {
-                return run;
+            // The list is up to a second old.
+            let run = self.listed(name);
+            match run {
+                Some(run) if is_so(&run) => return run,
+                run => assert!(began.elapsed() < Duration::from_secs(120), "{run:?}"),
             }
-            assert!(began.elapsed() < Duration::from_secs(120), "{run}");
             thread::sleep(Duration::from_millis(200));
         }
     }
@@ -453,7 +473,7 @@ fn a_picture_is_drawn_over_a_part_of_it_filled_in_and_two_seeds_are_joined() {
     let wide = GrayImage::from_fn(56, 28, |x, _| {
         Luma([if (14..42).contains(&x) { 200 } else { 0 }])
     });
-    let pictures = format!("runs/{mine}/pictures");
+    let pictures = format!("runs/{mine}/files");
     let (status, seen) = page.ask_with(&page.token, "POST", &pictures, &png(wide));
     assert_eq!(status, 200);
     let seen: Value = serde_json::from_slice(&seen).unwrap();
@@ -711,7 +731,7 @@ fn a_run_is_scored_and_the_nearest_training_images_of_what_was_drawn_are_found()
         .collect();
     let nearest = format!("runs/{id}/nearest");
     let asked =
-        json!({ "pictures": copies, "classes": vec![Value::Null; 12], "reference_images": 40 });
+        json!({ "samples": copies, "classes": vec![Value::Null; 12], "reference_images": 40 });
     let events = page.events(&nearest, &asked);
     let (last, data) = events.last().unwrap();
     assert_eq!(last, "done", "{events:?}");
@@ -729,15 +749,15 @@ fn a_run_is_scored_and_the_nearest_training_images_of_what_was_drawn_are_found()
     // Nothing of it is left in the run.
     assert_eq!(page.run("mine")["scored"], scored["scored"]);
 
-    let three = json!({ "pictures": ["", "", ""], "classes": [null, null, null] });
+    let three = json!({ "samples": ["", "", ""], "classes": [null, null, null] });
     let text = STANDARD.encode("text");
-    let texts = json!({ "pictures": [text, text, text, text], "classes": [0, 0, 0, 0] });
-    let unknown = json!({ "pictures": ["", "", "", ""], "classes": [0, 0, 0, 10] });
+    let texts = json!({ "samples": [text, text, text, text], "classes": [0, 0, 0, 0] });
+    let unknown = json!({ "samples": ["", "", "", ""], "classes": [0, 0, 0, 10] });
     for (asked, part) in [
         (three, "4 to 100 samples"),
         (texts, "is no image"),
         (unknown, "no class 10"),
-        (json!({ "pictures": [], "classes": [] }), "4 to 100 samples"),
+        (json!({ "samples": [], "classes": [] }), "4 to 100 samples"),
     ] {
         let events = page.events(&nearest, &asked);
         assert_eq!(events[0].0, "failed", "{events:?}");
@@ -745,7 +765,7 @@ fn a_run_is_scored_and_the_nearest_training_images_of_what_was_drawn_are_found()
     }
     page.refuses(
         &nearest,
-        &json!({ "pictures": ["/etc/passwd"] }),
+        &json!({ "samples": ["/etc/passwd"] }),
         "missing field",
     );
 }
@@ -929,11 +949,6 @@ fn one_example_is_explained_and_points_and_tables_are_shown_in_their_way() {
         done["names"].as_array().unwrap().len(),
         done["rows"][0].as_array().unwrap().len()
     );
-    page.refuses(
-        &format!("runs/{penguins}/examples"),
-        &json!({}),
-        "not shown as pictures",
-    );
 }
 
 #[test]
@@ -974,4 +989,291 @@ fn train_opens_the_page_for_as_long_as_it_trains() {
     let link: Value = serde_json::from_str(link.unwrap()).unwrap();
     let host = link["link"].as_str().unwrap().split('/').nth(2).unwrap();
     assert!(TcpStream::connect(host).is_err(), "the page is still there");
+}
+
+/// A row is explained cell by cell, each kind of cell on its own chain.
+#[test]
+fn a_row_of_a_table_and_a_line_of_text_are_explained_cell_by_cell() {
+    let folder = tempfile::tempdir().unwrap();
+    let penguins = repository().join("data/penguins/penguins.csv");
+    let path = format!("data.path={}", penguins.display());
+    let small = ["--steps", "5", "--set", "network.width=32"];
+    let class = [
+        "--set",
+        "data.class_column=sex",
+        "--set",
+        "conditioning.class_labels=true",
+    ];
+    let arguments = ["train", "penguins", "--set", &path, "--out", "runs/birds"];
+    succeed(folder.path(), &[&arguments[..], &small, &class].concat());
+    let lines: String = (0..200)
+        .map(|i| format!("a{}b\n", "xy z".repeat(i % 3)))
+        .collect();
+    fs::write(folder.path().join("lines.txt"), lines).unwrap();
+    let arguments = [
+        "train",
+        "--out",
+        "runs/lines",
+        "--set",
+        "data.path=lines.txt",
+    ];
+    let uniform = [
+        "--set",
+        "objective.transition=uniform",
+        "--set",
+        "network.layers=1",
+    ];
+    succeed(folder.path(), &[&arguments[..], &small, &uniform].concat());
+    let page = Page::open(folder.path());
+    let id = |name: &str| page.run(name)["id"].as_str().unwrap().to_owned();
+
+    let birds = id("birds");
+    let examples = page.post(&format!("runs/{birds}/examples"), &json!({}));
+    assert_eq!(examples["pictures"], Value::Null);
+    let rows = examples["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 20);
+    for (key, value) in [
+        ("transition", json!("absorbing")),
+        ("has_numbers", json!(true)),
+        ("is_of_lines", json!(false)),
+        ("is_told_classes", json!(true)),
+    ] {
+        assert_eq!(examples[key], value, "{key}");
+    }
+    let explained = format!("runs/{birds}/explain");
+    let explain = |t: usize| {
+        let asked = json!({ "example": 1, "timestep": t, "seed": 3, "step_by_step": true });
+        page.post(&explained, &asked)
+    };
+    let number = |value: &Value| value.as_f64().unwrap();
+    for t in [0, 100, 500, 999] {
+        let told = explain(t);
+        let [numbers, categories] =
+            ["loss_of_numbers", "loss_of_categories"].map(|part| number(&told[part]));
+        assert!((number(&told["loss"]) - numbers - categories).abs() < 1e-9);
+        let kept = number(&told["kept"]);
+        assert!((number(&told["signal"]).powi(2) - kept).abs() < 1e-9);
+        let cells = told["cells"].as_array().unwrap();
+        let cell = |name: &str| cells.iter().find(|cell| cell["name"] == name).unwrap();
+        // As the file has them, at every t.
+        for (place, name) in [(0, "species"), (1, "island"), (2, "bill_length_mm")] {
+            assert_eq!(cell(name)["x_0"]["text"], rows[1][place], "{name}");
+        }
+        // The class is told, and so no cell.
+        assert!(cells.iter().all(|cell| cell["name"] != "sex"), "{told}");
+        assert!(cell("bill_length_mm")["x_t"]["z"].is_f64());
+        let mut masks = 0;
+        for cell in cells.iter().filter(|cell| cell["x_0"]["z"].is_null()) {
+            let (x_t, predicted) = (&cell["x_t"]["text"], &cell["predicted_x_0"]);
+            if x_t.is_null() {
+                masks += 1;
+                let likely = predicted["likely"].as_array().unwrap();
+                let p: Vec<f64> = likely.iter().map(|one| number(&one[1])).collect();
+                assert!(p.is_sorted_by(|a, b| a >= b) && p.iter().sum::<f64>() < 1.0 + 1e-9);
+                assert_eq!(predicted["text"], likely[0][0]);
+            } else {
+                // What is no mask is known.
+                assert_eq!((x_t, &predicted["text"]), (&cell["x_0"]["text"], x_t));
+                assert_eq!(predicted["likely"], Value::Null);
+            }
+        }
+        assert!(t != 999 || masks >= 2, "{told}");
+        // Two standard errors and more of 256 rows.
+        let unchanged = &told["unchanged"];
+        assert!((number(&unchanged["expected"]) - kept).abs() < 1e-9);
+        for way in ["at_once", "step_by_step"] {
+            let share = number(&unchanged[way]);
+            assert!((share - kept).abs() < 0.1, "{t}: {way} {share}, not {kept}");
+        }
+        let [at_once, by_steps] =
+            ["deviation", "step_by_step_deviation"].map(|way| number(&told[way]));
+        assert!(
+            (at_once - by_steps).abs() < 0.1,
+            "{t}: {at_once} {by_steps}"
+        );
+    }
+    // Without the steps, the same row.
+    let asked = json!({ "example": 1, "timestep": 500, "seed": 3 });
+    let (told, by_steps) = (page.post(&explained, &asked), explain(500));
+    assert_eq!(told["unchanged"], Value::Null);
+    for (at, cell) in told["cells"].as_array().unwrap().iter().enumerate() {
+        assert_eq!(cell["x_t"], by_steps["cells"][at]["x_t"]);
+        assert_eq!(cell["step_by_step"], Value::Null);
+    }
+
+    // On the uniform chain nothing is masked, and what is lost may come back by chance.
+    let lines = id("lines");
+    let examples = page.post(&format!("runs/{lines}/examples"), &json!({}));
+    let shown = [
+        "transition",
+        "has_numbers",
+        "is_of_lines",
+        "is_told_classes",
+    ];
+    let shown = shown.map(|key| examples[key].clone());
+    assert_eq!(json!(shown), json!(["uniform", false, true, false]));
+    let asked = json!({ "example": 0, "timestep": 999, "step_by_step": true });
+    let told = page.post(&format!("runs/{lines}/explain"), &asked);
+    assert_eq!(told["loss_of_numbers"], Value::Null);
+    assert_eq!(told["deviation"], Value::Null);
+    let line: String = (told["cells"].as_array().unwrap().iter())
+        .map(|cell| cell["x_0"]["text"].as_str().unwrap())
+        .filter(|letter| *letter != "∎")
+        .collect();
+    assert_eq!(
+        line.replace('␣', " "),
+        examples["rows"][0][0].as_str().unwrap()
+    );
+    for cell in told["cells"].as_array().unwrap() {
+        assert!(cell["x_t"]["text"].is_string() && cell["predicted_x_0"]["likely"].is_array());
+    }
+    // Of a, b, x, y, z, a blank and the end.
+    let unchanged = &told["unchanged"];
+    for way in ["expected", "at_once", "step_by_step"] {
+        assert!(
+            (number(&unchanged[way]) - 1.0 / 7.0).abs() < 0.05,
+            "{unchanged}"
+        );
+    }
+
+    for (asked, part) in [
+        (json!({ "example": 20, "timestep": 0 }), "no such example"),
+        (json!({ "example": 0, "timestep": 1000 }), "from 0 to 999"),
+        (
+            json!({ "example": -1, "timestep": 0 }),
+            "not what the page asks",
+        ),
+        (
+            json!({ "example": 0, "timestep": 0, "row": "../x" }),
+            "not what the page asks",
+        ),
+        (
+            json!({ "example": "penguins.csv", "timestep": 0 }),
+            "not what the page asks",
+        ),
+    ] {
+        page.refuses(&explained, &asked, part);
+    }
+}
+
+/// As root a process of another user can be made; `run/holder.rs` tests who is refused without it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_training_of_another_user_is_left_alone() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+    use std::os::unix::process::CommandExt as _;
+
+    /// Nobody's, on every Linux.
+    const OTHER: u32 = 65_534;
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        eprintln!("not run as root, which alone can start a process of another user");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let runs = folder.path().join("runs");
+    fs::create_dir(&runs).unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    chown(&runs, Some(OTHER), Some(OTHER)).unwrap();
+    let mine = program_in(folder.path());
+    let arguments = [
+        "train",
+        "points",
+        "--out",
+        "runs/theirs",
+        "--steps",
+        "100000000",
+    ];
+    let mut command = command_of(&mine, folder.path(), &arguments);
+    let mut training = Elsewhere::start(command.uid(OTHER).gid(OTHER));
+    let page = Page::open(folder.path());
+    training.wait_for_metrics(&runs.join("theirs"));
+    let theirs = page.wait("theirs", |run| run["state"] == "training");
+    let stop = format!("runs/{}/stop", theirs["id"].as_str().unwrap());
+    for _ in 0..2 {
+        page.refuses(&stop, &json!({}), "another user holds the lock of the run");
+    }
+    thread::sleep(Duration::from_millis(300));
+    assert!(training.0.try_wait().unwrap().is_none(), "it was stopped");
+    assert_eq!(page.run("theirs")["state"], "training");
+    drop(training);
+    page.wait("theirs", |run| run["state"] == "stopped");
+}
+
+/// As after `cargo build` while a page is open.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_page_whose_program_was_built_anew_still_starts_and_stops_trainings() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("runs")).unwrap();
+    let old = program_in(folder.path());
+    let (page, _) = Page::of(command_of(&old, folder.path(), &[]), &[]);
+    // Another file in its place, as a build puts it there: this one is not even a program.
+    fs::write(folder.path().join("new"), "built anew").unwrap();
+    fs::rename(folder.path().join("new"), &old).unwrap();
+    let start = json!({ "configuration": "smoke", "budget": { "steps": 1_000_000 } });
+    page.post("runs", &start);
+    let run = page.wait("smoke", |run| run["step"].as_u64() > Some(0));
+    assert_eq!(
+        (&run["state"], &run["is_ours"]),
+        (&json!("training"), &json!(true))
+    );
+    let id = run["id"].as_str().unwrap();
+    page.post(&format!("runs/{id}/stop"), &json!({}));
+    let stopped = page.wait("smoke", |run| run["state"] == "stopped");
+    assert_eq!(stopped["problem"], Value::Null);
+    // One of the program that lies there now is of the same name, and stopped from here, too.
+    let arguments = [
+        "train",
+        "points",
+        "--out",
+        "runs/elsewhere",
+        "--steps",
+        "100000000",
+    ];
+    let mut training = Elsewhere::start(&mut command(folder.path(), &arguments));
+    training.wait_for_metrics(&folder.path().join("runs/elsewhere"));
+    let run = page.wait("elsewhere", |run| run["state"] == "training");
+    let stop = format!("runs/{}/stop", run["id"].as_str().unwrap());
+    page.post(&stop, &json!({}));
+    assert_eq!(training.0.wait().unwrap().code(), Some(130));
+}
+
+/// The program in `folder`, too. A file that was just written may be open in a process that another test starts, and is
+/// then not run: a link never is.
+#[cfg(target_os = "linux")]
+fn program_in(folder: &Path) -> PathBuf {
+    let path = folder.join("trainer");
+    if fs::hard_link(program(), &path).is_err() {
+        fs::copy(program(), &path).unwrap();
+    }
+    path
+}
+
+/// A training that was not started from the page; it ends with the test, however that ends.
+#[cfg(target_os = "linux")]
+struct Elsewhere(Child);
+
+#[cfg(target_os = "linux")]
+impl Elsewhere {
+    fn start(command: &mut Command) -> Self {
+        let command = command.stdout(Stdio::null()).stderr(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+
+    fn wait_for_metrics(&mut self, run: &Path) {
+        let began = Instant::now();
+        while !run.join("metrics.jsonl").is_file() {
+            assert!(self.0.try_wait().unwrap().is_none(), "it did not train");
+            assert!(began.elapsed() < Duration::from_secs(120));
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

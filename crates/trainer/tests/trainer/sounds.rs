@@ -19,7 +19,7 @@ const CONFIG: &str = "[data]\npath = \"sounds\"\n[data.sound]\nsample_rate = 400
     num_inference_steps = 4\nclipping = { kind = \"none\" }\nguidance_scale = 2.0\n";
 
 /// The samples of a window: 31 hops of 32.
-const SAMPLES: usize = 31 * 32;
+pub(crate) const SAMPLES: usize = 31 * 32;
 
 fn write(path: &Path, rate: u32, channels: usize, samples: Vec<f32>) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -55,7 +55,7 @@ fn write_sounds(dir: &Path) {
 }
 
 /// A folder with the sounds and the configuration.
-fn folder() -> tempfile::TempDir {
+pub(crate) fn folder() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     write_sounds(&dir.path().join("sounds"));
     fs::write(dir.path().join("sounds.toml"), CONFIG).unwrap();
@@ -229,6 +229,11 @@ fn learn_sample_edit_and_score(settings: &[&str]) {
     }
     assert!(!scores.contains("bits per dimension"), "{scores}");
     assert!(dir.join("run/nearest.png").is_file());
+    // The training recordings that they are nearest to, one after the other.
+    let nearest = read_wav(&dir.join("run/nearest.wav")).unwrap();
+    assert_eq!(nearest.frames(), 9 * (SAMPLES + pause));
+    let report = fs::read_to_string(dir.join("run/scores.json")).unwrap();
+    assert_eq!(report.matches("\"example\":").count(), 9, "{report}");
 
     // Files are scored as samples are.
     let files = [

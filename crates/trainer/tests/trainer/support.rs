@@ -24,7 +24,17 @@ pub(crate) fn config(name: &str) -> String {
 
 /// The program, in the working folder `folder`, with the data of the repository at hand.
 pub(crate) fn command(folder: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));
+    command_of(program(), folder, args)
+}
+
+/// The file of the program.
+pub(crate) fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_trainer"))
+}
+
+/// As [`command`], of a copy of the program.
+pub(crate) fn command_of(program: &Path, folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command
         .args(args)
         .current_dir(folder)

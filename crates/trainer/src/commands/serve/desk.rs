@@ -7,12 +7,12 @@ use std::slice::from_ref;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use anyhow::{Result, bail};
-use burn::tensor::Tensor;
 use serde::Deserialize;
 
 use crate::commands::opened::{exists, open_model};
 use crate::device::NamedDevice;
 use crate::error::Usage;
+use crate::kinds::Examples;
 use crate::memory::Needs;
 use crate::run::checkpoint::{Checkpoint, by_step};
 use crate::sampling::Model;
@@ -74,8 +74,8 @@ pub(super) struct Open {
     pub(super) checkpoint: Checkpoint,
     pub(super) model: Model,
     pub(super) needs: Needs,
-    /// Examples of the test split and their classes, once they are asked for.
-    pub(super) examples: Option<(Tensor<4>, Vec<Option<usize>>)>,
+    /// Examples of the test split, once they are asked for.
+    pub(super) examples: Option<Examples>,
 }
 
 impl Desk {

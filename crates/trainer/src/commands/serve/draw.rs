@@ -24,7 +24,7 @@ use crate::commands::opened::{Samplers, at_least, refuse_idle_guidance, settings
 use crate::device;
 use crate::drawing::pictures::png;
 use crate::error::Usage;
-use crate::kinds::{Kind, OnTheWay, Shown, Source};
+use crate::kinds::{Glimpse, Kept, Kind, Shown, Source};
 use crate::memory::check;
 use crate::sampling::{Edit, FRAMES, Model, Recipe, Request, frames_between};
 
@@ -67,6 +67,8 @@ enum Beginning {
     Noise,
     /// A picture that is noised a part of the way.
     Picture(Over),
+    /// A recording that is.
+    Recording(OverRecording),
     /// The noises between that of the seed and that of another.
     Seeds(Between),
 }
@@ -81,6 +83,18 @@ struct Over {
     strength: Option<f64>,
     /// A byte a pixel in base64, row by row: 255 where it is drawn anew, 0 where it stays.
     mask: Option<String>,
+    resamplings: Option<usize>,
+}
+
+/// The recording that is drawn over.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OverRecording {
+    /// A sound file, in base64.
+    recording: String,
+    strength: Option<f64>,
+    /// From where to where it is drawn anew; none is everywhere.
+    seconds: Option<[f64; 2]>,
     resamplings: Option<usize>,
 }
 
@@ -105,6 +119,22 @@ impl Over {
             self.strength,
             self.resamplings,
         )?)
+    }
+}
+
+impl OverRecording {
+    /// The edit, and what stays of the recording as it is.
+    fn edit(
+        &self,
+        kind: Kind,
+        source: &Source<'_>,
+        device: &Device,
+    ) -> Result<(Edit, Option<Kept>)> {
+        let bytes = decoded(&self.recording, "the recording")?;
+        let (x, kept) = kind.decode_sound(source, bytes, self.seconds, device)?;
+        let (keep, kept) = kept.unzip();
+        let edit = Edit::of_image(x, keep, self.strength, self.resamplings)?;
+        Ok((edit, kept))
     }
 }
 
@@ -217,7 +247,7 @@ fn draw_at(desk: &mut Desk, run: &Path, asked: &Asked, teller: &Teller) -> Resul
     let (usual, most) = kind.shown_count();
     let usual = match asked.from {
         Beginning::Seeds(_) => FRAMES,
-        Beginning::Noise | Beginning::Picture(_) => usual,
+        Beginning::Noise | Beginning::Picture(_) | Beginning::Recording(_) => usual,
     };
     let count = asked.count.unwrap_or(usual);
     at_least(&[("the number of samples", count, 1)])?;
@@ -232,7 +262,9 @@ fn draw_at(desk: &mut Desk, run: &Path, asked: &Asked, teller: &Teller) -> Resul
     let source = config.source(None);
     let classes = match (&asked.from, &asked.classes[..]) {
         // What it begins with says enough.
-        (Beginning::Picture(_) | Beginning::Seeds(_), []) => vec![None; count],
+        (Beginning::Picture(_) | Beginning::Recording(_) | Beginning::Seeds(_), []) => {
+            vec![None; count]
+        }
         (_, chosen) => kind.classes_in_turn(&source, model, chosen, count)?,
     };
     if let Some(known) = model.num_classes()
@@ -251,8 +283,13 @@ fn draw_at(desk: &mut Desk, run: &Path, asked: &Asked, teller: &Teller) -> Resul
         initial_noise: None,
         edit: None,
     };
+    let mut kept = None;
     match &asked.from {
         Beginning::Noise => {}
+        Beginning::Recording(over) => {
+            let (edit, stays) = over.edit(kind, &source, &model.device)?;
+            (request.edit, kept) = (Some(edit), stays);
+        }
         Beginning::Picture(over) => request.edit = Some(over.edit(kind, &source, &model.device)?),
         Beginning::Seeds(between) => {
             request.initial_noise = Some(between.noises(kind, model, &request)?);
@@ -280,8 +317,8 @@ fn draw_at(desk: &mut Desk, run: &Path, asked: &Asked, teller: &Teller) -> Resul
         )?;
         let mut told = json!({ "index": state.index, "timestep": state.timestep });
         match on_the_way {
-            OnTheWay::Pictures(pictures) => told["sheet"] = sheet(&pictures)?,
-            OnTheWay::Rows(rows) => told["rows"] = json!(rows),
+            Glimpse::Pictures(pictures) => told["sheet"] = sheet(&pictures)?,
+            Glimpse::Rows(rows) => told["rows"] = json!(rows),
         }
         teller.step("step", &told)
     })?;
@@ -296,7 +333,7 @@ fn draw_at(desk: &mut Desk, run: &Path, asked: &Asked, teller: &Teller) -> Resul
         class: request.classes[place],
         sampling: request.sampling.clone(),
     };
-    let shown = kind.shown(&source, samples, &request.classes)?;
+    let shown = kind.shown(&source, samples, &request.classes, kept.as_ref())?;
     // Of what begins with more than noise these settings are not all.
     let is_all = matches!(asked.from, Beginning::Noise);
     finished(shown, |place| is_all.then(|| recipe(place)))
@@ -346,7 +383,7 @@ fn finished(shown: Shown, recipe: impl Fn(usize) -> Option<Recipe>) -> Result<Va
         Shown::Sounds(sounds) => {
             let (pictures, files): (Vec<_>, Vec<_>) = sounds.into_iter().unzip();
             let pictures: Result<Vec<String>> = pictures.iter().map(encoded).collect();
-            let files: Vec<String> = files.iter().map(|wav| STANDARD.encode(wav)).collect();
+            let files: Vec<String> = files.iter().map(in_base64).collect();
             json!({ "pictures": pictures?, "sounds": files })
         }
         Shown::Rows(rows) => json!({
@@ -361,6 +398,11 @@ fn finished(shown: Shown, recipe: impl Fn(usize) -> Option<Recipe>) -> Result<Va
 /// A picture as text.
 pub(super) fn encoded(picture: &DynamicImage) -> Result<String> {
     Ok(STANDARD.encode(png(picture, &[])?))
+}
+
+/// Bytes as text.
+pub(super) fn in_base64(bytes: impl AsRef<[u8]>) -> String {
+    STANDARD.encode(bytes)
 }
 
 /// The bytes that `text` stands for, in base64; messages call them `what`.
@@ -391,19 +433,28 @@ fn sheet(pictures: &[DynamicImage]) -> Result<Value> {
     Ok(json!({ "png": encoded(&all)?, "columns": columns, "width": width, "height": height }))
 }
 
-/// A picture file as the network of `run` sees it: cropped to its shape, in its size and its colours.
+/// A picture file as the network of `run` sees it, cropped to its shape, in its size and its colours; or the middle of a
+/// recording, as long as its samples are.
 ///
 /// # Errors
 ///
-/// What is no picture, and runs that draw none.
+/// What is neither, and runs that draw none.
 pub(super) fn seen(run: &Path, bytes: Vec<u8>) -> Result<Value> {
     let config = config_in(run)?;
     let kind = config.data.kind();
-    let device = device::nearest()?;
-    let x = kind.decode(&config.source(None), bytes, "the picture", &device)?;
-    let pictures = kind.glimpse(x)?;
-    let picture = pictures.first().context("there is nothing to show")?;
-    Ok(json!({ "png": encoded(picture)?, "width": picture.width(), "height": picture.height() }))
+    let seen = kind.seen(&config.source(None), bytes, &device::nearest()?)?;
+    let (picture, sound) = match seen {
+        Shown::Pictures(pictures) => (pictures.into_iter().next(), None),
+        Shown::Sounds(sounds) => sounds.into_iter().next().unzip(),
+        Shown::Cloud(_) | Shown::Rows(_) => (None, None),
+    };
+    let picture = picture.context("there is nothing to show")?;
+    Ok(json!({
+        "png": encoded(&picture)?,
+        "width": picture.width(),
+        "height": picture.height(),
+        "sound": sound.map(in_base64),
+    }))
 }
 
 /// Opens a network and calls it for as many samples as are usual, so that the first drawing from it begins at once:

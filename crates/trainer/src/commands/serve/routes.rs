@@ -34,8 +34,9 @@ use crate::run::series::Series;
 const PLACES: usize = 1000;
 const MOST_PLACES: usize = 4000;
 
-/// The bytes of pictures that are sent at once.
-const MOST_PICTURE_BYTES: usize = 16 << 20;
+/// The bytes of pictures or recordings that are sent at once; in base64 they are a third longer.
+const MOST_FILE_BYTES: usize = 16 << 20;
+const MOST_BODY_BYTES: usize = (MOST_FILE_BYTES / 3 + 1) * 4 + (1 << 20);
 
 /// How long a page waits for a network to be called before it is told to try again.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -84,7 +85,8 @@ impl App for Page {
 
     fn body_bytes(&self, words: Words<'_>, usual: usize) -> usize {
         match words {
-            ["runs", _, "pictures" | "draw" | "nearest"] => MOST_PICTURE_BYTES,
+            ["runs", _, "files"] => MOST_FILE_BYTES,
+            ["runs", _, "draw" | "nearest"] => MOST_BODY_BYTES,
             _ => usual,
         }
     }
@@ -179,7 +181,7 @@ impl Page {
                 }
                 Err(error) => refused(&error),
             },
-            "pictures" => replied(seen(&run, body.to_vec())),
+            "files" => replied(seen(&run, body.to_vec())),
             "examples" => self.ask(move |desk| examples(desk, &run)),
             "explain" => match parsed::<explain::Asked>(body) {
                 Ok(asked) => self.ask(move |desk| explain(desk, &run, asked)),
@@ -314,7 +316,9 @@ fn about(run: &Path) -> Result<Value> {
         "samplers": samplers,
         "is_of_pictures": Kind::of_pixels().contains(&kind),
         "is_of_files": Kind::of_files().contains(&kind),
-        "most_picture_bytes": MOST_PICTURE_BYTES,
+        // Of sounds, how long they are and how finely a part of them is chosen.
+        "seconds": kind.seconds(&config.source(None))?,
+        "most_file_bytes": MOST_FILE_BYTES,
         "has_nearest": run.join("nearest.png").is_file(),
         "configuration": text,
         "commands": {

@@ -4,22 +4,18 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use burn::tensor::Tensor;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use serving::{Events, Gone};
 use tempfile::TempDir;
 
-use super::draw::decoded;
+use super::draw::{decoded, encoded, in_base64};
 use super::processes::{Doing, LOOK, Processes};
 use super::runs::config_in;
-use crate::device;
 use crate::error::Usage;
 use crate::invocation::another;
 use crate::run::overview::scores_of;
-use crate::run::read::{SMALL, read};
+use crate::run::read::read;
 
 /// The runs that are scored at once, and the drawings.
 const RUNS_AT_ONCE: usize = 2;
@@ -27,6 +23,9 @@ const DRAWINGS_AT_ONCE: usize = 2;
 
 /// Precision and recall, which `evaluate` measures too, need more samples than this many neighbours.
 const NEIGHBOURS: usize = 3;
+
+/// The bytes of a file of what was found.
+const MOST_BYTES: u64 = 256 << 20;
 
 /// What a page asks of the scores of a run.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -38,12 +37,12 @@ pub(super) struct Asked {
     reference_images: Option<usize>,
 }
 
-/// What was drawn, whose nearest training images are asked for.
+/// What was drawn, whose nearest training examples are asked for.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Drawn {
-    /// Picture files in base64.
-    pictures: Vec<String>,
+    /// Picture or sound files in base64.
+    samples: Vec<String>,
     /// The class of each.
     classes: Vec<Option<usize>>,
     reference_images: Option<usize>,
@@ -99,7 +98,8 @@ impl Scorings {
         Ok(())
     }
 
-    /// Looks for the training images that are nearest to what was `drawn` from `run`, and tells how it goes on.
+    /// Looks for the training images or recordings that are nearest to what was `drawn` from `run`, and tells how it
+    /// goes on.
     pub(super) fn nearest(
         &self,
         run: &Path,
@@ -147,12 +147,7 @@ impl Scorings {
         if let Some(problem) = problem {
             bail!(Usage(problem));
         }
-        let picture =
-            read(&folder.join("nearest.png"), SMALL).context("cannot read the nearest")?;
-        Ok(Some(json!({
-            "scores": scores_of(folder)["scores"],
-            "png": STANDARD.encode(picture),
-        })))
+        found(run, folder).map(Some)
     }
 
     /// Waits until the process of `folder` has ended, which writes into it.
@@ -171,10 +166,10 @@ impl Drawn {
         let kind = config.data.kind();
         let source = config.source(None);
         let (_, most) = kind.shown_count();
-        let count = self.pictures.len();
+        let count = self.samples.len();
         if !(NEIGHBOURS + 1..=most).contains(&count) || self.classes.len() != count {
             bail!(Usage(format!(
-                "the nearest training images are looked for of {} to {most} samples, each with its class or none, not \
+                "the nearest training examples are looked for of {} to {most} samples, each with its class or none, not \
                  of {count}",
                 NEIGHBOURS + 1
             )));
@@ -183,23 +178,35 @@ impl Drawn {
         if let Some(class) = self.classes.iter().flatten().find(|&&class| class >= known) {
             bail!(Usage(format!("there is no class {class}")));
         }
-        let device = device::nearest()?;
-        let decode = |text: &String| -> Result<Tensor<4>> {
-            kind.decode(
-                &source,
-                decoded(text, "the picture")?,
-                "the picture",
-                &device,
-            )
-        };
-        let samples: Vec<Tensor<4>> = self.pictures.iter().map(decode).collect::<Result<_>>()?;
-        kind.write_each(
-            &source,
-            Tensor::cat(samples, 0),
-            &self.classes,
-            folder.path(),
-        )
+        let files = self.samples.iter().map(|text| decoded(text, "the sample"));
+        let files: Vec<Vec<u8>> = files.collect::<Result<_>>()?;
+        kind.write_each(&source, files, &self.classes, folder.path())
     }
+}
+
+/// What `evaluate` wrote into `folder` of samples of `run`.
+fn found(run: &Path, folder: &Path) -> Result<Value> {
+    let config = config_in(run)?;
+    let file = |name: &str| {
+        let bytes = read(&folder.join(name), MOST_BYTES);
+        bytes.with_context(|| format!("cannot read {name}"))
+    };
+    let all = scores_of(folder);
+    let kind = config.data.kind();
+    let heard = kind.heard(&config.source(None), || file("nearest.wav"))?;
+    let samples = all["nearest"].as_array().into_iter().flatten();
+    let heard: Vec<Value> = samples
+        .zip(heard)
+        .map(|(near, (picture, sound))| {
+            let picture = encoded(&picture)?;
+            Ok(json!({ "sample": near["sample"], "png": picture, "sound": in_base64(sound) }))
+        })
+        .collect::<Result<_>>()?;
+    Ok(json!({
+        "scores": all["scores"],
+        "png": in_base64(file("nearest.png")?),
+        "heard": heard,
+    }))
 }
 
 fn reference_images(count: Option<usize>) -> Option<OsString> {

@@ -267,7 +267,7 @@ impl SoundForm {
     }
 
     /// The seconds from a column of an example to the next.
-    pub(super) fn seconds_a_column(&self) -> f64 {
+    pub fn seconds_a_column(&self) -> f64 {
         (self.hop * self.patch_size) as f64 / f64::from(self.sample_rate)
     }
 

@@ -7,12 +7,12 @@ mod sample;
 mod sheet;
 pub(super) mod windows;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
-use datasets::sounds::{SpectrogramError, read_recording};
+use datasets::sounds::{SpectrogramError, decode_recording, read_recording};
 use datasets::{SoundDataset, SoundOptions, Splits, load_sounds};
 use denoising::X0Clipping;
 use image::DynamicImage;
@@ -22,7 +22,9 @@ use self::cells::SoundCells;
 use self::form::{Representation, SoundForm};
 pub(super) use self::noise::noise_examples;
 pub use self::noise::show as noise;
-pub(super) use self::sample::{sample, shown, write_edit};
+pub(super) use self::sample::{
+    files, heard, sample, seen, shown, write_edit, write_files, write_nearest,
+};
 pub use self::sheet::show;
 use self::windows::SoundWindows;
 use super::grids::{Cells, titled_grid};
@@ -175,18 +177,39 @@ pub(super) fn glimpse(spectrograms: Tensor<4>) -> Result<Vec<DynamicImage>> {
     pictures::from_tensor(spectrograms.narrow(1, 0, 1).flip([2]))
 }
 
+/// What stays as it is of a recording: its own samples, outside the seconds that are drawn anew.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    pub(super) samples: Vec<f32>,
+    /// The seconds, as in `0.2:0.4`.
+    pub(super) mask: OsString,
+}
+
 /// The middle of a sound file.
 fn middle(form: &SoundForm, path: &Path) -> Result<Vec<f32>> {
     let recording = read_recording(path, &SoundOptions::of_rate(form.sample_rate()))?;
     Ok(form::window(&recording, form.spectrogram().samples(), 0.5))
 }
 
+/// The middle of the bytes of a sound file.
+pub(super) fn decode(source: &Source<'_>, bytes: Vec<u8>) -> Result<Vec<f32>> {
+    let form = form(source)?;
+    let options = SoundOptions::of_rate(form.sample_rate());
+    let recording = decode_recording(bytes, Path::new("the recording"), &options)?;
+    Ok(form::window(&recording, form.spectrogram().samples(), 0.5))
+}
+
 /// The middle of a sound file as an example: `[1, C, H, W]`.
 pub(super) fn read(source: &Source<'_>, path: &Path, device: &Device) -> Result<Tensor<4>> {
+    let samples = middle(&form(source)?, path)?;
+    example(source, &samples, device)
+}
+
+/// As many samples as an example has, as one: `[1, C, H, W]`.
+pub(super) fn example(source: &Source<'_>, samples: &[f32], device: &Device) -> Result<Tensor<4>> {
     let form = form(source)?;
-    let values = form.encode(&middle(&form, path)?);
     let [channels, height, width] = form.shape();
-    let data = TensorData::new(values, [1, channels, height, width]);
+    let data = TensorData::new(form.encode(samples), [1, channels, height, width]);
     Ok(Tensor::from_data(data, device))
 }
 

@@ -68,13 +68,21 @@ impl SoundWindows {
     ///
     /// A recording that cannot be read, where they are read file by file.
     pub fn read(&self, indices: &[usize]) -> Result<Vec<f32>, SoundFileError> {
-        let samples = self.form.spectrogram().samples();
         let mut values = Vec::new();
         for &index in indices {
-            let recording = self.recordings.recording(index)?;
-            values.extend(self.form.encode(&window(&recording, samples, 0.5)));
+            values.extend(self.form.encode(&self.middle(index)?));
         }
         Ok(values)
+    }
+
+    /// The middle of a recording.
+    ///
+    /// # Errors
+    ///
+    /// As of [`read`](Self::read).
+    pub(super) fn middle(&self, index: usize) -> Result<Vec<f32>, SoundFileError> {
+        let recording = self.recordings.recording(index)?;
+        Ok(window(&recording, self.form.spectrogram().samples(), 0.5))
     }
 
     /// The spectrograms of these recordings, each at a random place in its window, or a random window of it,

@@ -8,6 +8,7 @@ mod noise;
 mod sample;
 mod shares;
 mod show;
+mod under_noise;
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -27,6 +28,8 @@ pub use self::form::TableForm;
 pub(super) use self::noise::noise;
 pub(super) use self::sample::sample;
 pub use self::show::show;
+pub(super) use self::under_noise::cells;
+pub use self::under_noise::{CellUnderNoise, RowUnderNoise};
 use super::data::{DataConfig, Dataset, has_extension};
 use super::forward::values as values_of;
 use super::outputs::{Fitted, Refused, Sections, Source};
