@@ -18,6 +18,7 @@ from pathlib import Path
 
 from axe_core_python.selenium import Axe
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -58,7 +59,13 @@ class Page:
         WebDriverWait(self.driver, seconds, 0.1).until(look, f"waited in vain for {what}")
 
     def button(self, text, within="main"):
-        found = [b for b in self.find(f"{within} button, {within} summary") if b.text.strip() == text and b.is_displayed()]
+        for _ in range(5):
+            try:
+                found = [b for b in self.find(f"{within} button, {within} summary")
+                         if b.text.strip() == text and b.is_displayed()]
+                break
+            except StaleElementReferenceException:  # Another part of the page was replaced meanwhile: looks again.
+                found = []
         if not found:
             raise AssertionError(f"there is no button {text!r}: {[b.text for b in self.find('main button')]}")
         self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", found[0])
