@@ -200,7 +200,7 @@ function easel(about, run, signal) {
         bar.value = (told.index + 1) / begun.timesteps.length;
         said.textContent = `step ${told.index + 1} of ${begun.timesteps.length}, t = ${number(told.timestep, 4)}`;
         if (told.rows) place.replaceChildren(table([], told.rows));
-        else await sheet(told.sheet);
+        if (told.sheet) await sheet(told.sheet);
       }
       if (name === "done") {
         bar.value = 1;
@@ -245,6 +245,7 @@ export function draw(main, context) {
     const seed = element("input", { type: "number", min: "0", step: "1", value: "0" });
     const dice = element("button", { type: "button", title: "Another seed", "aria-label": "another seed", onclick: () => { seed.value = String(Math.floor(Math.random() * 1e6)); begin(); } }, "⚄ another");
     const begins = beginning(about, run, (mode) => { count.value = String({ noise: about.count, picture: Math.min(8, about.most), recording: about.count, seeds: 9 }[mode]); });
+    const conditions = element("textarea", { rows: "2", spellcheck: "false", placeholder: "column=value" });
     const a = settings(about, null);
     const b = settings(about, "Second settings");
     const second = element("div", { hidden: true }, b.root);
@@ -289,6 +290,8 @@ export function draw(main, context) {
       let from;
       try {
         from = begins.read();
+        const lines = conditions.value.split("\n").map((line) => line.trim()).filter((line) => line !== "");
+        if (lines.length > 0) from = { conditions: lines };
       } catch (error) {
         said.replaceChildren(notice(error.message, true));
         return;
@@ -297,7 +300,7 @@ export function draw(main, context) {
       const classes = [...chosen].sort((a, b) => (a ?? 1e9) - (b ?? 1e9));
       const base = { classes, count: Number(count.value), seed: Number(seed.value), ...(first > 0 && { first }), from };
       // Guidance leads towards a class; with none chosen, noise becomes all of them in turn, and a picture or a recording none.
-      const isGuided = classes.length === 0 ? from === "noise" : classes.some((one) => one !== null);
+      const isGuided = classes.length === 0 ? from === "noise" || from.conditions !== undefined : classes.some((one) => one !== null);
       const sides = compare.checked ? [a, b] : [a];
       const easels = sides.map(() => easel(about, run, controller.signal));
       results.replaceChildren(element("div", { class: "sides" }, easels.map(({ root }) => root)));
@@ -315,6 +318,7 @@ export function draw(main, context) {
     const form = element("form", {},
       begins.root,
       names.length > 0 && element("fieldset", {}, element("legend", {}, "What"), what, element("div", { class: "faint small" }, "none chosen: from noise all in turn, else no class")),
+      about.has_columns && field("conditions that hold in every row, one a line", conditions, { title: "as sex=female or body_mass_g>=4000; also !=, <, <=, >" }),
       field(`how many, ≤ ${about.most}`, count),
       element("div", { class: "pair" }, field("seed of the noise", seed), element("div", { class: "field" }, element("span", {}, " "), dice)),
       a.root,

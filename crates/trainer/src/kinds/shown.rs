@@ -16,7 +16,7 @@ use super::tables::{CellUnderNoise, RowUnderNoise, ShownRows};
 use super::{Dataset, Kind, images, points, sounds, tables};
 use crate::device;
 use crate::error::Usage;
-use crate::sampling::Model;
+use crate::sampling::{Model, Request};
 
 /// Samples as a browser shows them.
 #[derive(Debug)]
@@ -180,6 +180,24 @@ impl Kind {
             Self::Sounds => Shown::Sounds(sounds::shown(source, samples, kept)?),
             Self::Tables => Shown::Rows(tables::shown(source, samples, classes)?),
         })
+    }
+
+    /// As many samples of `model` as `request` has classes, in all of which these conditions hold, as `sample --where`
+    /// draws them; `observe` is called at each step.
+    ///
+    /// # Errors
+    ///
+    /// Conditions that make no sense, kinds whose examples are no rows, and what `observe` says.
+    pub fn shown_where(
+        self,
+        source: &Source<'_>,
+        model: &Model,
+        request: &Request,
+        conditions: &[String],
+        observe: &mut (dyn FnMut() -> Result<()> + Send),
+    ) -> Result<Shown> {
+        self.must_be_one_of(Self::of_rows(), "the run draws")?;
+        tables::shown_where(source, model, request, conditions, observe).map(Shown::Rows)
     }
 
     /// The bytes of a picture file, which messages call `name`, as an example of a network that learned from `source`:

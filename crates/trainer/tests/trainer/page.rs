@@ -945,10 +945,34 @@ fn one_example_is_explained_and_points_and_tables_are_shown_in_their_way() {
     assert_eq!(step["rows"].as_array().unwrap().len(), 12, "{events:?}");
     let done: Value = serde_json::from_str(&events.last().unwrap().1).unwrap();
     assert_eq!(done["rows"].as_array().unwrap().len(), 20);
-    assert_eq!(
-        done["names"].as_array().unwrap().len(),
-        done["rows"][0].as_array().unwrap().len()
-    );
+    let names = done["names"].as_array().unwrap();
+    assert_eq!(names.len(), done["rows"][0].as_array().unwrap().len());
+
+    // Conditions hold in every row, and those that make no sense are said to.
+    let draw = |conditions: Value| {
+        let asked = json!({ "steps": 3, "count": 7, "from": { "conditions": conditions } });
+        let events = page.events(&format!("runs/{penguins}/draw"), &asked);
+        events.last().unwrap().clone()
+    };
+    let (name, data) = draw(json!(["species=Gentoo", "body_mass_g>=4000"]));
+    assert_eq!(name, "done", "{data}");
+    let done: Value = serde_json::from_str(&data).unwrap();
+    let place = |column: &str| names.iter().position(|name| name == column).unwrap();
+    let (species, mass) = (place("species"), place("body_mass_g"));
+    let rows = done["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 7);
+    for row in rows {
+        assert_eq!(row[species], "Gentoo");
+        let mass: f64 = row[mass].as_str().unwrap().parse().unwrap();
+        assert!(mass >= 4000.0, "{row}");
+    }
+    for wrong in [json!(["colour=red"]), json!(["species~x"]), json!([""])] {
+        let (name, data) = draw(wrong.clone());
+        assert_eq!(name, "failed", "{wrong}: {data}");
+    }
+    let asked = json!({ "steps": 3, "from": { "conditions": ["x>=0"] } });
+    let events = page.events(&format!("runs/{points}/draw"), &asked);
+    assert_eq!(events.last().unwrap().0, "failed", "{events:?}");
 }
 
 #[test]

@@ -71,6 +71,8 @@ enum Beginning {
     Recording(OverRecording),
     /// The noises between that of the seed and that of another.
     Seeds(Between),
+    /// Noise, for rows in which these conditions hold, as `sample --where` has them.
+    Conditions(Vec<String>),
 }
 
 /// What is drawn over.
@@ -247,7 +249,7 @@ fn draw_at(desk: &mut Desk, run: &Path, asked: &Asked, teller: &Teller) -> Resul
     let (usual, most) = kind.shown_count();
     let usual = match asked.from {
         Beginning::Seeds(_) => FRAMES,
-        Beginning::Noise | Beginning::Picture(_) | Beginning::Recording(_) => usual,
+        _ => usual,
     };
     let count = asked.count.unwrap_or(usual);
     at_least(&[("the number of samples", count, 1)])?;
@@ -285,7 +287,7 @@ fn draw_at(desk: &mut Desk, run: &Path, asked: &Asked, teller: &Teller) -> Resul
     };
     let mut kept = None;
     match &asked.from {
-        Beginning::Noise => {}
+        Beginning::Noise | Beginning::Conditions(_) => {}
         Beginning::Recording(over) => {
             let (edit, stays) = over.edit(kind, &source, &model.device)?;
             (request.edit, kept) = (Some(edit), stays);
@@ -308,6 +310,18 @@ fn draw_at(desk: &mut Desk, run: &Path, asked: &Asked, teller: &Teller) -> Resul
             "sampling": request.sampling,
         }),
     )?;
+    if let Beginning::Conditions(conditions) = &asked.from {
+        // Rows are drawn until there are enough: the last step of a round is followed by the first of the next.
+        let mut index = 0;
+        let mut observe = || {
+            let place = index % timesteps.len().max(1);
+            index += 1;
+            let told = json!({ "index": place, "timestep": timesteps.get(place) });
+            teller.step("step", &told)
+        };
+        let shown = kind.shown_where(&source, model, &request, conditions, &mut observe)?;
+        return finished(shown, |_| None);
+    }
     let samples = model.sample(&request, |_, state| {
         let on_the_way = kind.on_the_way(
             &source,

@@ -316,6 +316,8 @@ fn about(run: &Path) -> Result<Value> {
         "samplers": samplers,
         "is_of_pictures": Kind::of_pixels().contains(&kind),
         "is_of_files": Kind::of_files().contains(&kind),
+        // Of tables, whether they have columns, in which conditions can hold.
+        "has_columns": Kind::of_rows().contains(&kind) && !config.data.is_of_lines(),
         // Of sounds, how long they are and how finely a part of them is chosen.
         "seconds": kind.seconds(&config.source(None))?,
         "most_file_bytes": MOST_FILE_BYTES,

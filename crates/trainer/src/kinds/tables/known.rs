@@ -1,12 +1,14 @@
 //! Rows of which something is known: conditions that hold in each, or cells that are kept.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, bail};
 use burn::tensor::{Tensor, TensorData};
 use datasets::TableSchema;
 use datasets::tables::{Cells, Conditions, Partial};
 use rand_chacha::ChaCha8Rng;
 use training::{Purpose, Streams};
 
+use super::form::{Drawn, TableForm};
+use crate::error::Usage;
 use crate::kinds::forward::values as values_of;
 use crate::sampling::{Edit, Model, Request};
 
@@ -23,9 +25,27 @@ const LEAST_SHARE: f64 = 0.02;
 /// What is reported of each step, as of [`Model::sample`].
 pub(super) type Observe<'a> = &'a mut (dyn FnMut() -> Result<()> + Send);
 
+/// Rows in all of which these conditions hold.
+pub(super) fn drawn_where(
+    form: &TableForm,
+    model: &Model,
+    request: &Request,
+    conditions: &[String],
+    observe: Observe<'_>,
+) -> Result<Drawn> {
+    let TableForm::Rows(schema) = form else {
+        bail!(Usage(
+            "--where is for tables with columns; a part of a line is asked for with `edit --from \"a__n_\"`".to_owned()
+        ));
+    };
+    let conditions = Conditions::parse(conditions, schema);
+    let conditions = conditions.map_err(|error| Usage(format!("--where: {:#}", anyhow!(error))))?;
+    draw_where(model, request, schema, &conditions, observe).map(Drawn::Rows)
+}
+
 /// As many rows as `request` has classes, in all of which the conditions hold. Cells that a condition says are kept by
 /// the chain; rows are drawn until the other conditions hold, too.
-pub(super) fn draw_where(
+fn draw_where(
     model: &Model,
     request: &Request,
     schema: &TableSchema,

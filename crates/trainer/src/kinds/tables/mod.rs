@@ -37,7 +37,7 @@ use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::histograms;
 use crate::drawing::page::page;
 use crate::network::NetworkConfig;
-use crate::sampling::every_class;
+use crate::sampling::{Model, Request, every_class};
 
 /// Rows that are drawn when no number is given.
 pub(super) const COUNT: usize = 1000;
@@ -312,9 +312,26 @@ pub(super) fn shown(
 ) -> Result<ShownRows> {
     let form = form(source)?;
     let drawn = form.decode(&values_of(samples)?, classes)?;
-    let file = form.write(&drawn);
+    as_text(form, &drawn)
+}
+
+/// Rows in all of which these conditions hold, as text.
+pub(super) fn shown_where(
+    source: &Source<'_>,
+    model: &Model,
+    request: &Request,
+    conditions: &[String],
+    observe: &mut (dyn FnMut() -> Result<()> + Send),
+) -> Result<ShownRows> {
+    let form = form(source)?;
+    let drawn = known::drawn_where(form, model, request, conditions, observe)?;
+    as_text(form, &drawn)
+}
+
+fn as_text(form: &TableForm, drawn: &Drawn) -> Result<ShownRows> {
+    let file = form.write(drawn);
     let extension = form.extension();
-    let (names, rows) = match (form, &drawn) {
+    let (names, rows) = match (form, drawn) {
         (TableForm::Rows(schema), Drawn::Rows(cells)) => {
             let columns = 0..schema.columns().len();
             let row = |row: usize| -> Vec<String> {

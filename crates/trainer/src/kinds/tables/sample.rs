@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
-use datasets::tables::Conditions;
 
 use super::form::{Drawn, TableForm};
-use super::known::draw_where;
+use super::known::drawn_where;
 use super::{draw, form, is_rows_file};
 use crate::drawing::pictures;
 use crate::error::Usage;
@@ -36,7 +35,6 @@ pub(crate) fn sample(
         }
     }
     let form = form(outputs.source)?;
-    let conditions = conditions(form, outputs.conditions)?;
     if outputs.source.data.class_column.is_some() && request.classes.contains(&None) {
         bail!(Usage(
             "--class none: every row of the table has a class, so name one or leave --class out"
@@ -50,16 +48,13 @@ pub(crate) fn sample(
         bar.inc(1);
         Ok(())
     };
-    let (samples, drawn) = match (form, conditions) {
-        (TableForm::Rows(schema), Some(conditions)) => {
-            let cells = draw_where(model, request, schema, &conditions, &mut observe)?;
-            (None, Drawn::Rows(cells))
-        }
-        _ => {
-            let samples = model.sample(request, |_, _| observe())?;
-            let values = values_of(samples.clone())?;
-            (Some(samples), form.decode(&values, &request.classes)?)
-        }
+    let (samples, drawn) = if outputs.conditions.is_empty() {
+        let samples = model.sample(request, |_, _| observe())?;
+        let values = values_of(samples.clone())?;
+        (Some(samples), form.decode(&values, &request.classes)?)
+    } else {
+        let drawn = drawn_where(form, model, request, outputs.conditions, &mut observe)?;
+        (None, drawn)
     };
     bar.finish_and_clear();
     let title = format!(
@@ -70,20 +65,6 @@ pub(crate) fn sample(
     );
     write(form, &drawn, &title, outputs.picture)?;
     Ok(samples)
-}
-
-/// The conditions on the rows that are drawn.
-fn conditions(form: &TableForm, texts: &[String]) -> Result<Option<Conditions>> {
-    match form {
-        _ if texts.is_empty() => Ok(None),
-        TableForm::Rows(schema) => {
-            let conditions = Conditions::parse(texts, schema);
-            Ok(Some(conditions.map_err(|error| Usage(format!("--where: {:#}", anyhow!(error))))?))
-        }
-        TableForm::Lines(_) => bail!(Usage(
-            "--where is for tables with columns; a part of a line is asked for with `edit --from \"a__n_\"`".to_owned()
-        )),
-    }
 }
 
 /// Writes rows into the file `out` and a picture of them beside it, or the other way round.
