@@ -321,7 +321,7 @@ def train(trainer, runs, name, *arguments):
 
 
 def rows_by_clicks(page, trainer, runs, data, folder):
-    """A table's row and a line of text under noise."""
+    """A table's row and a line of text under noise; rows in which conditions hold."""
     train(trainer, runs, "penguins", "penguins", "--steps", "150", "--set", f"data.path={data}/penguins/penguins.csv",
           "--set", "network.width=64")
     words = folder / "words.txt"
@@ -347,6 +347,14 @@ def rows_by_clicks(page, trainer, runs, data, folder):
             page.wait("a mask", lambda: page.find("main table .mask"))
         page.driver.execute_script("scrollTo(0, 0)")
         in_all_lights(page, f"understand-{name}")
+    pick(page, "draw", "penguins")
+    page.wait("the form", lambda: page.find("form textarea"))
+    page.find("form textarea")[0].send_keys("species=Gentoo\nbody_mass_g>=4000")
+    page.button("Draw").click()
+    drawn = lambda: page.find("main table tbody tr")
+    page.wait("rows", lambda: len(drawn()) > 1)
+    assert all("Gentoo" in row.text for row in drawn()), [row.text for row in drawn()]
+    in_all_lights(page, "rows-with-conditions")
 
 
 def tones(path, pitch, seconds):
