@@ -45,16 +45,16 @@ def sdv(name: str):
             times = []
             for epochs in (1, 3):
                 begin = time.perf_counter()
-                kind(metadata, epochs=epochs).fit(table)
+                kind(metadata, epochs=epochs).fit({"table": table})
                 times.append(time.perf_counter() - begin)
             an_epoch = (times[1] - times[0]) / 2
             how["epochs"] = max(1, int((seconds - (times[0] - an_epoch)) / an_epoch))
             how["seconds_an_epoch"] = an_epoch
             synthesizer = kind(metadata, epochs=how["epochs"])
         begin = time.perf_counter()
-        synthesizer.fit(table)
+        synthesizer.fit({"table": table})
         how["seconds"] = time.perf_counter() - begin
-        return synthesizer.sample(num_rows=count), how
+        return synthesizer.sample(num_rows=count)["table"], how
 
     return draw
 
