@@ -64,6 +64,7 @@ function card(run, context) {
         ["FID", number(run.fid)],
         ["trained", run.seconds > 0 ? time(run.seconds) : null],
         ["speed", run.state === "training" && run.examples_per_second ? `${number(run.examples_per_second, 3)} examples/s` : null],
+        ["device", run.device],
         ["left", run.state === "training" ? time(run.seconds_left) : null],
       ]));
     bar.value = run.progress;

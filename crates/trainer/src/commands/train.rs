@@ -86,6 +86,12 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
         training.num_params(),
     );
 
+    if let Err(error) = folder.tell_device(&device_names) {
+        warn!(
+            "cannot say in {} what it is trained on: {error}",
+            out.display()
+        );
+    }
     let _page = args.serve.then(|| Page::open(&out, args)).transpose()?;
     let stop = stop_on_signal()?;
     let ending = training.run(&device_names, &stop)?;

@@ -16,7 +16,7 @@
 //! ```
 
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -33,7 +33,8 @@ pub struct RunFolder {
     path: PathBuf,
     /// Whether there was no such folder before.
     is_made: bool,
-    _lock: File,
+    /// Locked, for as long as somebody trains here.
+    mark: File,
 }
 
 /// The name of what marks a folder as a run; also the lock.
@@ -67,7 +68,7 @@ impl RunFolder {
         Ok(Self {
             path: path.to_owned(),
             is_made,
-            _lock: lock(path)?,
+            mark: lock(path)?,
         })
     }
 
@@ -128,12 +129,22 @@ impl RunFolder {
         let folder = Self {
             path: path.to_owned(),
             is_made: false,
-            _lock: lock(path)?,
+            mark: lock(path)?,
         };
         for place in [path, &path.join("samples")] {
             atomic_file::sweep(place);
         }
         Ok(folder)
+    }
+
+    /// Says on what is trained here, for whoever looks on: [`device_of`].
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be written.
+    pub fn tell_device(&self, names: &str) -> io::Result<()> {
+        self.mark.set_len(0)?;
+        (&self.mark).write_all(names.as_bytes())
     }
 
     /// The folder itself.
@@ -205,6 +216,16 @@ pub fn grids(run: &Path) -> Vec<u64> {
     let mut steps: Vec<u64> = entries.flatten().filter_map(step).collect();
     steps.sort_unstable();
     steps
+}
+
+/// On what was trained last in a folder, or is just now, where that is known.
+pub fn device_of(run: &Path) -> Option<String> {
+    /// More than any names of devices take.
+    const MOST_BYTES: u64 = 1024;
+    let names = read::read(&run.join(MARK), MOST_BYTES).ok()?;
+    String::from_utf8(names)
+        .ok()
+        .filter(|names| !names.is_empty())
 }
 
 /// Whether a process is training in a folder just now.

@@ -305,6 +305,7 @@ fn a_training_is_started_stopped_and_gone_on_with() {
     page.post(&format!("runs/{id}/stop"), &json!({}));
     let stopped = page.wait("smoke", |run| run["state"] == "stopped");
     assert_eq!(stopped["has_checkpoint"], true);
+    assert_eq!(stopped["device"], "flex");
     assert_eq!(stopped["problem"], Value::Null);
     let step = stopped["step"].as_u64().unwrap();
     let path = folder.path().join("runs/smoke");

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::config::RunConfig;
 use crate::run::checkpoint::{self, Checkpoint, sha256};
-use crate::run::folder::{grids, is_in_training};
+use crate::run::folder::{device_of, grids, is_in_training};
 use crate::run::metrics::{Followed, Smoothed, last_lines};
 use crate::run::overview::{budget, config_of, runs_in};
 
@@ -66,6 +66,8 @@ pub(super) struct Listed {
     /// Whether it was started here, and so can be stopped here.
     pub(super) is_ours: bool,
     pub(super) has_checkpoint: bool,
+    /// On what it was trained last.
+    pub(super) device: Option<String>,
     pub(super) step: u64,
     pub(super) epoch: f64,
     pub(super) seconds: f64,
@@ -255,6 +257,7 @@ fn look(id: &str, run: &Path) -> Listed {
         problem: None,
         is_ours: false,
         has_checkpoint: false,
+        device: device_of(run),
         step: 0,
         epoch: 0.0,
         seconds: 0.0,
