@@ -9,7 +9,7 @@ use burn::tensor::{Device, Gradients, Tensor};
 use mlp::{Mlp, MlpConfig};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
-use training::{Condition, InvalidValue, Precision, Purpose, Streams};
+use training::{Condition, InvalidValue, Precision, Purpose, Streams, backward_keeping};
 use transformer::{Transformer, TransformerConfig};
 use unet::{SampleSize, UNet, UNetConfig, UNetConfigError};
 use weights::WeightsError;
@@ -273,14 +273,8 @@ impl training::Network for Network {
                 let labels = labels(condition);
                 unet.backward_recomputing(x_t, timesteps, labels.as_deref(), dropout_seed, loss)
             }
-            // They keep all.
             Self::Mlp(_) | Self::Transformer(_) => {
-                if let Some(seed) = dropout_seed {
-                    x_t.device().seed(seed);
-                }
-                let loss = loss(self.forward(x_t, timesteps, condition));
-                let gradients = loss.backward();
-                (loss, vec![gradients])
+                backward_keeping(self, x_t, timesteps, condition, dropout_seed, loss)
             }
         }
     }

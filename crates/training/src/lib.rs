@@ -96,7 +96,7 @@ pub use ema::{Ema, EmaConfig};
 pub use error::{InvalidValue, TrainingError};
 pub use held_out::{HeldOutConfig, HeldOutLoss, held_out_loss};
 pub use learner::{Learner, Step};
-pub use network::{Condition, Network, labels_tensor};
+pub use network::{Condition, Network, backward_keeping, labels_tensor};
 pub use objective::{LossParts, Objective, ObjectiveConfig, ObjectiveError, TimestepSampling};
 pub use optimizer::{AdamW, Moments, OptimizerConfig, clip_by_global_norm};
 pub use order::{DataOrder, Position};

@@ -59,13 +59,25 @@ pub trait Network: Module + Sync {
         dropout_seed: Option<u64>,
         loss: impl FnOnce(Tensor<4>) -> Tensor<1>,
     ) -> (Tensor<1>, Vec<Gradients>) {
-        if let Some(seed) = dropout_seed {
-            x_t.device().seed(seed);
-        }
-        let loss = loss(self.forward(x_t, timesteps, condition));
-        let gradients = loss.backward();
-        (loss, vec![gradients])
+        backward_keeping(self, x_t, timesteps, condition, dropout_seed, loss)
     }
+}
+
+/// [`Network::backward_recomputing`] of a network that computes nothing again, and keeps all.
+pub fn backward_keeping(
+    network: &impl Network,
+    x_t: Tensor<4>,
+    timesteps: &[f64],
+    condition: &Condition,
+    dropout_seed: Option<u64>,
+    loss: impl FnOnce(Tensor<4>) -> Tensor<1>,
+) -> (Tensor<1>, Vec<Gradients>) {
+    if let Some(seed) = dropout_seed {
+        x_t.device().seed(seed);
+    }
+    let loss = loss(network.forward(x_t, timesteps, condition));
+    let gradients = loss.backward();
+    (loss, vec![gradients])
 }
 
 /// What the examples of a batch are conditioned on: nothing, or a class each.
