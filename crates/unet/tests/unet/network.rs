@@ -1,6 +1,7 @@
 //! The network itself: shapes, gradients, fresh weights, dropout.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use ::weights::to_safetensors;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
@@ -9,6 +10,9 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use safetensors::SafeTensors;
 use unet::{TimeScaleShift, UNet, UNetConfig, timestep_embedding};
+
+/// Held by tests that draw from the generator of the device, which all threads share.
+static GENERATOR: Mutex<()> = Mutex::new(());
 
 fn config() -> UNetConfig {
     UNetConfig {
@@ -164,11 +168,8 @@ impl ModuleVisitor for Collected<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let name = self.path.join(".");
         let value = param.val();
-        let parts: Vec<_> = self.parts.iter_mut().collect();
-        let found: Vec<_> = parts
-            .into_iter()
-            .flat_map(|part| value.grad_remove(part))
-            .collect();
+        let parts = self.parts.iter_mut();
+        let found: Vec<_> = parts.filter_map(|part| value.grad_remove(part)).collect();
         let [gradient] = <[_; 1]>::try_from(found)
             .unwrap_or_else(|found| panic!("{name} has {} gradients", found.len()));
         let gradient = gradient.into_data().try_into_vec().unwrap();
@@ -233,6 +234,7 @@ fn gradients_are_the_same_when_stages_are_computed_again() {
 /// something else has other gradients.
 #[test]
 fn dropout_leaves_out_the_same_when_stages_are_computed_again() {
+    let _turn = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
     let device = Device::flex().autodiff();
     let config = UNetConfig {
         dropout: 0.3,
@@ -471,6 +473,7 @@ fn a_configuration_that_makes_no_network_is_refused() {
 
 #[test]
 fn dropout_acts_in_training_only() {
+    let _turn = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
     let device = Device::flex().autodiff();
     let config = UNetConfig {
         dropout: 0.5,
