@@ -83,6 +83,14 @@ pub fn run(args: &BenchArgs) -> Result<()> {
             unet.num_class_embeds = Some(classes + usize::from(config.conditioning.null_label));
         }
     }
+    if config.data.is_table() {
+        // Its columns and categories are the data's, which are not read here.
+        bail!(Usage(format!(
+            "--config {}: the size of a network of rows follows from the table; `{}` reads it and measures a step",
+            named.path.display(),
+            hint(&format!("train {} --dry-run", named.path.display()))
+        )));
+    }
     device::check_precision(&devices, config.training.precision)?;
     if args.batch_sizes.contains(&0) {
         bail!(Usage(

@@ -57,6 +57,10 @@ fn what_cannot_be_measured_is_refused() {
     ] {
         fail(folder.path(), &[&bench[..], &args[..]].concat(), 2, &[part]);
     }
+    for rows in ["adult", "names"] {
+        let said = format!("train {rows} --dry-run");
+        fail(folder.path(), &["bench", "--config", rows], 2, &[&said]);
+    }
 }
 
 #[test]
