@@ -428,15 +428,12 @@ impl<'a> Training<'a> {
     fn draw(&self) -> Result<PathBuf> {
         let model = self.model()?;
         let count = self.config.sampling.count;
-        let request = Request {
-            classes: every_class(count, model.num_classes()),
-            sampling: self.config.sampling.options.clone(),
-            seed: self.config.seed,
-            batch_size: self.config.training.batch_size,
-            first: 0,
-            initial_noise: None,
-            edit: None,
-        };
+        let request = Request::new(
+            every_class(count, model.num_classes()),
+            self.config.sampling.options.clone(),
+            self.config.seed,
+            self.config.training.batch_size,
+        );
         let drawn = model.sample(&request, |_, _| Ok(()))?;
         let kind = self.config.data.kind();
         let title = format!(

@@ -170,19 +170,11 @@ fn rows(args: &EditArgs, opened: Opened, out: &Path) -> Result<()> {
     at_least(&[(option, draws, 1)])?;
     opened.check_memory(option, draws, args.model.batch_size)?;
     let class = class(args, &opened.model, &config.found.class_names)?;
-    let request = Request {
-        classes: vec![class],
-        sampling: opened.sampling.clone(),
-        seed: args.model.seed,
-        // Of as many rows as the file may have.
-        batch_size: config
-            .data
-            .kind()
-            .batch_size(args.model.batch_size, usize::MAX),
-        first: 0,
-        initial_noise: None,
-        edit: None,
-    };
+    // Of as many rows as the file may have.
+    let kind = config.data.kind();
+    let batch_size = kind.batch_size(args.model.batch_size, usize::MAX);
+    let sampling = opened.sampling.clone();
+    let request = Request::new(vec![class], sampling, args.model.seed, batch_size);
     let source = config.source(None);
     let anew = match (args.strength, args.mean) {
         (Some(strength), _) => Anew::Varied { strength, count },
@@ -254,13 +246,13 @@ fn draw_over(
     }
     let edit = Edit::of_image(image, mask, args.strength, args.resamplings)?;
     let request = Request {
-        classes: vec![class; count],
-        sampling,
-        seed: args.model.seed,
-        batch_size: args.model.batch_size,
-        first: 0,
-        initial_noise: None,
         edit: Some(edit),
+        ..Request::new(
+            vec![class; count],
+            sampling,
+            args.model.seed,
+            args.model.batch_size,
+        )
     };
     let timesteps = model.timesteps(&request)?;
     info!(

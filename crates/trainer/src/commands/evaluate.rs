@@ -238,15 +238,12 @@ fn sample(
     sampling: &SamplingOptions,
     classes: &[Option<usize>],
 ) -> Result<Tensor<4>> {
-    let request = Request {
-        classes: classes.to_vec(),
-        sampling: sampling.clone(),
-        seed: args.model.seed,
-        batch_size: args.model.batch_size,
-        first: 0,
-        initial_noise: None,
-        edit: None,
-    };
+    let request = Request::new(
+        classes.to_vec(),
+        sampling.clone(),
+        args.model.seed,
+        args.model.batch_size,
+    );
     let batches = classes.len().div_ceil(args.model.batch_size);
     let steps = sampling.num_inference_steps;
     let bar = progress::bar(batches.saturating_mul(steps), "denoising");

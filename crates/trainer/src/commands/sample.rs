@@ -62,14 +62,15 @@ pub fn run(args: &SampleArgs) -> Result<()> {
     if let Some(noise) = &noise {
         check_noise(noise, classes.len(), model.network.example_shape())?;
     }
+    let batch_size = kind.batch_size(args.model.batch_size, classes.len());
     let request = Request {
-        batch_size: kind.batch_size(args.model.batch_size, classes.len()),
-        classes,
-        sampling: opened.sampling.clone(),
-        seed: args.model.seed,
-        first: 0,
         initial_noise: noise,
-        edit: None,
+        ..Request::new(
+            classes,
+            opened.sampling.clone(),
+            args.model.seed,
+            batch_size,
+        )
     };
     info!(
         "{} at step {}: {count} {} by {} in {} steps on {}",
@@ -127,13 +128,13 @@ fn draw_again(args: &SampleArgs, picture: &Path, out: &Path) -> Result<()> {
     }
     let kind = config.data.kind();
     let request = Request {
-        classes: vec![recipe.class],
-        sampling: config.sampling.options.clone(),
-        seed: recipe.seed,
         first: recipe.place,
-        batch_size: 1,
-        initial_noise: None,
-        edit: None,
+        ..Request::new(
+            vec![recipe.class],
+            config.sampling.options.clone(),
+            recipe.seed,
+            1,
+        )
     };
     let drawn = model.sample(&request, |_, _| Ok(()))?;
     let Shown::Pictures(pictures) =

@@ -178,15 +178,12 @@ fn images(
     let description = format!("{} in {}", sampling.sampler, sampling.num_inference_steps);
     let batches = args.count.div_ceil(args.model.batch_size);
     let bar = progress::bar(batches * sampling.num_inference_steps, "denoising");
-    let request = Request {
-        classes: every_class(args.count, model.num_classes()),
+    let request = Request::new(
+        every_class(args.count, model.num_classes()),
         sampling,
         seed,
-        batch_size: args.model.batch_size,
-        first: 0,
-        initial_noise: None,
-        edit: None,
-    };
+        args.model.batch_size,
+    );
     let images = model.sample(&request, |_, _| {
         bar.inc(1);
         Ok(())

@@ -26,6 +26,26 @@ pub struct Request {
     pub edit: Option<Edit>,
 }
 
+impl Request {
+    /// Samples of these classes from the first place on, from noise alone.
+    pub fn new(
+        classes: Vec<Option<usize>>,
+        sampling: SamplingOptions,
+        seed: u64,
+        batch_size: usize,
+    ) -> Self {
+        Self {
+            classes,
+            sampling,
+            seed,
+            first: 0,
+            batch_size,
+            initial_noise: None,
+            edit: None,
+        }
+    }
+}
+
 /// An image that is drawn over, or rows of which cells are known.
 #[derive(Debug, Clone)]
 pub struct Edit {

@@ -125,15 +125,7 @@ impl Evaluator {
         let classes = self
             .reference
             .classes_in_proportion(self.config.count, model.num_classes());
-        let request = Request {
-            classes: classes.clone(),
-            sampling: sampling.clone(),
-            seed,
-            batch_size,
-            first: 0,
-            initial_noise: None,
-            edit: None,
-        };
+        let request = Request::new(classes.clone(), sampling.clone(), seed, batch_size);
         let images = model.sample(&request, |_, _| Ok(()))?;
         let generated = ImageSet::generated(&self.dataset, images, &classes)?;
         let (fid, nearest) = self.reference.fid_and_nearest(&generated, &self.held_out)?;

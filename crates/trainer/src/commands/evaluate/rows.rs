@@ -46,15 +46,12 @@ pub(super) fn run(args: &EvaluateArgs, opened: Opened) -> Result<()> {
     let count = args.count.unwrap_or(COUNT.min(training.count()));
     opened.check_memory("--count", count, args.model.batch_size)?;
     let classes = form.classes_in_proportion(count);
-    let request = Request {
-        batch_size: config.data.kind().batch_size(args.model.batch_size, count),
+    let request = Request::new(
         classes,
-        sampling: sampling.clone(),
-        seed: args.model.seed,
-        first: 0,
-        initial_noise: None,
-        edit: None,
-    };
+        sampling.clone(),
+        args.model.seed,
+        config.data.kind().batch_size(args.model.batch_size, count),
+    );
     let settings = describe(sampling, model.classes.is_some())?;
     info!(
         "{} at step {}: {count} {} by {settings} on {}",

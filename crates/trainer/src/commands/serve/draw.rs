@@ -277,13 +277,8 @@ fn draw_at(desk: &mut Desk, run: &Path, asked: &Asked, teller: &Teller) -> Resul
     refuse_idle_guidance(&arguments, &classes)?;
     check(count, needs.called_example).map_err(|error| Usage(error.to_string()))?;
     let mut request = Request {
-        batch_size: count,
-        classes,
-        sampling,
-        seed: asked.seed,
         first: asked.first,
-        initial_noise: None,
-        edit: None,
+        ..Request::new(classes, sampling, asked.seed, count)
     };
     let mut kept = None;
     match &asked.from {
