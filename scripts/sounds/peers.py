@@ -133,7 +133,7 @@ class OnSpectrograms:
         self.arguments = arguments
         self.guidance = arguments.guidance
         self.form = REPRESENTATIONS[arguments.representation](self.training)
-        self.alphas_cumprod = torch.cumprod(1 - torch.linspace(1e-4, 0.02, TIMESTEPS), 0)
+        self.alphas_cumprod = DDPMScheduler(**self.chain()).alphas_cumprod
 
     def network(self):
         channels = self.arguments.channels
@@ -174,14 +174,17 @@ class OnSpectrograms:
 
         return loss
 
-    def scheduler(self):
-        chain = {
+    def chain(self):
+        return {
             "num_train_timesteps": TIMESTEPS,
             "beta_start": 1e-4,
             "beta_end": 0.02,
-            "beta_schedule": "linear",
+            "beta_schedule": self.arguments.schedule,
             "prediction_type": self.arguments.prediction,
         }
+
+    def scheduler(self):
+        chain = self.chain()
         if self.arguments.sampler == "dpmpp-2m-sde":
             return DPMSolverMultistepScheduler(
                 algorithm_type="sde-dpmsolver++", timestep_spacing="trailing", **chain
@@ -389,6 +392,7 @@ def main():
     peer.add_argument("--layers", type=int, default=1)
     peer.add_argument("--lr", type=float, default=2e-3)
     peer.add_argument("--representation", choices=list(REPRESENTATIONS), default="mel")
+    peer.add_argument("--schedule", choices=["linear", "squaredcos_cap_v2"], default="linear")
     peer.add_argument("--prediction", choices=["epsilon", "v_prediction"], default="epsilon")
     peer.add_argument("--sampler", choices=["ddpm", "ddim", "dpmpp-2m-sde"], default="dpmpp-2m-sde")
     peer.add_argument("--inference-steps", type=int, default=20)

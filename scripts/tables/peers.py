@@ -7,8 +7,9 @@
     python peers.py columns --train FILE --out DIR      each column drawn by itself, as the least that can be asked
 
 Writes DIR/NAME.csv and, in DIR/NAME.json, how it was trained and for how long. All settings are their authors' but for
-how long they train: epochs are counted so that they take `--minutes`, after a first try; ForestDiffusion, which has no
-epochs, repeats each row as often as fits, and where not even once does, grows fewer trees for fewer time levels.
+how long they train: epochs are counted so that they take `--minutes`, after a first try, or are `--epochs`, of which
+SDV's own are 300; ForestDiffusion, which has no epochs, repeats each row as often as fits, and where not even once does,
+grows fewer trees for fewer time levels.
 """
 
 import argparse
@@ -29,9 +30,9 @@ def read(path: str) -> tuple[pd.DataFrame, list[str]]:
 
 
 def sdv(name: str):
-    """One of SDV's synthesizers: called with a table, the columns of numbers, seconds and a count."""
+    """One of SDV's synthesizers: called with a table, the columns of numbers, seconds or epochs, and a count."""
 
-    def draw(table, numbers, seconds, count):
+    def draw(table, numbers, seconds, epochs, count):
         from sdv.metadata import Metadata
         from sdv.single_table import CTGANSynthesizer, GaussianCopulaSynthesizer, TVAESynthesizer
 
@@ -41,6 +42,9 @@ def sdv(name: str):
         how = {}
         if name == "copula":
             synthesizer = kind(metadata)
+        elif epochs is not None:
+            how["epochs"] = epochs
+            synthesizer = kind(metadata, epochs=epochs)
         else:
             times = []
             # The first is longer by what is loaded then.
@@ -61,7 +65,7 @@ def sdv(name: str):
     return draw
 
 
-def forest(table, numbers, seconds, count):
+def forest(table, numbers, seconds, _epochs, count):
     from ForestDiffusion import ForestDiffusionModel
 
     # Categories first: it takes a column 13 for one of column 3, but knows the first ten apart.
@@ -112,7 +116,7 @@ def forest(table, numbers, seconds, count):
     return drawn, how
 
 
-def columns(table, numbers, seconds, count):
+def columns(table, _numbers, _seconds, _epochs, count):
     rng = np.random.default_rng(SEED)
     return pd.DataFrame({name: rng.choice(table[name].to_numpy(), count) for name in table}), {"seconds": 0.0}
 
@@ -126,6 +130,7 @@ def main() -> None:
     parser.add_argument("--train", required=True)
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--epochs", type=int, help="of SDV's networks, in place of minutes")
     parser.add_argument("--count", type=int, help="rows to draw [default: as many as there are]")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -135,7 +140,9 @@ def main() -> None:
     np.random.seed(SEED)
     table, numbers = read(arguments.train)
     begin = time.perf_counter()
-    drawn, how = PEERS[arguments.peer](table, numbers, 60 * arguments.minutes, arguments.count or len(table))
+    drawn, how = PEERS[arguments.peer](
+        table, numbers, 60 * arguments.minutes, arguments.epochs, arguments.count or len(table)
+    )
     how["seconds_with_tries_and_drawing"] = time.perf_counter() - begin
     how["most_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     (arguments.out / f"{arguments.peer}.json").write_text(json.dumps(how, indent=2) + "\n")
