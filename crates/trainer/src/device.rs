@@ -1,15 +1,18 @@
 //! The devices that this build can use: the only file that knows which backends are compiled in.
 //!
-//! A device is named `BACKEND` or `BACKEND:INDEX`, as in `flex` or `wgpu:1`.
+//! A device is named `BACKEND` or `BACKEND:INDEX`, as in `flex` or `wgpu:1`; one of another machine
+//! `remote:ws://HOST:PORT#INDEX`.
 
 use std::fmt;
-use std::panic;
+use std::panic::{self, AssertUnwindSafe};
 
 use burn::tensor::{Device, DeviceType};
 use thiserror::Error;
 use training::Precision;
 
 use crate::invocation::{build_hint, hint};
+#[cfg(feature = "remote")]
+use crate::remote::{self, RemoteError};
 
 #[cfg(not(any(
     feature = "flex",
@@ -42,11 +45,13 @@ pub enum Backend {
     Flex,
     /// burn's older CPU backend.
     NdArray,
+    /// What a worker on another machine serves.
+    Remote,
 }
 
 impl Backend {
     /// All backends, the one to prefer first.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Cuda,
         Self::Metal,
         Self::Rocm,
@@ -54,6 +59,7 @@ impl Backend {
         Self::Wgpu,
         Self::Flex,
         Self::NdArray,
+        Self::Remote,
     ];
 
     /// The name in `--device` and the cargo feature.
@@ -66,6 +72,7 @@ impl Backend {
             Self::Wgpu => "wgpu",
             Self::Flex => "flex",
             Self::NdArray => "ndarray",
+            Self::Remote => "remote",
         }
     }
 
@@ -90,6 +97,8 @@ impl Backend {
             Self::Flex => Some(DeviceType::Flex),
             #[cfg(feature = "ndarray")]
             Self::NdArray => Some(DeviceType::NdArray),
+            // Which devices there are depends on the worker.
+            Self::Remote => None,
             #[allow(unreachable_patterns)] // with every backend compiled in
             _ => None,
         }
@@ -97,7 +106,7 @@ impl Backend {
 
     /// Whether the backend is compiled in.
     pub fn is_compiled_in(self) -> bool {
-        self.device_type().is_some()
+        self.device_type().is_some() || (self == Self::Remote && cfg!(feature = "remote"))
     }
 
     /// The devices of this backend on this machine; none where the backend is not compiled in or
@@ -110,7 +119,9 @@ impl Backend {
         // that only means that there is nothing.
         let hook = panic::take_hook();
         panic::set_hook(Box::new(|_| {}));
-        let devices = panic::catch_unwind(|| Device::enumerate(device_type).into_vec());
+        let devices = panic::catch_unwind(AssertUnwindSafe(|| {
+            Device::enumerate(device_type).into_vec()
+        }));
         panic::set_hook(hook);
         devices.unwrap_or_default()
     }
@@ -140,7 +151,7 @@ impl fmt::Display for Backend {
 /// A device that can be picked, with the name that picks it.
 #[derive(Debug, Clone)]
 pub struct NamedDevice {
-    /// `BACKEND:INDEX`, or `BACKEND` for the first of its backend.
+    /// `BACKEND:INDEX`, or `BACKEND` for the first of its backend; of a worker `remote:ws://HOST:PORT#INDEX`.
     pub name: String,
     /// Its backend.
     pub backend: Backend,
@@ -198,9 +209,24 @@ pub enum DeviceError {
         /// What it has, as a list of names.
         has: String,
     },
+    /// A worker that cannot be used.
+    #[cfg(feature = "remote")]
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// No backend of this build finds a device.
     #[error("no device: none of the backends of this build ({}) finds one", compiled_in().join(", "))]
     None,
+}
+
+impl DeviceError {
+    /// Whether what was typed is wrong, and not another machine.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            #[cfg(feature = "remote")]
+            Self::Remote(error) => error.is_usage(),
+            _ => true,
+        }
+    }
 }
 
 fn compiled_in() -> Vec<&'static str> {
@@ -309,8 +335,8 @@ fn by_name(name: &str) -> Result<NamedDevice, DeviceError> {
         name: name.to_owned(),
     };
     let (backend, index) = match name.split_once(':') {
-        Some((backend, index)) => (backend, index.parse().map_err(|_| unknown())?),
-        None => (name, 0),
+        Some((backend, index)) => (backend, Some(index)),
+        None => (name, None),
     };
     let backend = Backend::ALL
         .into_iter()
@@ -322,6 +348,12 @@ fn by_name(name: &str) -> Result<NamedDevice, DeviceError> {
             backend,
         });
     }
+    #[cfg(feature = "remote")]
+    if backend == Backend::Remote {
+        let (device, name) = remote::device(name)?;
+        return Ok(far(device, name));
+    }
+    let index = index.map_or(Ok(0), |index| index.parse().map_err(|_| unknown()))?;
     let mut devices = devices_of(backend);
     if index >= devices.len() {
         return Err(DeviceError::Absent {
@@ -331,6 +363,28 @@ fn by_name(name: &str) -> Result<NamedDevice, DeviceError> {
         });
     }
     Ok(devices.swap_remove(index))
+}
+
+/// Every device of the worker at `ws://HOST:PORT`.
+///
+/// # Errors
+///
+/// [`DeviceError::Remote`].
+#[cfg(feature = "remote")]
+pub fn available_at(worker: &str) -> Result<Vec<NamedDevice>, DeviceError> {
+    let devices = remote::devices(worker)?.into_iter();
+    Ok(devices.map(|(device, name)| far(device, name)).collect())
+}
+
+/// A device of another machine.
+#[cfg(feature = "remote")]
+fn far(device: Device, name: String) -> NamedDevice {
+    NamedDevice {
+        name,
+        backend: Backend::Remote,
+        is_software: false,
+        device,
+    }
 }
 
 fn devices_of(backend: Backend) -> Vec<NamedDevice> {

@@ -1,23 +1,24 @@
 //! How the program was called, so that what it says to do next can be typed as it stands, and how it calls itself.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 #[cfg(unix)]
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context, Result};
 
-/// Backends that are in a build only if they are asked for.
-const FEATURES: [(&str, bool); 6] = [
+/// What is in a build only if it is asked for.
+const FEATURES: [(&str, bool); 7] = [
     ("ndarray", cfg!(feature = "ndarray")),
     ("wgpu", cfg!(feature = "wgpu")),
     ("vulkan", cfg!(feature = "vulkan")),
     ("metal", cfg!(feature = "metal")),
     ("cuda", cfg!(feature = "cuda")),
     ("rocm", cfg!(feature = "rocm")),
+    ("remote", cfg!(feature = "remote")),
 ];
 
 /// A command as it is typed here: `hint("devices")` is `trainer devices`, or `cargo run -p trainer -- devices`
@@ -42,6 +43,15 @@ pub fn build_hint(features: &str) -> String {
     }
 }
 
+/// Environment variables of processes of this program that it starts itself.
+static HANDED_DOWN: Mutex<Vec<(&'static str, OsString)>> = Mutex::new(Vec::new());
+
+/// From now on [`another`] has this environment variable: what was an option here is known there too.
+pub fn hand_down(variable: &'static str, value: &OsStr) {
+    let mut all = HANDED_DOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    all.push((variable, value.to_owned()));
+}
+
 /// This program as a process of its own, with these arguments, data and device.
 ///
 /// # Errors
@@ -60,6 +70,8 @@ pub fn another(
     if let Some(device) = device {
         command.arg("--device").arg(device);
     }
+    let all = HANDED_DOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    command.envs(all.iter().map(|(variable, value)| (variable, value)));
     Ok(command)
 }
 

@@ -20,17 +20,26 @@ pub mod diffusers;
 pub mod download;
 pub mod drawing;
 pub mod error;
+#[cfg(feature = "remote")]
+pub mod gate;
 pub mod invocation;
 pub mod kinds;
 pub mod memory;
 pub mod network;
 pub mod progress;
+#[cfg(feature = "remote")]
+pub mod remote;
 pub mod report;
 pub mod run;
 pub mod sampling;
 pub mod scoring;
 pub mod threads;
+#[cfg(feature = "remote")]
+pub mod token_file;
 pub mod training_loop;
+
+#[cfg(feature = "remote")]
+use std::time::Duration;
 
 use anyhow::{Context, Error, Result};
 
@@ -39,6 +48,8 @@ use crate::config::ConfigError;
 use crate::device::DeviceError;
 use crate::error::{INTERRUPTED, Usage};
 use crate::invocation::hint;
+#[cfg(feature = "remote")]
+use crate::remote::unless_lost;
 use crate::report::Style;
 use crate::run::atomic_file;
 use crate::run::checkpoint::CheckpointError;
@@ -59,9 +70,31 @@ pub fn run(cli: &Cli) -> Result<u8> {
         Command::Serve(args) => args.threads,
         _ => None,
     })?;
+    #[cfg(feature = "remote")]
+    {
+        let workers = &cli.workers;
+        remote::start(
+            workers.token_file.as_deref(),
+            Duration::from_secs(workers.worker_timeout),
+        );
+        // Its sessions have threads of their own, and all of the pool is theirs.
+        if let Command::Worker(args) = &cli.command {
+            return commands::worker::run(args).map(|()| 0);
+        }
+    }
     // On a thread of the pool that the CPU kernels run in: from outside, every kernel would be handed
     // over and waited for.
-    rayon::scope(|_| match &cli.command {
+    rayon::scope(|_| do_as_asked(&cli.command)).map_err(unless_lost)
+}
+
+/// Without workers none is lost.
+#[cfg(not(feature = "remote"))]
+fn unless_lost(error: Error) -> Error {
+    error
+}
+
+fn do_as_asked(command: &Command) -> Result<u8> {
+    match command {
         Command::Train(args) => commands::train::run(args),
         Command::Sample(args) => commands::sample::run(args).map(|()| 0),
         Command::Data(args) => commands::data::run(args).map(|()| 0),
@@ -77,6 +110,12 @@ pub fn run(cli: &Cli) -> Result<u8> {
         Command::Export(args) => commands::export::run(args).map(|()| 0),
         Command::Import(args) => commands::import::run(args).map(|()| 0),
         Command::Bench(args) => commands::bench::run(args).map(|()| 0),
+        #[cfg(feature = "remote")]
+        Command::Devices(args) => match &args.remote {
+            Some(worker) => commands::devices::run_remote(worker).map(|()| 0),
+            None => commands::devices::run().map(|()| 0),
+        },
+        #[cfg(not(feature = "remote"))]
         Command::Devices => commands::devices::run().map(|()| 0),
         Command::Init(args) => commands::init::run(args).map(|()| 0),
         Command::Completions(args) => {
@@ -85,7 +124,9 @@ pub fn run(cli: &Cli) -> Result<u8> {
         }
         Command::Schema => commands::schema::run().map(|()| 0),
         Command::Man(args) => commands::shell::man(args).map(|()| 0),
-    })
+        #[cfg(feature = "remote")]
+        Command::Worker(args) => commands::worker::run(args).map(|()| 0),
+    }
 }
 
 /// Ends the program at once on Ctrl-C, but for a file that is being written: it is whole first.
@@ -115,7 +156,9 @@ pub fn exit_code(error: &Error) -> u8 {
         let names_no_run = matches!(cause.downcast_ref(), Some(CheckpointError::Missing { .. }));
         cause.is::<Usage>()
             || cause.is::<ConfigError>()
-            || cause.is::<DeviceError>()
+            || cause
+                .downcast_ref::<DeviceError>()
+                .is_some_and(DeviceError::is_usage)
             || names_no_run
     });
     if is_usage { 2 } else { 1 }

@@ -1,5 +1,6 @@
 //! What can be wrong with weights.
 
+use burn::tensor::TensorReadError;
 use safetensors::tensor::SafeTensorError;
 
 /// Why weights could not be saved or loaded.
@@ -12,6 +13,9 @@ pub enum WeightsError {
     /// The header could not be laid out.
     #[error("cannot write the header of the weights")]
     Header(#[from] serde_json::Error),
+    /// The device gave nothing back.
+    #[error("cannot read the weights back from the device")]
+    Device(#[from] TensorReadError),
     /// A tensor of the network is not in the file.
     #[error(
         "tensor `{tensor}` is missing, expected shape {expected:?}; the weights belong to another network"

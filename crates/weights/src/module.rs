@@ -117,7 +117,13 @@ impl ModuleVisitor for Collector {
             return;
         }
         let tensor = self.path.name();
-        let data = param.val().into_data();
+        let data = match param.val().try_into_data() {
+            Ok(data) => data,
+            Err(error) => {
+                self.error = Some(WeightsError::Device(error.into()));
+                return;
+            }
+        };
         let mut shape = data.shape().to_vec();
         let dtype = data.dtype();
         let Ok(mut values) = data.try_into_vec::<f32>() else {

@@ -15,6 +15,8 @@ mod serve;
 mod setup;
 mod train;
 mod values;
+#[cfg(feature = "remote")]
+mod worker;
 
 use std::borrow::Cow;
 
@@ -34,6 +36,8 @@ pub use self::samplers::SamplersArgs;
 pub use self::serve::ServeArgs;
 pub use self::setup::{CompletionsArgs, InitArgs, ManArgs};
 pub use self::train::{BudgetArgs, TrainArgs};
+#[cfg(feature = "remote")]
+pub use self::worker::{DevicesCommandArgs, RemoteArgs, WorkerArgs};
 use crate::output::shortened;
 
 /// Trains a denoising diffusion model and samples from it.
@@ -43,6 +47,10 @@ pub struct Cli {
     /// How much is said.
     #[command(flatten)]
     pub messages: MessageArgs,
+    /// Workers: this program on other machines.
+    #[cfg(feature = "remote")]
+    #[command(flatten)]
+    pub workers: RemoteArgs,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -136,7 +144,14 @@ pub enum Command {
     /// Measure how fast a network trains and is called.
     Bench(BenchArgs),
     /// List the devices that this build can use.
+    #[cfg(not(feature = "remote"))]
     Devices,
+    /// List the devices that this build can use, or those that a worker serves.
+    #[cfg(feature = "remote")]
+    Devices(DevicesCommandArgs),
+    /// Serve devices of this machine to trainings on others.
+    #[cfg(feature = "remote")]
+    Worker(WorkerArgs),
     /// Print what completes this program's commands in a shell.
     Completions(CompletionsArgs),
     /// Write manual pages, one for each command.
@@ -149,7 +164,7 @@ pub enum Command {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Device")]
 pub struct DeviceArgs {
-    /// Device to compute on, as in `flex` or `wgpu:1` [default: the environment variable
+    /// Device to compute on, as in `flex`, `wgpu:1` or `remote:ws://HOST:PORT#0` [default: the environment variable
     /// BURN_DEVICE, else the best device of this build].
     #[arg(long, value_name = "NAME")]
     pub device: Option<String>,
@@ -159,9 +174,9 @@ pub struct DeviceArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Device")]
 pub struct DevicesArgs {
-    /// Device to compute on, as in `flex` or `wgpu:1`, or several with commas between them, which share the work
-    /// batch by batch: they change the speed, not the result [default: the environment variable BURN_DEVICE, else
-    /// the best device of this build].
+    /// Device to compute on, as in `flex`, `wgpu:1` or `remote:ws://HOST:PORT#0`, or several with commas between them,
+    /// which share the work batch by batch: they change the speed, not the result [default: the environment variable
+    /// BURN_DEVICE, else the best device of this build].
     #[arg(long = "device", value_name = "NAMES", value_delimiter = ',')]
     pub devices: Vec<String>,
 }

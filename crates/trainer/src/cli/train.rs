@@ -40,6 +40,11 @@ pub struct TrainArgs {
     /// Open a page in the browser beside the training, as `trainer serve` does; it ends with the training.
     #[arg(long, conflicts_with = "dry_run")]
     pub serve: bool,
+    /// Where a worker is lost, go on from the last checkpoint so many times, and wait for workers that do not answer,
+    /// ten minutes at the most.
+    #[cfg(feature = "remote")]
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with_all = ["serve", "dry_run"])]
+    pub retry: u32,
     /// Override a key of the configuration, as in training.batch_size=64. May be given again.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,

@@ -4,6 +4,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::device::{self, Backend};
+use crate::invocation::hint;
 use crate::report;
 
 /// A device, or a backend that is not compiled in.
@@ -47,6 +48,12 @@ pub fn run() -> Result<()> {
         })?;
     }
     for backend in Backend::ALL {
+        if backend == Backend::Remote && backend.is_compiled_in() {
+            let list = hint("devices --remote ws://HOST:PORT");
+            report::figures(format!(
+                "  {backend}:ws://HOST:PORT#INDEX; `{list}` lists those of a worker"
+            ));
+        }
         if !backend.is_compiled_in() {
             report::figures(format!(
                 "  {backend}: not compiled in; add --features {backend}"
@@ -59,6 +66,24 @@ pub fn run() -> Result<()> {
                 precisions: Vec::new(),
             })?;
         }
+    }
+    Ok(())
+}
+
+/// Prints the devices that the worker at `ws://HOST:PORT` serves.
+#[cfg(feature = "remote")]
+pub fn run_remote(worker: &str) -> Result<()> {
+    report::figures(format!("devices that {worker} serves:"));
+    for device in device::available_at(worker)? {
+        let precisions = device::precisions(&device.device);
+        report::figures(format!("  {} ({})", device.name, precisions.join(", ")));
+        report::json(&Line {
+            name: &device.name,
+            picked: false,
+            software: false,
+            compiled_in: true,
+            precisions,
+        })?;
     }
     Ok(())
 }

@@ -23,3 +23,5 @@ pub mod schema;
 pub mod serve;
 pub mod shell;
 pub mod train;
+#[cfg(feature = "remote")]
+pub mod worker;

@@ -1,5 +1,7 @@
 //! `trainer train`: from a configuration, or from the checkpoint of a run, to a trained network.
 
+#[cfg(feature = "remote")]
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::Arc;
@@ -22,6 +24,8 @@ use crate::error::{INTERRUPTED, Usage};
 use crate::invocation::{another, hint};
 use crate::kinds::{self, DataConfig, Dataset, Fitted};
 use crate::memory::{self, F32, Needs, values};
+#[cfg(feature = "remote")]
+use crate::remote::{self, Remedy};
 use crate::report::{self, Style};
 use crate::run::atomic_file::parent_of;
 use crate::run::checkpoint::{Checkpoint, Counters, Snapshot};
@@ -31,6 +35,14 @@ use crate::training_loop::{Ending, Training};
 
 /// Trains; returns the exit code.
 pub fn run(args: &TrainArgs) -> Result<u8> {
+    #[cfg(feature = "remote")]
+    if args.retry > 0 {
+        remote::be_patient();
+    }
+    #[cfg(feature = "remote")]
+    if let Some(run) = &args.resume {
+        go_on_when_lost(args, run)?;
+    }
     let devices = device::select_all(&args.devices.devices)?;
     let Beginning { config, out, start } = begin(args)?;
     let kind = config.data.kind();
@@ -73,6 +85,8 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
     let checkpoint = checkpoint.as_ref();
     let handles = device::handles(&devices);
     let mut training = Training::new(&config, &folder, splits, &handles, checkpoint)?;
+    #[cfg(feature = "remote")]
+    go_on_when_lost(args, &out)?;
     let device_names = device::names(&devices);
     info!(
         "{} {} on {}: {examples} training {kind}{how}, {} parameters, device {device_names}",
@@ -116,6 +130,49 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
             Ok(INTERRUPTED)
         }
     }
+}
+
+/// From now on a training whose worker is lost says how it goes on; with `--retry` it does so by itself, in a process of
+/// its own, for no session is opened twice in one.
+#[cfg(feature = "remote")]
+fn go_on_when_lost(args: &TrainArgs, out: &Path) -> Result<()> {
+    let mut arguments: Vec<OsString> = vec!["train".into(), "--resume".into(), out.into()];
+    arguments.extend(budget_options(&args.budget).map(OsString::from));
+    if args.resume.is_some() {
+        // Of a run that began here they stand in its configuration.
+        let given = args.set.iter();
+        arguments.extend(given.flat_map(|set| ["--set".into(), set.into()]));
+    }
+    let Style { quiet, json } = report::style();
+    let flags = [("--quiet", quiet), ("--json", json)].into_iter();
+    arguments.extend(
+        flags
+            .filter(|(_, is_given)| *is_given)
+            .map(|(flag, _)| flag.into()),
+    );
+    let again = match args.retry.checked_sub(1) {
+        Some(left) => {
+            arguments.push(format!("--retry={left}").into());
+            let names = args.devices.devices.join(",");
+            let device = (!names.is_empty()).then_some(&names[..]);
+            Some(another(arguments, args.data_dir.as_deref(), device)?)
+        }
+        None => None,
+    };
+    remote::on_loss(Remedy {
+        go_on: hint(&format!("train --resume {} --device …", out.display())),
+        again,
+    });
+    Ok(())
+}
+
+/// The budget of the command line as its options.
+#[cfg(feature = "remote")]
+fn budget_options(budget: &BudgetArgs) -> impl Iterator<Item = String> {
+    let steps = budget.steps.map(|n| format!("--steps={n}"));
+    let epochs = budget.epochs.map(|n| format!("--epochs={n:?}"));
+    let minutes = budget.minutes.map(|n| format!("--minutes={n:?}"));
+    [steps, epochs, minutes].into_iter().flatten()
 }
 
 /// The page of the runs beside the one in training, for as long as this value lives: a process of its own, so that

@@ -20,6 +20,8 @@ mod page;
 mod page_sounds;
 mod points;
 mod precision;
+#[cfg(feature = "remote")]
+mod remote;
 mod runs;
 mod sample;
 mod sounds;

@@ -40,6 +40,8 @@ pub(crate) fn command_of(program: &Path, folder: &Path, args: &[&str]) -> Comman
         .current_dir(folder)
         .env_remove("RUST_LOG")
         .env_remove("BURN_DEVICE")
+        .env_remove("DIFFUSION_TOKEN_FILE")
+        .env_remove("DIFFUSION_WORKER_TIMEOUT")
         // As of a program that cargo runs.
         .env_remove("CARGO_PKG_NAME")
         .stdin(Stdio::null());
