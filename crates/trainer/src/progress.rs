@@ -26,9 +26,10 @@ fn bars() -> &'static MultiProgress {
 /// Starts the log on standard error, with the seconds since the start: warnings and events; more
 /// with each `-v`; only warnings where it is to be quiet; or as `RUST_LOG` says.
 pub fn start_log(verbosity: u8, quiet: bool) {
+    // Of a worker that is lost burn complains with each message that it cannot send, thousands of them.
     let level = match verbosity {
-        0 if quiet => "warn",
-        0 => "warn,trainer=info",
+        0 if quiet => "warn,burn_remote=error",
+        0 => "warn,burn_remote=error,trainer=info",
         1 => "info,trainer=debug",
         _ => "trace",
     };

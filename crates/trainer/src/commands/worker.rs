@@ -81,7 +81,10 @@ pub fn run(args: &WorkerArgs) -> Result<()> {
                     info!("{peer} opens a session on device #{index}");
                     Ok(())
                 }
-                Err(_) => Err(format!("{peer} has a wrong token")),
+                Err(_) => {
+                    warn!("refused {peer}: it has a wrong token");
+                    Err(format!("{peer} has a wrong token"))
+                }
             }
         })
         .serve(WebSocketTransport::from_listener(server))
