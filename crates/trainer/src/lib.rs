@@ -20,8 +20,6 @@ pub mod diffusers;
 pub mod download;
 pub mod drawing;
 pub mod error;
-#[cfg(feature = "remote")]
-pub mod gate;
 pub mod invocation;
 pub mod kinds;
 pub mod memory;
@@ -34,8 +32,6 @@ pub mod run;
 pub mod sampling;
 pub mod scoring;
 pub mod threads;
-#[cfg(feature = "remote")]
-pub mod token_file;
 pub mod training_loop;
 
 #[cfg(feature = "remote")]

@@ -14,10 +14,10 @@ use tracing::{info, warn};
 use crate::cli::WorkerArgs;
 use crate::device::{self, Backend};
 use crate::error::Usage;
-use crate::gate::{Gate, Peers, inner_listener};
+use crate::remote::gate::{Gate, Peers, inner_listener};
+use crate::remote::token_file::read_or_make_token;
 use crate::remote::{self, BURN, Identity, TOKEN_FILE};
 use crate::report;
-use crate::token_file::read_or_make_token;
 
 /// Serves until the program is ended.
 pub fn run(args: &WorkerArgs) -> Result<()> {
