@@ -32,6 +32,8 @@ pub mod run;
 pub mod sampling;
 pub mod scoring;
 pub mod threads;
+#[cfg(feature = "remote")]
+pub mod token_file;
 pub mod training_loop;
 
 #[cfg(feature = "remote")]

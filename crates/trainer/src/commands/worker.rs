@@ -1,5 +1,7 @@
 //! `trainer worker`: serves devices of this machine to trainings on others.
 
+mod gate;
+
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, PoisonError};
 use std::thread;
@@ -11,13 +13,13 @@ use burn::server::{
 use serde_json::json;
 use tracing::{info, warn};
 
+use self::gate::{Gate, Peers, inner_listener};
 use crate::cli::WorkerArgs;
 use crate::device::{self, Backend};
 use crate::error::Usage;
-use crate::remote::gate::{Gate, Peers, inner_listener};
-use crate::remote::token_file::read_or_make_token;
 use crate::remote::{self, BURN, Identity, TOKEN_FILE};
 use crate::report;
+use crate::token_file::read_or_make_token;
 
 /// Serves until the program is ended.
 pub fn run(args: &WorkerArgs) -> Result<()> {

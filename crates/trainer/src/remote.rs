@@ -6,9 +6,6 @@
 //! program with an error, from whatever thread that notices, or starts it anew ([`Remedy`]). Nothing is lost by that
 //! but the steps since the last checkpoint, for files of a run are whole at every moment.
 
-pub mod gate;
-pub mod token_file;
-
 use std::io;
 #[cfg(unix)]
 use std::os::unix::process::CommandExt as _;
@@ -27,9 +24,9 @@ use thiserror::Error;
 use tracing::warn;
 use ureq::Agent;
 
-use self::token_file::{Token, TokenError, read_token};
 use crate::invocation::{hand_down, hint};
 use crate::output::shortened;
+use crate::token_file::{Token, TokenError, read_token};
 
 /// What a worker is asked, by HTTP, to say who it is. It takes no token, and says nothing of devices.
 pub const IDENTITY: &str = "/identity";
@@ -605,7 +602,7 @@ mod tests {
     /// Nothing of burn says its version to a program.
     #[test]
     fn the_version_of_burn_is_that_of_the_workspace() {
-        let manifest = include_str!("../../../../Cargo.toml");
+        let manifest = include_str!("../../../Cargo.toml");
         assert!(manifest.contains(&format!("burn = {{ version = \"={BURN}\"")));
     }
 }
