@@ -41,7 +41,7 @@ const COPIED: usize = 256 << 10;
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new().with_time(Duration::from_secs(10));
 
 /// Who is behind a connection to burn's server, by its port on this side.
-pub type Peers = Arc<Mutex<HashMap<u16, SocketAddr>>>;
+pub(super) type Peers = Arc<Mutex<HashMap<u16, SocketAddr>>>;
 
 /// A connection that is not handed on.
 #[derive(Debug, Error)]
@@ -59,20 +59,20 @@ enum Refused {
 
 /// What stands before burn's server.
 #[derive(Debug)]
-pub struct Gate {
+pub(super) struct Gate {
     /// Where clients come.
-    pub listener: TcpListener,
+    pub(super) listener: TcpListener,
     /// Where burn's server listens.
-    pub server: SocketAddr,
+    pub(super) server: SocketAddr,
     /// Who this worker is.
-    pub identity: Identity,
+    pub(super) identity: Identity,
     /// Who is behind the connections that were handed on.
-    pub peers: Peers,
+    pub(super) peers: Peers,
 }
 
 impl Gate {
     /// Takes connections, each on threads of its own, for as long as the program runs.
-    pub fn run(self) {
+    pub(super) fn run(self) {
         let gate = Arc::new(self);
         let open = Arc::new(AtomicUsize::new(0));
         loop {
@@ -389,7 +389,7 @@ fn answer(stream: &mut TcpStream, status: u16, text: &str) {
 /// # Errors
 ///
 /// The system has none.
-pub fn inner_listener() -> io::Result<TcpListener> {
+pub(super) fn inner_listener() -> io::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
 }
 
