@@ -2,11 +2,15 @@
 //! than who does neither.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
-use std::time::Instant;
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
 
-/// Reads until `deadline`, whatever the pace at which bytes come.
-pub(crate) fn read_before(
+/// Reads until `deadline`, whatever the pace at which bytes come: how many, 0 where there will be no more.
+///
+/// # Errors
+///
+/// The connection broke, or nothing came in time.
+pub fn read_before(
     stream: &mut TcpStream,
     buffer: &mut [u8],
     deadline: Instant,
@@ -20,11 +24,11 @@ pub(crate) fn read_before(
 }
 
 /// Writes all of `bytes` until `deadline`, whatever the pace at which they are taken.
-pub(crate) fn write_before(
-    stream: &mut TcpStream,
-    mut bytes: &[u8],
-    deadline: Instant,
-) -> io::Result<()> {
+///
+/// # Errors
+///
+/// The connection broke, or not all were taken in time.
+pub fn write_before(stream: &mut TcpStream, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
     while !bytes.is_empty() {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -39,4 +43,23 @@ pub(crate) fn write_before(
         }
     }
     Ok(())
+}
+
+/// Lets the other side read what was answered before the connection goes: what it still sends is taken away, up
+/// to a limit, since a connection that is closed over unread bytes is reset, and the answer with it.
+pub fn finish(mut stream: TcpStream) {
+    const MOST_BYTES: usize = 1 << 20;
+    const LONGEST: Duration = Duration::from_millis(500);
+    let deadline = Instant::now() + LONGEST;
+    if stream.shutdown(Shutdown::Write).is_err() {
+        return;
+    }
+    let mut buffer = [0; 16 << 10];
+    let mut taken = 0;
+    while taken < MOST_BYTES {
+        match read_before(&mut stream, &mut buffer, deadline) {
+            Ok(0) | Err(_) => return,
+            Ok(count) => taken += count,
+        }
+    }
 }

@@ -57,6 +57,7 @@ mod server;
 mod token;
 
 pub use app::{App, Asset, Query, Words};
+pub use deadline::{finish, read_before, write_before};
 pub use events::{Events, Gone};
 pub use limits::Limits;
 pub use response::Reply;

@@ -157,24 +157,6 @@ pub(crate) fn read_body(
     Ok(body)
 }
 
-/// Lets the other side read what was answered before the connection goes: what it still sends is taken away, up
-/// to a limit, since a connection that is closed over unread bytes is reset, and the answer with it.
-pub(crate) fn finish(mut stream: TcpStream) {
-    const MOST_BYTES: usize = 1 << 20;
-    let deadline = Instant::now() + Duration::from_millis(500);
-    if stream.shutdown(std::net::Shutdown::Write).is_err() {
-        return;
-    }
-    let mut buffer = [0; 16 << 10];
-    let mut taken = 0;
-    while taken < MOST_BYTES {
-        match read_before(&mut stream, &mut buffer, deadline) {
-            Ok(0) | Err(_) => return,
-            Ok(count) => taken += count,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -8,11 +8,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::app::{App, Asset};
-use crate::deadline::write_before;
+use crate::deadline::{finish, write_before};
 use crate::events::Events;
 use crate::guard::{Target, check_origin, check_token, target};
 use crate::limits::Limits;
-use crate::request::{Method, Refused, finish, read_body, read_head};
+use crate::request::{Method, Refused, read_body, read_head};
 use crate::response::{Content, Reply, write_head};
 use crate::token::Token;
 

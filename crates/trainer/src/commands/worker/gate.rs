@@ -15,6 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::HumanBytes;
+use serving::{finish, read_before, write_before};
 use socket2::{SockRef, TcpKeepalive};
 use thiserror::Error;
 use tracing::{info, warn};
@@ -106,7 +107,7 @@ impl Gate {
         let deadline = Instant::now() + PATIENCE;
         let (head, rest) = match read_head(&mut client, deadline) {
             Err(Refused::With(status, why)) => {
-                answer(&mut client, status, why);
+                answer(client, status, why);
                 return Err(Refused::With(status, why));
             }
             head => head?,
@@ -120,7 +121,7 @@ impl Gate {
                     );
                 }
                 let text = serde_json::to_string(&self.identity).map_err(io::Error::from)?;
-                answer(&mut client, 200, &text);
+                answer(client, 200, &text);
                 Ok(())
             }
             Wanted::Session => self.hand_on(client, peer, &head.bytes, rest, deadline),
@@ -231,15 +232,10 @@ fn copy(from: &mut TcpStream, to: &mut TcpStream) -> u64 {
     copied
 }
 
-/// Bytes of a connection until `deadline`, whatever the pace at which they come; at least one.
+/// Takes what comes next of a connection until `deadline`: at least one byte.
 fn read_some(stream: &mut TcpStream, bytes: &mut Vec<u8>, deadline: Instant) -> io::Result<()> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        return Err(io::ErrorKind::TimedOut.into());
-    }
-    stream.set_read_timeout(Some(left))?;
     let mut buffer = [0; 2048];
-    let count = stream.read(&mut buffer)?;
+    let count = read_before(stream, &mut buffer, deadline)?;
     if count == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
@@ -370,18 +366,15 @@ fn frame_length(bytes: &[u8]) -> Result<Option<usize>, Refused> {
 }
 
 /// Answers, as far as somebody listens.
-fn answer(stream: &mut TcpStream, status: u16, text: &str) {
+fn answer(mut stream: TcpStream, status: u16, text: &str) {
     let head = format!(
         "HTTP/1.1 {status} \r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         text.len()
     );
-    let _ = stream.set_write_timeout(Some(PATIENCE));
-    let _ = stream.write_all(format!("{head}{text}").as_bytes());
-    let _ = stream.shutdown(Shutdown::Write);
-    // What is still on its way is taken, for closing over it would take the answer away too.
-    let deadline = Instant::now() + Duration::from_millis(500);
-    let mut rest = Vec::new();
-    while rest.len() < HEAD_BYTES && read_some(stream, &mut rest, deadline).is_ok() {}
+    let deadline = Instant::now() + PATIENCE;
+    if write_before(&mut stream, format!("{head}{text}").as_bytes(), deadline).is_ok() {
+        finish(stream);
+    }
 }
 
 /// A port for burn's server, which this machine alone can reach.
