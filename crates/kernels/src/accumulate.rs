@@ -1,6 +1,6 @@
 //! The sum of the gradients of a tensor that is used more than once.
 //!
-//! `Gradients::register` adds a gradient to the one that is there, by an addition that runs on one thread
+//! `Gradients::register` adds a gradient to the one that is there, by an addition that on CPUs runs on one thread
 //! and, for it does not know channels-last, leaves images in another order. Gradients of this
 //! crate's own results are added here instead. `Gradients` does not say whether it has a gradient of a
 //! node, so that is remembered, from the forward pass of a node to its backward pass. To forget a node
@@ -9,14 +9,11 @@
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-use burn::backend::TensorMetadata;
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::tensor::FloatTensor;
-use rayon::prelude::*;
 
-use crate::cpu::host::{Host, Numbers, dims4, from_channels_last, tensor};
-use crate::cpu::memory::filled;
+use crate::images::ImageKernels;
 
 /// Nodes that are remembered at most.
 const NODES: usize = 1 << 14;
@@ -46,7 +43,7 @@ pub(crate) fn taken(node: NodeId) {
 }
 
 /// Registers a gradient, or adds it to the one that is there, which `take` takes out.
-pub(crate) fn register<B: Host>(
+pub(crate) fn register<B: ImageKernels>(
     grads: &mut Gradients,
     node: NodeId,
     gradient: FloatTensor<B>,
@@ -56,41 +53,9 @@ pub(crate) fn register<B: Host>(
         .get_mut(&node.value)
         .is_some_and(|has_gradient| std::mem::replace(has_gradient, true));
     let gradient = if has_gradient {
-        sum::<B>(gradient, take(grads))
+        B::sum(gradient, take(grads))
     } else {
         gradient
     };
     grads.register::<B>(node, gradient);
-}
-
-/// The sum of two tensors of a shape: images channels-last, all others in the order of their axes.
-fn sum<B: Host>(a: FloatTensor<B>, b: FloatTensor<B>) -> FloatTensor<B> {
-    const NUMBERS: usize = 1 << 15;
-    let device = a.device();
-    let shape = a.shape();
-    let is_image = shape.num_dims() == 4;
-    let numbers = |x| {
-        if is_image {
-            Numbers::<B>::channels_last(x)
-        } else {
-            Numbers::<B>::plain(x)
-        }
-    };
-    let dims = is_image.then(|| dims4::<B>(&a));
-    let (a, b) = (numbers(a), numbers(b));
-    let (a, b) = (a.get(), b.get());
-    let sum = filled(a.len(), |sum| {
-        sum.par_chunks_mut(NUMBERS)
-            .zip(a.par_chunks(NUMBERS))
-            .zip(b.par_chunks(NUMBERS))
-            .for_each(|((sum, a), b)| {
-                for ((sum, a), b) in sum.iter_mut().zip(a).zip(b) {
-                    *sum = a + b;
-                }
-            });
-    });
-    match dims {
-        Some(dims) => from_channels_last::<B>(sum, dims, &device),
-        None => tensor::<B>(sum, shape, &device),
-    }
 }

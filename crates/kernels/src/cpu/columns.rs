@@ -56,6 +56,12 @@ impl Shape {
         })
     }
 
+    /// Lengths of the outputs' axes.
+    pub(crate) fn output_dims(&self) -> [usize; 4] {
+        let [height, width] = self.output();
+        [self.batch, self.out_channels, height, width]
+    }
+
     /// Pixels of one output.
     pub(crate) fn output_pixels(&self) -> usize {
         let [height, width] = self.output();

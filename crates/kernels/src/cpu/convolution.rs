@@ -1,17 +1,19 @@
 //! 2D convolution over host tensors: forward and gradients, each by the faster algorithm.
 
+use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
 
 use crate::cpu::columns::{self, Shape};
 use crate::cpu::host::{Host, Numbers, dims4, from_channels_last, small_tensor, tensor};
 use crate::cpu::weights::kept_transform;
 use crate::cpu::winograd::{self, Addends, CHANNELS, Direction, Images};
+use crate::images::{Added, ParameterGradients, assert_shape};
 
 /// Tiles for which the transform of the weights counts for much.
 const FEW_TILES: usize = 1024;
 
 /// The convolution that a caller asks for; its lengths come from the tensors.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
     /// Height and width of the kernel.
     pub(crate) kernel: [usize; 2],
@@ -59,16 +61,6 @@ fn inputs<'a>(shape: &Shape, values: &'a [f32]) -> Images<'a> {
     }
 }
 
-/// What is added to the outputs of a convolution.
-pub(crate) struct Added<B: Host> {
-    /// A number a channel.
-    pub(crate) bias: Option<FloatTensor<B>>,
-    /// A number an example and channel.
-    pub(crate) per_example: Option<FloatTensor<B>>,
-    /// A tensor of the output's shape.
-    pub(crate) residual: Option<FloatTensor<B>>,
-}
-
 /// The convolution, plus what is added.
 ///
 /// `is_training` says that the weights will change before the next call.
@@ -80,6 +72,16 @@ pub(crate) fn forward<B: Host>(
     is_training: bool,
     device: &B::Device,
 ) -> FloatTensor<B> {
+    let output @ [batch, out, ..] = shape.output_dims();
+    for (what, x, dims) in [
+        ("a bias", &added.bias, &[out][..]),
+        ("per_example", &added.per_example, &[batch, out]),
+        ("a residual", &added.residual, &output),
+    ] {
+        if let Some(x) = x {
+            assert_shape::<B>(what, x, dims);
+        }
+    }
     let bias = added.bias.map(Numbers::<B>::plain);
     let per_example = added.per_example.map(Numbers::<B>::plain);
     let residual = added.residual.map(Numbers::<B>::channels_last);
@@ -98,7 +100,6 @@ pub(crate) fn forward<B: Host>(
         residual: residual.as_ref().map_or(&[], |residual| residual.get()),
     };
 
-    let out = shape.out_channels;
     let y = if is_winograd(shape) {
         let (images, lengths) = (inputs(shape, x.get()), [out, shape.channels]);
         if is_training || images.tiles() > FEW_TILES {
@@ -113,8 +114,7 @@ pub(crate) fn forward<B: Host>(
     } else {
         columns::convolve(shape, x.get(), weight.get(), addends)
     };
-    let [height, width] = shape.output();
-    from_channels_last::<B>(y, [shape.batch, out, height, width], device)
+    from_channels_last::<B>(y, output, device)
 }
 
 /// ∂L/∂x from ∂L/∂y.
@@ -153,16 +153,6 @@ pub(crate) fn input_gradient<B: Host>(
     from_channels_last::<B>(dx, [shape.batch, shape.channels, height, width], device)
 }
 
-/// The gradients of the parameters and of what is added a channel.
-pub(crate) struct ParameterGradients<B: Host> {
-    /// `[out, in, k, k]`
-    pub(crate) weight: FloatTensor<B>,
-    /// `[out]`
-    pub(crate) bias: FloatTensor<B>,
-    /// `[batch, out]`
-    pub(crate) per_example: FloatTensor<B>,
-}
-
 /// ∂L/∂W, ∂L/∂b and the gradient of `per_example` from x and ∂L/∂y.
 pub(crate) fn parameter_gradients<B: Host>(
     x: &Numbers<B>,
@@ -191,11 +181,29 @@ pub(crate) fn parameter_gradients<B: Host>(
     }
 }
 
-/// The shape of a convolution of these tensors.
+/// The shape of a convolution of these tensors, neither of them empty.
+///
+/// # Panics
+///
+/// If they do not fit each other.
 pub(crate) fn shape_of<B: Host>(
     x: &FloatTensor<B>,
     weight: &FloatTensor<B>,
     window: Window,
 ) -> Shape {
-    window.shape(dims4::<B>(x), dims4::<B>(weight))
+    let ([batch, channels, height, width], [out, ..]) = (dims4::<B>(x), dims4::<B>(weight));
+    let [rows, columns] = window.kernel;
+    assert_shape::<B>("a weight", weight, &[out, channels, rows, columns]);
+    let shape = window.shape(dims4::<B>(x), dims4::<B>(weight));
+    let convolved = shape.convolved();
+    let fits = (0..2).all(|axis| {
+        let padding: usize = window.padding[axis].iter().sum();
+        window.stride > 0 && convolved[axis] + padding >= window.kernel[axis].max(1)
+    });
+    assert!(
+        fits && batch * channels * height * width * out > 0,
+        "{window:?} over {:?}",
+        x.shape().as_slice()
+    );
+    shape
 }

@@ -61,6 +61,16 @@ impl<B: Host> Numbers<B> {
         Self::plain(B::float_permute(tensor, &[0, 2, 3, 1]))
     }
 
+    /// The tensor in the order of its axes.
+    pub(crate) fn into_tensor(self) -> FloatTensor<B> {
+        self.tensor
+    }
+
+    /// What was given to [`channels_last`](Self::channels_last), of the same shape.
+    pub(crate) fn into_image(self) -> FloatTensor<B> {
+        B::float_permute(self.tensor, &[0, 3, 1, 2])
+    }
+
     /// The numbers.
     pub(crate) fn get(&self) -> &[f32] {
         B::numbers(&self.tensor)

@@ -14,6 +14,7 @@ mod gemm;
 #[allow(unsafe_code)]
 pub(crate) mod group_norm;
 pub(crate) mod host;
+mod images;
 #[allow(unsafe_code)]
 pub(crate) mod layer_norm;
 pub(crate) mod linear;

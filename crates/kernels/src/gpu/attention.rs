@@ -93,15 +93,13 @@ fn cubes(rows: usize) -> CubeCount {
     CubeCount::Static(x as u32, (rows / x) as u32, 1)
 }
 
-/// What the gradient of an attention needs. All but P are `[batch, heads, pixels, d]`.
-#[derive(Clone, Debug)]
-pub(crate) struct Attended {
-    inputs: [CubeTensor; 3],
-    /// P: `[batch, heads, pixels, pixels]`
-    probabilities: CubeTensor,
-    /// `[batch, height, width, channels]`
-    shape: [usize; 4],
-    scale: f32,
+/// What the gradient of an attention needs. q, k and v lie channels-last; what is kept is
+/// P, `[batch, heads, pixels, pixels]`.
+type Attended = crate::images::Attended<CubeBackend>;
+
+/// What the scores are multiplied with.
+fn scale(channels: usize, heads: usize) -> f32 {
+    ((channels / heads) as f64).powf(-0.5) as f32
 }
 
 /// Softmax of the rows of a tensor, each number times `scale` first.
@@ -162,34 +160,37 @@ fn transpose(x: CubeTensor) -> CubeTensor {
 }
 
 /// The attention of q, k and v, each `[batch, channels, height, width]`, and what its gradient needs.
-pub(crate) fn forward(inputs: [CubeTensor; 3], heads: usize) -> (CubeTensor, Attended) {
+pub(super) fn forward(inputs: [CubeTensor; 3], heads: usize) -> (CubeTensor, Attended) {
     let inputs = inputs.map(channels_last);
     let shape: [usize; 4] = inputs[0].meta.shape().dims();
-    let inputs = inputs.map(|x| split(x, heads));
-    let scale = ((shape[3] / heads) as f64).powf(-0.5) as f32;
-    let [q, k, v] = inputs.clone();
-    let probabilities = softmax(CubeBackend::float_matmul(q, transpose(k)), scale);
+    let [q, k, v] = inputs.clone().map(|x| split(x, heads));
+    let scores = CubeBackend::float_matmul(q, transpose(k));
+    let probabilities = softmax(scores, scale(shape[3], heads));
     let o = CubeBackend::float_matmul(probabilities.clone(), v);
+    let o = merge(o, shape);
     let state = Attended {
-        inputs,
-        probabilities,
-        shape,
-        scale,
+        inputs: inputs.map(channels_first),
+        o: o.clone(),
+        kept: probabilities,
+        heads,
     };
-    (merge(o, shape), state)
+    (o, state)
 }
 
 /// The gradients of q, k and v from that of the result.
-pub(crate) fn backward(state: &Attended, d_o: CubeTensor) -> [CubeTensor; 3] {
-    let [q, k, v] = state.inputs.clone();
-    let p = &state.probabilities;
-    let d_o = split(channels_last(d_o), p.meta.shape()[1]);
+pub(super) fn backward(state: &Attended, d_o: CubeTensor) -> [CubeTensor; 3] {
+    let by_heads = |x| split(channels_last(x), state.heads);
+    let d_o = channels_last(d_o);
+    let shape: [usize; 4] = d_o.meta.shape().dims();
+    let d_o = split(d_o, state.heads);
+    let [q, k, v] = state.inputs.clone().map(by_heads);
+    let p = &state.kept;
     let dv = CubeBackend::float_matmul(transpose(p.clone()), d_o.clone());
     let dp = CubeBackend::float_matmul(d_o, transpose(v));
-    let ds = softmax_backward(p, dp, state.scale);
+    let ds = softmax_backward(p, dp, scale(shape[3], state.heads));
     let dq = CubeBackend::float_matmul(ds.clone(), k);
     let dk = CubeBackend::float_matmul(transpose(ds), q);
-    [dq, dk, dv].map(|gradient| merge(gradient, state.shape))
+    [dq, dk, dv].map(|gradient| merge(gradient, shape))
 }
 
 #[cfg(test)]

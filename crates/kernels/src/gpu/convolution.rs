@@ -9,6 +9,7 @@ use cubecl::prelude::*;
 
 use super::tensor::{channels_first, channels_last, element, empty, most_units, one_a_number};
 use crate::cpu::convolution::Window;
+use crate::images::Added;
 
 /// y plus a number an example and channel and plus a residual: all channels-last.
 #[cube(launch)]
@@ -215,25 +216,8 @@ fn unfold<F: Float>(
     columns[i] = value;
 }
 
-/// What is added to a convolution.
-pub(crate) struct Added {
-    /// `[channels]`
-    pub(crate) bias: Option<CubeTensor>,
-    /// `[batch, channels]`
-    pub(crate) per_example: Option<CubeTensor>,
-    /// `[batch, channels, height, width]`
-    pub(crate) residual: Option<CubeTensor>,
-}
-
-/// What the gradient of a convolution needs.
-#[derive(Clone, Debug)]
-pub(crate) struct Convolved {
-    /// What was convolved: `[batch, in, height, width]`, after it was doubled.
-    x: CubeTensor,
-    /// `[out, in, kernel height, kernel width]`
-    weight: CubeTensor,
-    window: Window,
-}
+/// What the gradient of a convolution needs. x lies channels-last, and was doubled where the window says so.
+type Convolved = crate::images::Convolved<CubeBackend>;
 
 fn options(window: Window) -> ConvOptions<2> {
     let padding = window.padding.map(|[before, after]| (before, after));
@@ -241,10 +225,10 @@ fn options(window: Window) -> ConvOptions<2> {
 }
 
 /// The convolution plus what is added, and what its gradient needs.
-pub(crate) fn forward(
+pub(super) fn forward(
     x: CubeTensor,
     weight: CubeTensor,
-    added: Added,
+    added: Added<CubeBackend>,
     window: Window,
 ) -> (CubeTensor, Convolved) {
     let x = channels_last(x);
@@ -306,7 +290,7 @@ fn doubled(x: CubeTensor) -> CubeTensor {
 }
 
 /// The gradient of x, before it was doubled.
-pub(crate) fn input_gradient(state: &Convolved, dy: CubeTensor) -> CubeTensor {
+pub(super) fn input_gradient(state: &Convolved, dy: CubeTensor) -> CubeTensor {
     let dx = convolved_gradient(state, dy);
     if state.window.upsampled {
         doubled_gradient(dx)
@@ -391,7 +375,7 @@ fn pieces(pixels: usize) -> usize {
 }
 
 /// The gradient of the weight: one product of the gradient of y and of the unfolded x, where that is small.
-pub(crate) fn weight_gradient(state: &Convolved, dy: CubeTensor) -> CubeTensor {
+pub(super) fn weight_gradient(state: &Convolved, dy: CubeTensor) -> CubeTensor {
     let Convolved { x, weight, window } = state.clone();
     let [_, inputs, _, _] = x.meta.shape().dims();
     let [batch, outputs, height, width] = dy.meta.shape().dims();
@@ -453,7 +437,7 @@ fn unfolded(
 }
 
 /// The gradient of what is added to each example, `[batch, channels]`: sums over pixels, in f32.
-pub(crate) fn per_example_gradient(dy: CubeTensor) -> CubeTensor {
+pub(super) fn per_example_gradient(dy: CubeTensor) -> CubeTensor {
     let dy = channels_last(dy);
     let [batch, height, width, channels] = dy.meta.shape().dims();
     let pixels = height * width;
@@ -479,7 +463,7 @@ pub(crate) fn per_example_gradient(dy: CubeTensor) -> CubeTensor {
 }
 
 /// The gradient of the bias, `[channels]`, from [`per_example_gradient`].
-pub(crate) fn bias_gradient(per_example: CubeTensor) -> CubeTensor {
+pub(super) fn bias_gradient(per_example: CubeTensor) -> CubeTensor {
     let [batch, channels] = per_example.meta.shape().dims();
     let sums = empty(&per_example, [channels], DType::F32);
     let (cubes, units) = one_a_number(&sums, channels);

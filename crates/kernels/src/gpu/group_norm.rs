@@ -18,6 +18,7 @@
 //! pixels. Sums are f32, whatever the type of x, and their order depends on shapes alone.
 
 use burn::tensor::DType;
+use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
@@ -26,7 +27,7 @@ use super::reduce::over_cube;
 use super::tensor::{
     channels_first, channels_last, element, empty, most_units, one_a_number, shared_memory,
 };
-use crate::gradients::NormOptions;
+use crate::images::{NormGradients, NormOptions};
 
 /// Bytes of the memory that a cube shares of which use is made at most: what every GPU of the last ten years
 /// gives without being asked. WebGPU promises 16 KiB.
@@ -398,30 +399,11 @@ fn group_norm_parameters(
     d_beta[channel] = to_beta;
 }
 
-/// What the gradient of a normalisation needs.
-#[derive(Clone, Debug)]
-pub(crate) struct Normalised {
-    /// `[batch, height, width, channels]`
-    x: CubeTensor,
-    /// μ and r: `[batch, groups, 2]`
-    moments: CubeTensor,
-    gamma: CubeTensor,
-    beta: CubeTensor,
-    /// `[batch, 2 channels]`, or nothing.
-    scale_shift: Option<CubeTensor>,
-    options: NormOptions,
-}
-
-/// The gradients of a normalisation, of the shapes of what they are of.
-pub(crate) struct NormGradients {
-    pub(crate) x: CubeTensor,
-    pub(crate) gamma: CubeTensor,
-    pub(crate) beta: CubeTensor,
-    pub(crate) scale_shift: CubeTensor,
-}
+/// What the gradient of a normalisation needs. x lies channels-last, and the others without gaps.
+type Normalised = crate::images::Normalised<CubeBackend>;
 
 /// GroupNorm and what follows it: y and what its gradient needs. γ, β and `scale_shift` are f32.
-pub(crate) fn forward(
+pub(super) fn forward(
     x: CubeTensor,
     gamma: CubeTensor,
     beta: CubeTensor,
@@ -437,19 +419,18 @@ pub(crate) fn forward(
         gamma: into_contiguous(gamma),
         beta: into_contiguous(beta),
         scale_shift: scale_shift.map(into_contiguous),
-        x,
+        x: channels_first(x.clone()),
         options,
     };
     let numbers = plan.group * height * width;
-    let shared = shared_memory(&state.x);
     group_norm_forward::launch(
-        &state.x.client,
+        &x.client.clone(),
         CubeCount::Static(options.groups as u32, batch as u32, 1),
         plan.cube_dim(),
-        state.x.clone().into_tensor_arg(),
+        x.clone().into_tensor_arg(),
         state.gamma.clone().into_tensor_arg(),
         state.beta.clone().into_tensor_arg(),
-        state.scale_shift_or_nothing().into_tensor_arg(),
+        scale_shift_or_nothing(&state).into_tensor_arg(),
         y.clone().into_tensor_arg(),
         state.moments.clone().into_tensor_arg(),
         (height * width) as u32,
@@ -458,32 +439,31 @@ pub(crate) fn forward(
         plan.group,
         plan.lanes,
         plan.rows,
-        kept(numbers, plan, 1, shared),
+        kept(numbers, plan, 1, shared_memory(&x)),
         options.silu,
         state.scale_shift.is_some(),
-        element(&state.x),
+        element(&x),
     );
     (channels_first(y), state)
 }
 
 /// The gradients, from that of y.
-pub(crate) fn backward(state: &Normalised, dy: CubeTensor) -> NormGradients {
+pub(super) fn backward(state: &Normalised, dy: CubeTensor) -> NormGradients<CubeBackend> {
     let Normalised {
-        x,
         moments,
         gamma,
         beta,
         options,
         ..
     } = state;
-    let dy = channels_last(dy);
+    let (x, dy) = (channels_last(state.x.clone()), channels_last(dy));
     let [batch, height, width, channels] = x.meta.shape().dims();
-    let plan = Plan::new(channels / options.groups, height * width, most_units(x));
+    let plan = Plan::new(channels / options.groups, height * width, most_units(&x));
     let has_scale_shift = state.scale_shift.is_some();
-    let dx = empty(x, [batch, height, width, channels], x.dtype);
-    let sums = empty(x, [batch, channels, 2], DType::F32);
+    let dx = empty(&x, [batch, height, width, channels], x.dtype);
+    let sums = empty(&x, [batch, channels, 2], DType::F32);
     group_norm_backward::launch(
-        &x.client,
+        &x.client.clone(),
         CubeCount::Static(options.groups as u32, batch as u32, 1),
         plan.cube_dim(),
         x.clone().into_tensor_arg(),
@@ -491,7 +471,7 @@ pub(crate) fn backward(state: &Normalised, dy: CubeTensor) -> NormGradients {
         moments.clone().into_tensor_arg(),
         gamma.clone().into_tensor_arg(),
         beta.clone().into_tensor_arg(),
-        state.scale_shift_or_nothing().into_tensor_arg(),
+        scale_shift_or_nothing(state).into_tensor_arg(),
         dx.clone().into_tensor_arg(),
         sums.clone().into_tensor_arg(),
         (height * width) as u32,
@@ -499,22 +479,19 @@ pub(crate) fn backward(state: &Normalised, dy: CubeTensor) -> NormGradients {
         plan.group,
         plan.lanes,
         plan.rows,
-        kept(plan.group * height * width, plan, 2, shared_memory(x)),
+        kept(plan.group * height * width, plan, 2, shared_memory(&x)),
         options.silu,
         has_scale_shift,
-        element(x),
+        element(&x),
     );
-    let found = NormGradients {
-        x: channels_first(dx),
-        gamma: empty(x, [channels], DType::F32),
-        beta: empty(x, [channels], DType::F32),
-        scale_shift: if has_scale_shift {
-            empty(x, [batch, 2 * channels], DType::F32)
-        } else {
-            empty(x, [1], DType::F32)
-        },
+    let d_gamma = empty(&x, [channels], DType::F32);
+    let d_beta = empty(&x, [channels], DType::F32);
+    let d_scale_shift = if has_scale_shift {
+        empty(&x, [batch, 2 * channels], DType::F32)
+    } else {
+        empty(&x, [1], DType::F32)
     };
-    let (cubes, units) = one_a_number(x, channels);
+    let (cubes, units) = one_a_number(&x, channels);
     group_norm_parameters::launch(
         &x.client,
         cubes,
@@ -522,23 +499,26 @@ pub(crate) fn backward(state: &Normalised, dy: CubeTensor) -> NormGradients {
         sums.into_tensor_arg(),
         gamma.clone().into_tensor_arg(),
         beta.clone().into_tensor_arg(),
-        state.scale_shift_or_nothing().into_tensor_arg(),
-        found.gamma.clone().into_tensor_arg(),
-        found.beta.clone().into_tensor_arg(),
-        found.scale_shift.clone().into_tensor_arg(),
+        scale_shift_or_nothing(state).into_tensor_arg(),
+        d_gamma.clone().into_tensor_arg(),
+        d_beta.clone().into_tensor_arg(),
+        d_scale_shift.clone().into_tensor_arg(),
         batch as u32,
         channels as u32,
         has_scale_shift,
     );
-    found
+    NormGradients {
+        x: channels_first(dx),
+        gamma: d_gamma,
+        beta: d_beta,
+        scale_shift: has_scale_shift.then_some(d_scale_shift),
+    }
 }
 
-impl Normalised {
-    /// A kernel takes a tensor where none is read, too; each buffer of a launch is another one.
-    fn scale_shift_or_nothing(&self) -> CubeTensor {
-        let nothing = || empty(&self.x, [1], DType::F32);
-        self.scale_shift.clone().unwrap_or_else(nothing)
-    }
+/// A kernel takes a tensor where none is read, too; each buffer of a launch is another one.
+fn scale_shift_or_nothing(state: &Normalised) -> CubeTensor {
+    let nothing = || empty(&state.x, [1], DType::F32);
+    state.scale_shift.clone().unwrap_or_else(nothing)
 }
 
 #[cfg(test)]

@@ -1,0 +1,85 @@
+//! The kernels of images on CubeCL's backends.
+
+use burn::backend::ops::FloatTensorOps;
+use burn::backend::tensor::FloatTensor;
+use burn_cubecl::CubeBackend;
+
+use super::{attention, concat, convolution, group_norm};
+use crate::cpu::convolution::Window;
+use crate::cpu::host::dims4;
+use crate::images::{
+    Added, Attended, Convolved, ImageKernels, NormGradients, NormOptions, Normalised,
+    ParameterGradients, assert_shape, check_attention, check_join, check_norm, check_part,
+};
+
+type Float = FloatTensor<CubeBackend>;
+
+impl ImageKernels for CubeBackend {
+    fn convolve(
+        x: Float,
+        weight: Float,
+        added: Added<Self>,
+        window: Window,
+        _is_training: bool,
+    ) -> (Float, Convolved<Self>) {
+        let ([.., channels, _, _], [out, ..]) = (dims4::<Self>(&x), dims4::<Self>(&weight));
+        let [rows, columns] = window.kernel;
+        assert_shape::<Self>("a weight", &weight, &[out, channels, rows, columns]);
+        convolution::forward(x, weight, added, window)
+    }
+
+    fn parameter_gradients(of: &Convolved<Self>, dy: Float) -> ParameterGradients<Self> {
+        let per_example = convolution::per_example_gradient(dy.clone());
+        ParameterGradients {
+            weight: convolution::weight_gradient(of, dy),
+            bias: convolution::bias_gradient(per_example.clone()),
+            per_example,
+        }
+    }
+
+    fn input_gradient(of: &Convolved<Self>, dy: Float) -> Float {
+        convolution::input_gradient(of, dy)
+    }
+
+    fn normalise(
+        x: Float,
+        gamma: Float,
+        beta: Float,
+        scale_shift: Option<Float>,
+        options: NormOptions,
+    ) -> (Float, Normalised<Self>) {
+        check_norm::<Self>(&x, [&gamma, &beta], scale_shift.as_ref(), options.groups);
+        group_norm::forward(x, gamma, beta, scale_shift, options)
+    }
+
+    fn norm_gradients(of: &Normalised<Self>, dy: Float) -> NormGradients<Self> {
+        of.check(&dy);
+        group_norm::backward(of, dy)
+    }
+
+    fn attend(inputs: [Float; 3], heads: usize) -> (Float, Attended<Self>) {
+        check_attention::<Self>(&inputs, heads);
+        attention::forward(inputs, heads)
+    }
+
+    fn attention_gradients(of: &Attended<Self>, gradient: Float) -> [Float; 3] {
+        let [batch, _, height, width] = dims4::<Self>(&gradient);
+        let pixels = height * width;
+        of.check(&[batch, of.heads, pixels, pixels], &gradient);
+        attention::backward(of, gradient)
+    }
+
+    fn join_channels(first: Float, second: Float) -> Float {
+        check_join::<Self>(&first, &second);
+        concat::join(first, second)
+    }
+
+    fn part_channels(joined: Float, first: usize) -> [Float; 2] {
+        check_part::<Self>(&joined, first);
+        concat::part(joined, first)
+    }
+
+    fn sum(a: Float, b: Float) -> Float {
+        Self::float_add(a, b)
+    }
+}
