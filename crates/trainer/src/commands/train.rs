@@ -1,11 +1,11 @@
 //! `trainer train`: from a configuration, or from the checkpoint of a run, to a trained network.
 
-#[cfg(feature = "remote")]
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+#[cfg(feature = "remote")]
+use std::{env, ffi::OsString, mem};
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
@@ -40,8 +40,9 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
         remote::be_patient();
     }
     #[cfg(feature = "remote")]
-    if let Some(run) = &args.resume {
-        go_on_when_lost(args, run)?;
+    match &args.resume {
+        Some(run) => go_on_when_lost(args, run)?,
+        None => begin_again_when_lost(args)?,
     }
     let devices = device::select_all(&args.devices.devices)?;
     let Beginning { config, out, start } = begin(args)?;
@@ -132,6 +133,36 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
     }
 }
 
+/// Until the configuration of a new run is written there is nothing to go on with: with `--retry` it is begun again, as it
+/// was.
+#[cfg(feature = "remote")]
+fn begin_again_when_lost(args: &TrainArgs) -> Result<()> {
+    let again = match args.retry.checked_sub(1) {
+        Some(left) => {
+            let arguments = with_retry(env::args_os().skip(1), left);
+            Some(another(arguments, None, None)?)
+        }
+        None => None,
+    };
+    remote::on_loss(Remedy { go_on: None, again });
+    Ok(())
+}
+
+/// The arguments, with another number of retries.
+#[cfg(feature = "remote")]
+fn with_retry(arguments: impl Iterator<Item = OsString>, left: u32) -> Vec<OsString> {
+    let mut is_number = false;
+    let mut kept: Vec<OsString> = arguments
+        .filter(|argument| {
+            let is_old = mem::replace(&mut is_number, argument == "--retry");
+            let is_joined = argument.to_string_lossy().starts_with("--retry=");
+            !is_old && !is_number && !is_joined
+        })
+        .collect();
+    kept.push(format!("--retry={left}").into());
+    kept
+}
+
 /// From now on a training whose worker is lost says how it goes on; with `--retry` it does so by itself, in a process of
 /// its own, for no session is opened twice in one.
 #[cfg(feature = "remote")]
@@ -160,7 +191,10 @@ fn go_on_when_lost(args: &TrainArgs, out: &Path) -> Result<()> {
         None => None,
     };
     remote::on_loss(Remedy {
-        go_on: hint(&format!("train --resume {} --device …", out.display())),
+        go_on: Some(hint(&format!(
+            "train --resume {} --device …",
+            out.display()
+        ))),
         again,
     });
     Ok(())
@@ -486,4 +520,21 @@ fn stop_on_signal() -> Result<Arc<AtomicBool>> {
     })
     .context("cannot listen for Ctrl-C")?;
     Ok(stop)
+}
+
+#[cfg(all(test, feature = "remote"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_training_is_begun_again_with_fewer_retries_and_all_else_as_it_was() {
+        for given in [
+            "train mnist --retry 3 --device a",
+            "train mnist --retry=3 --device a",
+        ] {
+            let again = with_retry(given.split(' ').map(OsString::from), 2);
+            let expected = "train mnist --device a --retry=2";
+            assert_eq!(again, expected.split(' ').collect::<Vec<_>>());
+        }
+    }
 }
