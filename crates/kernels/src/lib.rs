@@ -3,7 +3,8 @@
 //! Plain functions of `Tensor`. On burn's CPU backends (cargo features `flex` and `ndarray`), on its GPU
 //! backends (`gpu`) and for f32, forward and backward are kernels of this crate; on every other backend, and
 //! for every other type, the same function is burn's own operations. On GPUs convolutions, matrix products
-//! and the networks of rows are burn's too.
+//! and the networks of rows are burn's too. On devices of other machines (`remote`) they are those of the
+//! worker, but for networks of rows, which are burn's there.
 //!
 //! - [`conv2d_3x3`], [`conv2d_1x1`], [`conv2d`]: convolution, with what follows it folded in ([`Plus`])
 //!   and nearest-neighbour upsampling before it ([`Sampling`]). Winograd's F(4×4, 3×3) for stride 1, a
@@ -17,6 +18,7 @@
 //!   parameters ([`join_vectors`]).
 //! - [`keep_at_most`]: how much unused memory is kept.
 //! - `count_launches`, with `gpu`: which kernels a piece of work launches.
+//! - `with_kernels`, with `remote`: a worker that has these kernels for its clients.
 //!
 //! # Memory
 //!
@@ -50,8 +52,11 @@ mod cpu;
 #[cfg(feature = "gpu")]
 mod gpu;
 mod gradients;
+mod images;
 mod operations;
 mod optimizer;
+#[cfg(feature = "remote")]
+mod remote;
 mod row_gradients;
 mod rows;
 
@@ -67,6 +72,8 @@ pub use crate::optimizer::{
     AdamWState, AdamWStep, adamw, inputs_lie_last, join_vectors, moving_average, sum_of_squares,
     vector_alignment,
 };
+#[cfg(feature = "remote")]
+pub use crate::remote::{WORKER_OPERATIONS, with_kernels};
 pub use crate::rows::{
     PlusRows, embedding_sum, layer_norm, layer_norm_silu, linear, linear_silu, segment_log_softmax,
 };

@@ -1,4 +1,4 @@
-//! The operations of a network: on CPUs and GPUs the kernels of this crate, elsewhere those of burn.
+//! The operations of a network: on CPUs, GPUs and workers the kernels of this crate, elsewhere those of burn.
 //!
 //! Images may be f16 or bf16, and what is made of them is of the same type; parameters are f32, and so are sums over
 //! many numbers and softmax (Micikevicius et al. 2018, "Mixed Precision Training"). On CPUs half precision is for
@@ -12,7 +12,8 @@ use burn::tensor::{FloatDType, Tensor};
 
 use crate::cpu::convolution::Window;
 use crate::cpu::host::has_kernels;
-use crate::gradients::{NormOptions, Operations};
+use crate::gradients::Operations;
+use crate::images::NormOptions;
 
 /// The resolution of a 3×3 convolution's output beside that of its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,6 +239,10 @@ fn summed_in(dtype: FloatDType) -> FloatDType {
 fn has_operations(x: &Tensor<4>) -> bool {
     #[cfg(feature = "gpu")]
     if crate::gpu::on_gpu(x) {
+        return true;
+    }
+    #[cfg(feature = "remote")]
+    if crate::remote::on_worker(x) {
         return true;
     }
     has_kernels(x)

@@ -201,6 +201,10 @@ fn has_pass(x: &Tensor<1>) -> bool {
     if x.dtype() == burn::tensor::DType::F32 && crate::gpu::on_gpu(x) {
         return true;
     }
+    #[cfg(feature = "remote")]
+    if crate::remote::on_worker(x) {
+        return true;
+    }
     has_kernels(x)
 }
 
@@ -208,9 +212,10 @@ fn has_pass(x: &Tensor<1>) -> bool {
 #[backend_extension(
     Flex: cfg(feature = "flex"),
     NdArray: cfg(feature = "ndarray"),
-    Cube: cfg(feature = "gpu")
+    Cube: cfg(feature = "gpu"),
+    Remote: cfg(feature = "remote")
 )]
-trait OptimizerOps: Backend {
+pub(crate) trait OptimizerOps: Backend {
     /// See [`adamw`]: the parameters and both moments.
     fn adamw_pass(
         parameters: FloatTensor<Self>,

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::Error;
 use burn::remote::{ConnectError, RemoteHost};
 use burn::tensor::{Device, TensorReadError};
+use kernels::WORKER_OPERATIONS;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tracing::warn;
@@ -57,6 +58,17 @@ pub struct Identity {
     pub version: String,
     /// The burn that it is built on.
     pub burn: String,
+    /// The version of the operations that it computes, [`kernels::WORKER_OPERATIONS`]; those before the first say none.
+    #[serde(default)]
+    pub operations: u32,
+}
+
+impl Identity {
+    /// Whether the worker and this program understand each other.
+    fn fits(&self) -> bool {
+        let ours = (env!("CARGO_PKG_VERSION"), BURN, WORKER_OPERATIONS);
+        (&self.version[..], &self.burn[..], self.operations) == ours
+    }
 }
 
 /// A worker that cannot be used, and why.
@@ -123,8 +135,9 @@ pub enum RemoteError {
     },
     /// It is of another version.
     #[error(
-        "the worker {worker} is of version {} on burn {}, and this program of version {} on burn {BURN}: build both \
-         from the same sources", theirs.version, theirs.burn, env!("CARGO_PKG_VERSION")
+        "the worker {worker} is of version {} on burn {} with operations {}, and this program of version {} on burn \
+         {BURN} with operations {WORKER_OPERATIONS}: build both from the same sources",
+        theirs.version, theirs.burn, theirs.operations, env!("CARGO_PKG_VERSION")
     )]
     Version {
         /// Its address.
@@ -216,10 +229,10 @@ static WATCHED: Mutex<Vec<(Worker, Identity)>> = Mutex::new(Vec::new());
 static REMEDY: Mutex<Option<Remedy>> = Mutex::new(None);
 
 /// What is done when a worker is lost.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Remedy {
-    /// How to go on, as it is typed.
-    pub go_on: String,
+    /// How to go on, as it is typed, where there is something to go on with.
+    pub go_on: Option<String>,
     /// This program, to be started anew by itself.
     pub again: Option<Command>,
 }
@@ -382,8 +395,7 @@ fn reach(worker: &Worker) -> Result<Identity, RemoteError> {
             }
             answer => {
                 let identity = answer?;
-                let ours = (env!("CARGO_PKG_VERSION"), BURN);
-                if (&identity.version[..], &identity.burn[..]) != ours {
+                if !identity.fits() {
                     return Err(RemoteError::Version {
                         worker: worker.url(),
                         theirs: identity,
@@ -513,15 +525,19 @@ fn one_line(error: &Error) -> String {
 fn end(why: &str) -> ! {
     // Whoever comes second waits here until the first has ended the program.
     let mut remedy = locked(&REMEDY);
-    let (go_on, again) = match remedy.take() {
-        Some(Remedy { go_on, again }) => (format!("; go on with: {go_on}"), again),
-        None => (String::new(), None),
-    };
+    let Remedy { go_on, again } = remedy.take().unwrap_or_default();
+    let is_begun = go_on.is_some();
+    let go_on = go_on.map_or_else(String::new, |typed| format!("; go on with: {typed}"));
     let Some(command) = again else {
         eprintln!("{}", shortened(&format!("error: {why}{go_on}")));
         std::process::exit(1);
     };
-    warn!("{why}; starting again from the last checkpoint");
+    let from = if is_begun {
+        " from the last checkpoint"
+    } else {
+        ""
+    };
+    warn!("{why}; starting again{from}");
     let error = run_in_place(command);
     eprintln!("error: {why}; cannot start again: {error}{go_on}");
     std::process::exit(1);

@@ -74,7 +74,9 @@ pub fn run(args: &WorkerArgs) -> Result<()> {
     ));
 
     let authorizer = TokenAuthorizer::new(token.secret())?;
-    RemoteServer::new(device::handles(&devices))
+    let served = device::handles(&devices);
+    let first = served.first().context("no device to serve")?.clone();
+    kernels::with_kernels(RemoteServer::new(served), &first)
         .with_authorizer(move |request: AuthorizationRequest<'_>| {
             let peer = peer_of(&peers, &request);
             let index = request.device_index;
@@ -130,5 +132,6 @@ fn identity() -> Result<Identity> {
         worker: format!("{:016x}", u64::from_be_bytes(bytes)),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         burn: BURN.to_owned(),
+        operations: kernels::WORKER_OPERATIONS,
     })
 }

@@ -173,28 +173,6 @@ fn newest(run: &Path) -> u64 {
     steps.max().unwrap()
 }
 
-/// The largest difference between the weights of two checkpoints, in parts of the largest weight.
-fn difference(one: &Path, other: &Path) -> f64 {
-    let read = |folder: &Path| {
-        let bytes = fs::read(folder.join("model.safetensors")).unwrap();
-        weights::read_tensors(&bytes).unwrap()
-    };
-    let (one, other) = (read(one), read(other));
-    assert_eq!(
-        one.keys().collect::<Vec<_>>(),
-        other.keys().collect::<Vec<_>>()
-    );
-    let (mut most, mut largest) = (0.0_f64, 0.0_f64);
-    for (a, b) in one.into_values().zip(other.into_values()) {
-        let [a, b] = [a, b].map(|data| data.try_into_vec::<f32>().unwrap());
-        for (a, b) in a.into_iter().zip(b) {
-            most = most.max(f64::from(a - b).abs());
-            largest = largest.max(f64::from(a).abs());
-        }
-    }
-    most / largest
-}
-
 #[test]
 fn a_run_learns_the_same_on_the_devices_of_a_worker() {
     let folder = tempfile::tempdir().unwrap();
@@ -214,15 +192,12 @@ fn a_run_learns_the_same_on_the_devices_of_a_worker() {
         );
     }
     let at = |out: &str| checkpoint(&path.join(out), 4);
-    assert!(tensors(&at("one")) == tensors(&at("two")));
-    // Our kernels here and burn's operations there round differently, and AdamW's first steps are as long for a small
-    // gradient as for a large one.
-    for out in ["mixed", "near"] {
-        let difference = difference(&at("one"), &at(out));
-        assert!(difference < 1e-4, "{out}: {difference}");
+    // The worker has the kernels of this machine's processor, so they learn the same to the last bit.
+    for out in ["two", "mixed", "near"] {
+        assert!(tensors(&at("one")) == tensors(&at(out)), "{out}");
     }
 
-    // What is drawn there depends on the number of devices as little.
+    // So it is with what is drawn.
     let draw = |devices: &str| {
         let args = [
             "sample",
@@ -243,7 +218,9 @@ fn a_run_learns_the_same_on_the_devices_of_a_worker() {
         succeed(path, &args);
         fs::read(path.join("grid.png")).unwrap()
     };
-    assert!(draw(&worker.device(1)) == draw(&worker.both()));
+    let near = draw("flex");
+    assert!(draw(&worker.device(1)) == near);
+    assert!(draw(&worker.both()) == near);
     let said = worker.end(path);
     assert!(said.contains("opens a session on device #1"), "{said}");
     assert!(said.contains("came from it"), "{said}");
