@@ -294,7 +294,6 @@ impl OptimizerOps for burn_cubecl::CubeBackend {
     }
 
     fn square_sum(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        use burn::backend::ops::FloatTensorOps;
-        Self::float_sum(Self::float_mul(x.clone(), x))
+        crate::gpu::sum_of_squares(x)
     }
 }

@@ -19,7 +19,7 @@ mod reduce;
 mod tensor;
 
 pub(crate) use self::join::join;
-pub(crate) use self::optimizer::{adamw, moving_average};
+pub(crate) use self::optimizer::{adamw, moving_average, sum_of_squares};
 pub(crate) use self::tensor::{on_gpu, vector_alignment};
 
 pub use self::launches::count_launches;

@@ -1,11 +1,12 @@
-//! AdamW and the moving average, a launch each; see [`crate::adamw`].
+//! AdamW and the moving average, a launch each, and the sum of squares in two; see [`crate::adamw`].
 
 use burn::tensor::DType;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::tensor::{empty, one_a_number};
+use super::reduce::over_cube;
+use super::tensor::{empty, most_units, one_a_number};
 use crate::cpu::optimizer::Coefficients;
 
 #[cube(launch)]
@@ -47,6 +48,33 @@ fn moving_average_step(from: &Tensor<f32>, to: &Tensor<f32>, y: &mut Tensor<f32>
         terminate!();
     }
     y[i] = from[i] + (to[i] - from[i]) * taken;
+}
+
+/// The sum over all numbers, or of their squares, a part of it for each cube. A unit takes every `stride`-th.
+#[cube(launch)]
+fn sum_parts(
+    x: &Tensor<f32>,
+    parts: &mut Tensor<f32>,
+    stride: u32,
+    #[comptime] units: usize,
+    #[comptime] squares: bool,
+) {
+    let mut partial = Shared::<[f32]>::new_slice(units);
+    let mut sum = 0.0f32;
+    let mut i = ABSOLUTE_POS;
+    while i < x.len() {
+        let number = x[i];
+        if comptime!(squares) {
+            sum += number * number;
+        } else {
+            sum += number;
+        }
+        i += stride as usize;
+    }
+    let sum = over_cube(sum, &mut partial, false);
+    if UNIT_POS == 0 {
+        parts[CUBE_POS as usize] = sum;
+    }
 }
 
 /// `[parameters, first, second, gradient]`, all `[N]`, to the first three after a step.
@@ -100,4 +128,34 @@ pub(crate) fn moving_average(from: CubeTensor, to: CubeTensor, taken: f32) -> Cu
         taken,
     );
     y
+}
+
+/// The sum of the squares of `[N]`: `[1]`, in an order that depends on N alone.
+///
+/// Not burn's sum, which adds up by atomic operations, in any order, where its tuning likes that best; and what is
+/// tuned so was wrong by 7 % for 70,001 numbers on Mesa's software Vulkan, whenever it was chosen.
+pub(crate) fn sum_of_squares(x: CubeTensor) -> CubeTensor {
+    /// Numbers that a unit has at least, and cubes at most: as many numbers as a cube has units.
+    const LEAST: usize = 4;
+    const MOST_CUBES: usize = 256;
+    let x = into_contiguous(x);
+    let units = 1 << most_units(&x).ilog2();
+    let cubes = x.meta.num_elements().div_ceil(LEAST * units);
+    let parts = sums(x, units, cubes.clamp(1, MOST_CUBES), true);
+    sums(parts, units, 1, false)
+}
+
+fn sums(x: CubeTensor, units: usize, cubes: usize, squares: bool) -> CubeTensor {
+    let parts = empty(&x, [cubes], DType::F32);
+    sum_parts::launch(
+        &parts.client,
+        CubeCount::Static(cubes as u32, 1, 1),
+        CubeDim::new_1d(units as u32),
+        x.into_tensor_arg(),
+        parts.clone().into_tensor_arg(),
+        (cubes * units) as u32,
+        units,
+        squares,
+    );
+    parts
 }

@@ -186,7 +186,7 @@ fn half_precision() {
 
 #[test]
 fn optimiser() {
-    for length in [1, 1000, 70_001] {
+    for length in [1, 1000, 70_001, 1 << 20] {
         let vector = |seed, device: &Device| {
             let data = TensorData::new(normal(length, seed), [length]);
             Tensor::<1>::from_data(data, device)
@@ -219,9 +219,9 @@ fn optimiser() {
             .map(numbers)
         };
         let (cpu, gpu) = (updated(Device::flex()), on_gpu(updated));
-        for (gpu, cpu) in gpu.iter().zip(&cpu) {
+        for (place, (gpu, cpu)) in gpu.iter().zip(&cpu).enumerate() {
             let error = largest_error(gpu, cpu, 1.0);
-            assert!(error < 1e-5, "{error} of {length}");
+            assert!(error < 1e-5, "{error} in result {place} of {length}");
         }
     }
 }
