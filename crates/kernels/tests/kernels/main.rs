@@ -10,5 +10,9 @@ mod case;
 #[cfg(feature = "wgpu")]
 mod gpu;
 mod half;
+#[cfg(any(feature = "remote", feature = "wgpu"))]
+mod images;
 mod levels;
 mod optimizer;
+#[cfg(feature = "remote")]
+mod remote;

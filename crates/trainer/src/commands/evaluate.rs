@@ -20,7 +20,7 @@ use crate::device;
 use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::{grid, pictures};
 use crate::error::Usage;
-use crate::kinds::{Dataset, Kind, read_labels, write_heard};
+use crate::kinds::{Dataset, Kind, read_labels, scored_pictures, write_heard};
 use crate::progress;
 use crate::report;
 use crate::run::atomic_file;
@@ -222,7 +222,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     atomic_file::write(&path, &serde_json::to_vec_pretty(&scored)?)
         .with_context(|| format!("cannot write {}", path.display()))?;
     let pairs = folder.join("nearest.png");
-    let picture = nearest_pairs(&generated, &training, &neighbours, &order)?;
+    let picture = nearest_pairs(&dataset, &generated, &training, &neighbours, &order)?;
     pictures::save_png(&picture, &pairs)?;
     for path in [path, pairs] {
         report::wrote(&path);
@@ -330,9 +330,10 @@ fn nearest_first(neighbours: &[Neighbour]) -> Vec<usize> {
     order
 }
 
-/// The generated images of this `order`, and below each the training image that it comes nearest to: whoever memorises
-/// is seen here first.
+/// The samples of this `order`, and below each the training example that it comes nearest to: whoever memorises is seen
+/// here first.
 fn nearest_pairs(
+    dataset: &Dataset,
     generated: &ImageSet,
     training: &ImageSet,
     neighbours: &[Neighbour],
@@ -351,12 +352,9 @@ fn nearest_pairs(
     let both = [generated.batch(order, &device)];
     let both = Tensor::cat(both.into_iter().chain(nearest).collect(), 0);
     captioned(
-        &grid::grid(&pictures::from_tensor(both)?, order.len())?,
-        &Captions::title("samples that come nearest to training images, the nearest first").rows(
-            ["sampled", "nearest training image"]
-                .map(str::to_owned)
-                .to_vec(),
-        ),
+        &grid::grid(&scored_pictures(dataset, both)?, order.len())?,
+        &Captions::title("samples that come nearest to training examples, the nearest first")
+            .rows(["sampled", "nearest example"].map(str::to_owned).to_vec()),
         0,
     )
 }

@@ -36,7 +36,7 @@ pub use self::labels::read_labels;
 pub use self::order::one_of_each_class_first;
 pub use self::outputs::{Fitted, Original, Outputs, Refused, Sections, Source};
 pub use self::points::{is_csv, noise as noise_points};
-pub use self::shown::{Examples, Glimpse, Shown, write_heard};
+pub use self::shown::{Examples, Glimpse, Shown, scored_pictures, write_heard};
 pub use self::sounds::form::{Representation, SoundConfig};
 pub use self::sounds::{Kept, noise as noise_sound, show as show_sounds};
 pub use self::tables::{

@@ -15,6 +15,8 @@ use super::sounds::Kept;
 use super::tables::{CellUnderNoise, RowUnderNoise, ShownRows};
 use super::{Dataset, Kind, images, points, sounds, tables};
 use crate::device;
+use crate::drawing::pictures;
+use crate::drawing::spectrogram::spectrogram;
 use crate::error::Usage;
 use crate::sampling::{Model, Request};
 
@@ -73,6 +75,32 @@ pub fn write_heard(training: &Dataset, indices: &[usize], path: &Path) -> Result
         Dataset::Sounds(recordings) => sounds::write_nearest(recordings, indices, path),
         Dataset::Images(_) | Dataset::Points(_) | Dataset::Table(_) => Ok(()),
     }
+}
+
+/// The images by which samples of such data are scored, `[N, C, H, W]`, as pictures.
+///
+/// # Errors
+///
+/// Images that cannot be read back from the device.
+pub fn scored_pictures(of: &Dataset, images: Tensor<4>) -> Result<Vec<DynamicImage>> {
+    /// Pixels of a level.
+    const ENLARGED: usize = 3;
+    let Dataset::Sounds(_) = of else {
+        return pictures::from_tensor(images);
+    };
+    let [_, _, frequencies, frames] = images.dims();
+    let size = (
+        u32::try_from(ENLARGED * frames)?,
+        u32::try_from(ENLARGED * frequencies)?,
+    );
+    let values: Vec<f32> = images
+        .try_into_vec_as()
+        .context("cannot read the levels back from the device")?;
+    let levels: Vec<f32> = values.into_iter().map(|x| (x + 1.0) / 2.0).collect();
+    levels
+        .chunks_exact(frequencies * frames)
+        .map(|levels| spectrogram(levels, [frequencies, frames], size))
+        .collect()
 }
 
 impl Kind {

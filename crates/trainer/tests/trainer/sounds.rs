@@ -228,7 +228,9 @@ fn learn_sample_edit_and_score(settings: &[&str]) {
         );
     }
     assert!(!scores.contains("bits per dimension"), "{scores}");
-    assert!(dir.join("run/nearest.png").is_file());
+    // As all spectrograms: in colour, the low frequencies below.
+    let nearest = image::open(dir.join("run/nearest.png")).unwrap().to_rgb8();
+    assert!(nearest.pixels().any(|pixel| pixel.0[0] != pixel.0[1]));
     // The training recordings that they are nearest to, one after the other.
     let nearest = read_wav(&dir.join("run/nearest.wav")).unwrap();
     assert_eq!(nearest.frames(), 9 * (SAMPLES + pause));
