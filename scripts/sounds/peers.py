@@ -186,8 +186,13 @@ class OnSpectrograms:
     def scheduler(self):
         chain = self.chain()
         if self.arguments.sampler == "dpmpp-2m-sde":
+            # The value that diffusers' documentation has for this chain, whose last timesteps hold next to nothing of x_0.
+            is_cosine = self.arguments.schedule == "squaredcos_cap_v2"
             return DPMSolverMultistepScheduler(
-                algorithm_type="sde-dpmsolver++", timestep_spacing="trailing", **chain
+                algorithm_type="sde-dpmsolver++",
+                timestep_spacing="trailing",
+                lambda_min_clipped=-5.1 if is_cosine else -math.inf,
+                **chain,
             )
         kind = {"ddpm": DDPMScheduler, "ddim": DDIMScheduler}[self.arguments.sampler]
         return kind(clip_sample=False, **chain)
