@@ -73,7 +73,7 @@ fn sum_parts(
     }
     let sum = over_cube(sum, &mut partial, false);
     if UNIT_POS == 0 {
-        parts[CUBE_POS as usize] = sum;
+        parts[CUBE_POS] = sum;
     }
 }
 

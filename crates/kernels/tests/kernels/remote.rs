@@ -111,6 +111,9 @@ fn optimiser() {
 /// Operations that make no sense end the session of who sends them, and no other.
 #[test]
 fn nonsense_is_refused() {
+    /// A name, the shapes of the tensors, and the numbers.
+    type Sent<'a> = (&'static str, &'a [&'a [usize]], Vec<ScalarIr>);
+
     let image = [1, 4, 5, 5];
     let convolution = |kernel: u64| {
         let lengths = [kernel, kernel, 1, 1, 1, 1, 1].map(ScalarIr::UInt);
@@ -119,7 +122,7 @@ fn nonsense_is_refused() {
         numbers.extend([ScalarIr::Bool(false); 2]);
         numbers
     };
-    let sent: [(&'static str, &[&[usize]], Vec<ScalarIr>); 5] = [
+    let sent: [Sent<'_>; 5] = [
         ("kernels::convolve", &[&image], Vec::new()),
         (
             "kernels::convolve",
