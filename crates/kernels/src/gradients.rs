@@ -8,8 +8,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, TensorMetadata, backend_extension};
 
 use crate::accumulate;
-use crate::cpu::convolution::Window;
-use crate::images::{Added, Attended, Convolved, ImageKernels, NormOptions, Normalised};
+use crate::images::{Added, Attended, Convolved, ImageKernels, NormOptions, Normalised, Window};
 
 /// The operations. An input that is left out is a tensor without elements, for the macro knows no
 /// optional ones.

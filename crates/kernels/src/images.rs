@@ -6,8 +6,37 @@
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata};
 
-use crate::cpu::convolution::Window;
+use crate::cpu::columns::Shape;
 use crate::cpu::host::dims4;
+
+/// The convolution that a caller asks for; its lengths come from the tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    /// Height and width of the kernel.
+    pub(crate) kernel: [usize; 2],
+    /// Pixels from one window to the next.
+    pub(crate) stride: usize,
+    /// Pixels of padding above and below, and on the left and on the right.
+    pub(crate) padding: [[usize; 2]; 2],
+    /// Whether the image is first doubled by nearest neighbour.
+    pub(crate) upsampled: bool,
+}
+
+impl Window {
+    /// The shape of a convolution of `x` `[batch, in, height, width]` by `weight` `[out, in, k, k]`.
+    pub(crate) fn shape(self, x: [usize; 4], weight: [usize; 4]) -> Shape {
+        Shape {
+            batch: x[0],
+            input: [x[2], x[3]],
+            channels: x[1],
+            out_channels: weight[0],
+            kernel: self.kernel,
+            stride: self.stride,
+            padding: self.padding,
+            upsampled: self.upsampled,
+        }
+    }
+}
 
 /// What is added to a convolution.
 #[derive(Clone, Debug)]

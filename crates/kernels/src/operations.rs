@@ -10,10 +10,9 @@ use burn::tensor::module::{self, interpolate};
 use burn::tensor::ops::{ConvOptions, InterpolateMode, InterpolateOptions, PadMode};
 use burn::tensor::{FloatDType, Tensor};
 
-use crate::cpu::convolution::Window;
 use crate::cpu::host::has_kernels;
 use crate::gradients::Operations;
-use crate::images::NormOptions;
+use crate::images::{NormOptions, Window};
 
 /// The resolution of a 3×3 convolution's output beside that of its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,39 +7,10 @@ use crate::cpu::columns::{self, Shape};
 use crate::cpu::host::{Host, Numbers, dims4, from_channels_last, small_tensor, tensor};
 use crate::cpu::weights::kept_transform;
 use crate::cpu::winograd::{self, Addends, CHANNELS, Direction, Images};
-use crate::images::{Added, ParameterGradients, assert_shape};
+use crate::images::{Added, ParameterGradients, Window, assert_shape};
 
 /// Tiles for which the transform of the weights counts for much.
 const FEW_TILES: usize = 1024;
-
-/// The convolution that a caller asks for; its lengths come from the tensors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Window {
-    /// Height and width of the kernel.
-    pub(crate) kernel: [usize; 2],
-    /// Pixels from one window to the next.
-    pub(crate) stride: usize,
-    /// Pixels of padding above and below, and on the left and on the right.
-    pub(crate) padding: [[usize; 2]; 2],
-    /// Whether the image is first doubled by nearest neighbour.
-    pub(crate) upsampled: bool,
-}
-
-impl Window {
-    /// The shape of a convolution of `x` `[batch, in, height, width]` by `weight` `[out, in, k, k]`.
-    pub(crate) fn shape(self, x: [usize; 4], weight: [usize; 4]) -> Shape {
-        Shape {
-            batch: x[0],
-            input: [x[2], x[3]],
-            channels: x[1],
-            out_channels: weight[0],
-            kernel: self.kernel,
-            stride: self.stride,
-            padding: self.padding,
-            upsampled: self.upsampled,
-        }
-    }
-}
 
 /// Whether Winograd's algorithm covers the shape.
 fn is_winograd(shape: &Shape) -> bool {

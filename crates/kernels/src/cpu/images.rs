@@ -6,13 +6,13 @@ use rayon::prelude::*;
 
 use crate::cpu::attention::{self, Heads};
 use crate::cpu::concat;
-use crate::cpu::convolution::{self, Window};
+use crate::cpu::convolution;
 use crate::cpu::group_norm::{self, Affine, Norm};
 use crate::cpu::host::{Host, Numbers, dims4, from_channels_last, small_tensor, tensor};
 use crate::cpu::memory::filled;
 use crate::images::{
     Added, Attended, Convolved, ImageKernels, NormGradients, NormOptions, Normalised,
-    ParameterGradients, assert_shape, check_attention, check_join, check_norm, check_part,
+    ParameterGradients, Window, assert_shape, check_attention, check_join, check_norm, check_part,
 };
 
 impl<B: Host> ImageKernels for B {

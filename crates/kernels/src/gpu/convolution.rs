@@ -8,8 +8,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::tensor::{channels_first, channels_last, element, empty, most_units, one_a_number};
-use crate::cpu::convolution::Window;
-use crate::images::Added;
+use crate::images::{Added, Window};
 
 /// y plus a number an example and channel and plus a residual: all channels-last.
 #[cube(launch)]

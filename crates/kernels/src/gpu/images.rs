@@ -5,11 +5,10 @@ use burn::backend::tensor::FloatTensor;
 use burn_cubecl::CubeBackend;
 
 use super::{attention, concat, convolution, group_norm};
-use crate::cpu::convolution::Window;
 use crate::cpu::host::dims4;
 use crate::images::{
     Added, Attended, Convolved, ImageKernels, NormGradients, NormOptions, Normalised,
-    ParameterGradients, assert_shape, check_attention, check_join, check_norm, check_part,
+    ParameterGradients, Window, assert_shape, check_attention, check_join, check_norm, check_part,
 };
 
 type Float = FloatTensor<CubeBackend>;

@@ -8,12 +8,11 @@ use burn_ir::{CustomOpIr, ScalarIr, TensorIr};
 
 use super::name;
 use super::numbers::Number;
-use crate::cpu::convolution::Window;
 use crate::cpu::host::dims4;
 use crate::cpu::optimizer::Coefficients;
 use crate::images::{
     Added, Attended, Convolved, ImageKernels, NormGradients, NormOptions, Normalised,
-    ParameterGradients,
+    ParameterGradients, Window,
 };
 use crate::optimizer::OptimizerOps;
 

@@ -5,9 +5,8 @@ use std::slice;
 
 use burn_ir::ScalarIr;
 
-use crate::cpu::convolution::Window;
 use crate::cpu::optimizer::Coefficients;
-use crate::images::NormOptions;
+use crate::images::{NormOptions, Window};
 
 /// A number, or several in order.
 pub(super) trait Number: Sized {
