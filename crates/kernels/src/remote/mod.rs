@@ -15,7 +15,7 @@ use burn::tensor::{DType, Tensor};
 pub use self::worker::with_kernels;
 
 /// The version of the operations that a worker computes for clients: of both it must be the same. It is raised with
-/// every change of a name in [`name`], or of what travels with it.
+/// every change of the name of an operation, or of what travels with it.
 pub const WORKER_OPERATIONS: u32 = 1;
 
 /// The names of the operations, each with what travels.
