@@ -3,10 +3,11 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use burn::tensor::{Device, DeviceKind, FloatDType, Tensor, TensorData};
-use kernels::{AdamWState, AdamWStep, adamw, count_launches, moving_average, sum_of_squares};
+use burn::tensor::{Device, DeviceKind, FloatDType};
+use kernels::count_launches;
 
-use crate::case::{Case, Operation, case, largest_error, normal, numbers};
+use crate::case::{Case, Operation, case, largest_error};
+use crate::optimizer::after_a_step;
 use crate::{half, images};
 
 /// Largest difference, over the largest number of the reference: both round f32, in other orders.
@@ -110,38 +111,8 @@ fn half_precision() {
 #[test]
 fn optimiser() {
     for length in [1, 1000, 70_001, 1 << 20] {
-        let vector = |seed, device: &Device| {
-            let data = TensorData::new(normal(length, seed), [length]);
-            Tensor::<1>::from_data(data, device)
-        };
-        let updated = |device: Device| {
-            let state = AdamWState {
-                parameters: vector(0, &device),
-                first: vector(1, &device),
-                second: vector(2, &device).abs(),
-            };
-            let step = AdamWStep {
-                beta_1: 0.9,
-                beta_2: 0.999,
-                epsilon: 1e-8,
-                weight_decay: 0.01,
-                learning_rate: 1e-3,
-                step: 3,
-            };
-            let scale = Tensor::from_floats([0.5], &device);
-            let state = adamw(state, vector(3, &device), scale, step);
-            let average = moving_average(vector(4, &device), state.parameters.clone(), 0.99);
-            let squares = sum_of_squares(state.first.clone());
-            [
-                state.parameters,
-                state.first,
-                state.second,
-                average,
-                squares,
-            ]
-            .map(numbers)
-        };
-        let (cpu, gpu) = (updated(Device::flex()), on_gpu(updated));
+        let cpu = after_a_step(length, &Device::flex());
+        let gpu = on_gpu(|gpu| after_a_step(length, &gpu));
         for (place, (gpu, cpu)) in gpu.iter().zip(&cpu).enumerate() {
             let error = largest_error(gpu, cpu, 1.0);
             assert!(error < 1e-5, "{error} in result {place} of {length}");

@@ -6,6 +6,9 @@ use kernels::{AdamWState, AdamWStep, adamw, moving_average, sum_of_squares};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+#[cfg(any(feature = "remote", feature = "wgpu"))]
+use crate::case::{normal, numbers};
+
 const LENGTHS: [usize; 8] = [1, 15, 33, 1000, 16_383, 16_384, 16_385, 100_003];
 
 fn drawn(length: usize, seed: u64) -> Vec<f32> {
@@ -126,4 +129,35 @@ fn a_sum_of_squares_is_exact_and_the_same_on_any_number_of_threads() {
         assert_close("sum", &sums, &[expected; 3]);
         assert!(sums.iter().all(|sum| sum.to_bits() == sums[0].to_bits()));
     }
+}
+
+/// What a step of AdamW leaves of vectors of a length, a moving average, and the sum of the squares of the first moment.
+#[cfg(any(feature = "remote", feature = "wgpu"))]
+pub(crate) fn after_a_step(length: usize, device: &Device) -> [Vec<f32>; 5] {
+    let vector = |seed| Tensor::<1>::from_data(&normal(length, seed)[..], device);
+    let state = AdamWState {
+        parameters: vector(0),
+        first: vector(1),
+        second: vector(2).abs(),
+    };
+    let step = AdamWStep {
+        beta_1: 0.9,
+        beta_2: 0.999,
+        epsilon: 1e-8,
+        weight_decay: 0.01,
+        learning_rate: 1e-3,
+        step: 3,
+    };
+    let scale = Tensor::from_floats([0.5], device);
+    let state = adamw(state, vector(3), scale, step);
+    let average = moving_average(vector(4), state.parameters.clone(), 0.99);
+    let squares = sum_of_squares(state.first.clone());
+    [
+        state.parameters,
+        state.first,
+        state.second,
+        average,
+        squares,
+    ]
+    .map(numbers)
 }

@@ -9,10 +9,11 @@ use burn::remote::{CustomOpClient, RemoteHost};
 use burn::server::{CustomOpIr, RemoteServer, TokenAuthorizer, WebSocketTransport};
 use burn::tensor::{DType, Device, Shape, Tensor, TensorData};
 use burn_ir::{ScalarIr, TensorIr};
-use kernels::{AdamWState, AdamWStep, adamw, moving_average, sum_of_squares, with_kernels};
+use kernels::with_kernels;
 
 use crate::case::{Case, normal, numbers};
 use crate::images;
+use crate::optimizer::after_a_step;
 
 const TOKEN: &str = "a-token-of-these-tests";
 
@@ -77,35 +78,7 @@ fn gradients_that_are_added() {
 
 #[test]
 fn optimiser() {
-    let updated = |device: Device| {
-        let vector = |seed| Tensor::<1>::from_data(&normal(70_001, seed)[..], &device);
-        let state = AdamWState {
-            parameters: vector(0),
-            first: vector(1),
-            second: vector(2).abs(),
-        };
-        let step = AdamWStep {
-            beta_1: 0.9,
-            beta_2: 0.999,
-            epsilon: 1e-8,
-            weight_decay: 0.01,
-            learning_rate: 1e-3,
-            step: 3,
-        };
-        let scale = Tensor::from_floats([0.5], &device);
-        let state = adamw(state, vector(3), scale, step);
-        let average = moving_average(vector(4), state.parameters.clone(), 0.99);
-        let squares = sum_of_squares(state.first.clone());
-        [
-            state.parameters,
-            state.first,
-            state.second,
-            average,
-            squares,
-        ]
-        .map(numbers)
-    };
-    assert!(updated(worker(2)) == updated(Device::flex()));
+    assert!(after_a_step(70_001, &worker(2)) == after_a_step(70_001, &Device::flex()));
 }
 
 /// Operations that make no sense end the session of who sends them, and no other.
