@@ -14,11 +14,12 @@ import sys
 import tempfile
 import time
 import wave
+from contextlib import contextmanager
 from pathlib import Path
 
 from axe_core_python.selenium import Axe
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -56,7 +57,23 @@ class Page:
                 if "stale" in str(error) or "no such element" in str(error):
                     return False
                 raise
-        WebDriverWait(self.driver, seconds, 0.1).until(look, f"waited in vain for {what}")
+        try:
+            WebDriverWait(self.driver, seconds, 0.1).until(look)
+        except TimeoutException as error:
+            shown = " | ".join(part.text for part in self.find("main"))
+            raise AssertionError(f"waited in vain for {what}; the page shows: {shown[:2000]!r}") from error
+
+    @contextmanager
+    def shows(self, what, css):
+        """The block makes the page show this, if only for a moment: a fast machine is done before one could look twice."""
+        self.driver.execute_script("""
+            const look = () => { window.wasShown ||= [...document.querySelectorAll(arguments[0])].some((one) => one.checkVisibility()); };
+            window.wasShown = false;
+            window.observer = new MutationObserver(look);
+            window.observer.observe(document.body, { attributes: true, childList: true, subtree: true });""", css)
+        yield
+        self.wait(what, lambda: self.driver.execute_script("return window.wasShown"))
+        self.driver.execute_script("window.observer.disconnect()")
 
     def button(self, text, within="main"):
         for _ in range(5):
@@ -155,14 +172,14 @@ def draw_by_clicks(page):
     page.wait("the form", lambda: page.find("form .chips button"))
     time.sleep(2)  # The network is opened meanwhile, as it is while a person looks for the button.
     page.button("3").click()
-    page.button("Draw").click()
-    page.wait("noise", lambda: page.find(".sheet canvas"))
+    with page.shows("noise", ".sheet canvas"):
+        page.button("Draw").click()
     page.look("drawing", check_access=False)
     page.wait("samples", lambda: page.find(".sheet img"))
     first = page.driver.execute_script("return document.querySelector('[data-first]').dataset.first")
     print(f"the first denoising step was shown after {float(first):.0f} ms")
-    page.button("Nearest training images").click()
-    page.wait("that it is busy", lambda: not page.button("Nearest training images").is_enabled())
+    with page.shows("that it is busy", ".nearest button:disabled"):
+        page.button("Nearest training images").click()
     Select(page.find("select[aria-label='compared with']")[0]).select_by_index(1)
     page.button("Draw again").click()  # Which ends that search.
     page.wait("samples", lambda: page.find(".sheet img"))
@@ -255,8 +272,8 @@ def judge_by_clicks(page):
     page.button("Score this run").click()
     page.wait("a refusal", lambda: "--count" in page.find("main")[0].text)
     page.write("samples", "16")
-    page.button("Score this run").click()
-    page.wait("it to go on", lambda: page.find("main progress")[0].is_displayed())
+    with page.shows("how far it is", "main progress"):
+        page.button("Score this run").click()
     page.look("scoring", check_access=False)
     page.wait("scores", lambda: "FID" in page.find("main")[0].text and not page.find("main progress")[0].is_displayed(), 900)
     page.look("scored")

@@ -24,17 +24,40 @@ pub(crate) struct Window {
 
 impl Window {
     /// The shape of a convolution of `x` `[batch, in, height, width]` by `weight` `[out, in, k, k]`.
+    ///
+    /// # Panics
+    ///
+    /// If they do not fit each other, one of them is empty, or an image is smaller than a window.
     pub(crate) fn shape(self, x: [usize; 4], weight: [usize; 4]) -> Shape {
-        Shape {
-            batch: x[0],
-            input: [x[2], x[3]],
-            channels: x[1],
-            out_channels: weight[0],
+        let ([batch, channels, height, width], [out, ..]) = (x, weight);
+        let [rows, columns] = self.kernel;
+        assert!(
+            weight == [out, channels, rows, columns],
+            "a weight of {weight:?} for a kernel of {rows} x {columns} over {x:?}"
+        );
+        let shape = Shape {
+            batch,
+            input: [height, width],
+            channels,
+            out_channels: out,
             kernel: self.kernel,
             stride: self.stride,
             padding: self.padding,
             upsampled: self.upsampled,
-        }
+        };
+        let convolved = shape.convolved();
+        let fits = (0..2).all(|axis| {
+            let [before, after] = self.padding[axis];
+            let padded = before
+                .checked_add(after)
+                .and_then(|sum| sum.checked_add(convolved[axis]));
+            padded.is_some_and(|padded| padded >= self.kernel[axis])
+        });
+        assert!(
+            fits && self.stride > 0 && !x.contains(&0) && !weight.contains(&0),
+            "{self:?} over {x:?}"
+        );
+        shape
     }
 }
 
@@ -47,6 +70,22 @@ pub(crate) struct Added<B: Backend> {
     pub(crate) per_example: Option<FloatTensor<B>>,
     /// Of the shape of the output.
     pub(crate) residual: Option<FloatTensor<B>>,
+}
+
+impl<B: Backend> Added<B> {
+    /// Panics unless it can be added to a convolution.
+    pub(crate) fn check(&self, shape: &Shape) {
+        let output @ [batch, out, ..] = shape.output_dims();
+        for (what, x, dims) in [
+            ("a bias", &self.bias, &[out][..]),
+            ("per_example", &self.per_example, &[batch, out]),
+            ("a residual", &self.residual, &output),
+        ] {
+            if let Some(x) = x {
+                assert_shape::<B>(what, x, dims);
+            }
+        }
+    }
 }
 
 /// What the gradient of a convolution needs.

@@ -1,13 +1,12 @@
 //! 2D convolution over host tensors: forward and gradients, each by the faster algorithm.
 
-use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
 
 use crate::cpu::columns::{self, Shape};
-use crate::cpu::host::{Host, Numbers, dims4, from_channels_last, small_tensor, tensor};
+use crate::cpu::host::{Host, Numbers, from_channels_last, small_tensor, tensor};
 use crate::cpu::weights::kept_transform;
 use crate::cpu::winograd::{self, Addends, CHANNELS, Direction, Images};
-use crate::images::{Added, ParameterGradients, Window, assert_shape};
+use crate::images::{Added, ParameterGradients};
 
 /// Tiles for which the transform of the weights counts for much.
 const FEW_TILES: usize = 1024;
@@ -43,16 +42,7 @@ pub(crate) fn forward<B: Host>(
     is_training: bool,
     device: &B::Device,
 ) -> FloatTensor<B> {
-    let output @ [batch, out, ..] = shape.output_dims();
-    for (what, x, dims) in [
-        ("a bias", &added.bias, &[out][..]),
-        ("per_example", &added.per_example, &[batch, out]),
-        ("a residual", &added.residual, &output),
-    ] {
-        if let Some(x) = x {
-            assert_shape::<B>(what, x, dims);
-        }
-    }
+    let output @ [_, out, ..] = shape.output_dims();
     let bias = added.bias.map(Numbers::<B>::plain);
     let per_example = added.per_example.map(Numbers::<B>::plain);
     let residual = added.residual.map(Numbers::<B>::channels_last);
@@ -150,31 +140,4 @@ pub(crate) fn parameter_gradients<B: Host>(
         bias: small_tensor::<B>(bias.into_iter().map(|x| x as f32).collect(), [out], device),
         per_example: tensor::<B>(per_example, [shape.batch, out], device),
     }
-}
-
-/// The shape of a convolution of these tensors, neither of them empty.
-///
-/// # Panics
-///
-/// If they do not fit each other.
-pub(crate) fn shape_of<B: Host>(
-    x: &FloatTensor<B>,
-    weight: &FloatTensor<B>,
-    window: Window,
-) -> Shape {
-    let ([batch, channels, height, width], [out, ..]) = (dims4::<B>(x), dims4::<B>(weight));
-    let [rows, columns] = window.kernel;
-    assert_shape::<B>("a weight", weight, &[out, channels, rows, columns]);
-    let shape = window.shape(dims4::<B>(x), dims4::<B>(weight));
-    let convolved = shape.convolved();
-    let fits = (0..2).all(|axis| {
-        let padding: usize = window.padding[axis].iter().sum();
-        window.stride > 0 && convolved[axis] + padding >= window.kernel[axis].max(1)
-    });
-    assert!(
-        fits && batch * channels * height * width * out > 0,
-        "{window:?} over {:?}",
-        x.shape().as_slice()
-    );
-    shape
 }

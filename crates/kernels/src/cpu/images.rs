@@ -5,6 +5,7 @@ use burn::backend::tensor::FloatTensor;
 use rayon::prelude::*;
 
 use crate::cpu::attention::{self, Heads};
+use crate::cpu::columns::Shape;
 use crate::cpu::concat;
 use crate::cpu::convolution;
 use crate::cpu::group_norm::{self, Affine, Norm};
@@ -24,7 +25,8 @@ impl<B: Host> ImageKernels for B {
         is_training: bool,
     ) -> (FloatTensor<B>, Convolved<B>) {
         let device = x.device();
-        let shape = convolution::shape_of::<B>(&x, &weight, window);
+        let shape = window.shape(dims4::<B>(&x), dims4::<B>(&weight));
+        added.check(&shape);
         let (x, weight) = (Numbers::channels_last(x), Numbers::plain(weight));
         let y = convolution::forward::<B>(&x, &weight, added, &shape, is_training, &device);
         let of = Convolved {
@@ -37,16 +39,14 @@ impl<B: Host> ImageKernels for B {
 
     fn parameter_gradients(of: &Convolved<B>, dy: FloatTensor<B>) -> ParameterGradients<B> {
         let device = dy.device();
-        let shape = convolution::shape_of::<B>(&of.x, &of.weight, of.window);
-        assert_shape::<B>("a gradient", &dy, &shape.output_dims());
+        let shape = shape_of(of, &dy);
         let x = Numbers::<B>::channels_last(of.x.clone());
         convolution::parameter_gradients(&x, &Numbers::channels_last(dy), &shape, &device)
     }
 
     fn input_gradient(of: &Convolved<B>, dy: FloatTensor<B>) -> FloatTensor<B> {
         let device = dy.device();
-        let shape = convolution::shape_of::<B>(&of.x, &of.weight, of.window);
-        assert_shape::<B>("a gradient", &dy, &shape.output_dims());
+        let shape = shape_of(of, &dy);
         let weight = Numbers::<B>::plain(of.weight.clone());
         convolution::input_gradient(&Numbers::channels_last(dy), &weight, &shape, &device)
     }
@@ -183,6 +183,13 @@ impl<B: Host> ImageKernels for B {
             None => tensor::<B>(sum, shape, &device),
         }
     }
+}
+
+/// The shape of a convolution, which its gradient fits.
+fn shape_of<B: Host>(of: &Convolved<B>, dy: &FloatTensor<B>) -> Shape {
+    let shape = of.window.shape(dims4::<B>(&of.x), dims4::<B>(&of.weight));
+    assert_shape::<B>("a gradient", dy, &shape.output_dims());
+    shape
 }
 
 /// The parameters of a normalisation.

@@ -21,13 +21,13 @@ impl ImageKernels for CubeBackend {
         window: Window,
         _is_training: bool,
     ) -> (Float, Convolved<Self>) {
-        let ([.., channels, _, _], [out, ..]) = (dims4::<Self>(&x), dims4::<Self>(&weight));
-        let [rows, columns] = window.kernel;
-        assert_shape::<Self>("a weight", &weight, &[out, channels, rows, columns]);
+        let shape = window.shape(dims4::<Self>(&x), dims4::<Self>(&weight));
+        added.check(&shape);
         convolution::forward(x, weight, added, window)
     }
 
     fn parameter_gradients(of: &Convolved<Self>, dy: Float) -> ParameterGradients<Self> {
+        check(of, &dy);
         let per_example = convolution::per_example_gradient(dy.clone());
         ParameterGradients {
             weight: convolution::weight_gradient(of, dy),
@@ -37,6 +37,7 @@ impl ImageKernels for CubeBackend {
     }
 
     fn input_gradient(of: &Convolved<Self>, dy: Float) -> Float {
+        check(of, &dy);
         convolution::input_gradient(of, dy)
     }
 
@@ -81,4 +82,17 @@ impl ImageKernels for CubeBackend {
     fn sum(a: Float, b: Float) -> Float {
         Self::float_add(a, b)
     }
+}
+
+/// Panics unless what a convolution kept fits itself and the gradient of its result. An x that was doubled is kept so.
+fn check(of: &Convolved<CubeBackend>, dy: &Float) {
+    let mut x = dims4::<CubeBackend>(&of.x);
+    if of.window.upsampled {
+        for length in &mut x[2..] {
+            assert!(*length % 2 == 0, "{length} pixels, which were doubled");
+            *length /= 2;
+        }
+    }
+    let shape = of.window.shape(x, dims4::<CubeBackend>(&of.weight));
+    assert_shape::<CubeBackend>("a gradient", dy, &shape.output_dims());
 }

@@ -18,7 +18,7 @@ const TOLERANCE: f32 = 2e-5;
 static GPU: Mutex<()> = Mutex::new(());
 
 /// What `work` finds on the GPU, no other test using it meanwhile.
-fn on_gpu<T>(work: impl FnOnce(Device) -> T) -> T {
+pub(crate) fn on_gpu<T>(work: impl FnOnce(Device) -> T) -> T {
     let _turn = GPU.lock().unwrap_or_else(PoisonError::into_inner);
     work(Device::wgpu(DeviceKind::DefaultDevice))
 }

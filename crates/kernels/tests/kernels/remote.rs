@@ -17,22 +17,31 @@ use crate::optimizer::after_a_step;
 
 const TOKEN: &str = "a-token-of-these-tests";
 
-/// A device of a worker that serves several of this processor.
-fn worker(index: usize) -> Device {
-    static URL: OnceLock<String> = OnceLock::new();
-    let url = URL.get_or_init(|| {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let url = format!("ws://{}", listener.local_addr().unwrap());
-        let server = with_kernels(RemoteServer::new(vec![Device::flex(); 8]), &Device::flex())
-            .with_authorizer(TokenAuthorizer::new(TOKEN).unwrap());
-        thread::spawn(move || server.serve(WebSocketTransport::from_listener(listener)));
-        url
-    });
+/// Devices of each worker: an operation that makes no sense ends the session of its own.
+const DEVICES: usize = 64;
+
+/// The address of a worker that serves a device of this machine, under many numbers.
+fn serve(device: &Device) -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let server = with_kernels(RemoteServer::new(vec![device.clone(); DEVICES]), device)
+        .with_authorizer(TokenAuthorizer::new(TOKEN).unwrap());
+    thread::spawn(move || server.serve(WebSocketTransport::from_listener(listener)));
+    url
+}
+
+fn device_of(url: &str, index: usize) -> Device {
     let host = RemoteHost::websocket(url).with_credential(TOKEN);
     Device::remote_options(&host)
         .device_index(index)
         .init()
         .unwrap()
+}
+
+/// A device of a worker that serves this processor.
+fn worker(index: usize) -> Device {
+    static URL: OnceLock<String> = OnceLock::new();
+    device_of(URL.get_or_init(|| serve(&Device::flex())), index)
 }
 
 fn compare(case: &Case) {
@@ -81,56 +90,232 @@ fn optimiser() {
     assert!(after_a_step(70_001, &worker(2)) == after_a_step(70_001, &Device::flex()));
 }
 
-/// Operations that make no sense end the session of who sends them, and no other.
-#[test]
-fn nonsense_is_refused() {
-    /// A name, the shapes of the tensors, and the numbers.
-    type Sent<'a> = (&'static str, &'a [&'a [usize]], Vec<ScalarIr>);
+/// An operation as it is sent: its name, the shapes of its tensors, its numbers and how many results it has.
+#[derive(Clone, Debug)]
+struct Sent<'a> {
+    name: &'static str,
+    shapes: Vec<&'a [usize]>,
+    numbers: Vec<ScalarIr>,
+    results: usize,
+}
 
-    let image = [1, 4, 5, 5];
-    let convolution = |kernel: u64| {
-        let lengths = [kernel, kernel, 1, 1, 1, 1, 1].map(ScalarIr::UInt);
-        let mut numbers = vec![ScalarIr::Bool(false); 3];
-        numbers.extend(lengths);
-        numbers.extend([ScalarIr::Bool(false); 2]);
+/// Whether a device computes it.
+fn is_computed(sent: &Sent<'_>, device: &Device) -> bool {
+    let DispatchDevice::Remote(remote) = device.as_dispatch() else {
+        panic!("{device:?} is of no worker");
+    };
+    let client = CustomOpClient::new(remote);
+    let inputs: Vec<TensorIr> = sent
+        .shapes
+        .iter()
+        .map(|shape| match **shape {
+            [length] => ones([length], device),
+            [a, b, c] => ones([a, b, c], device),
+            [a, b, c, d] => ones([a, b, c, d], device),
+            _ => unreachable!("no tensor has {} axes", shape.len()),
+        })
+        .collect();
+    let outputs: Vec<TensorIr> = (0..sent.results)
+        .map(|_| TensorIr::uninit(client.create_empty_handle(), Shape::from([1]), DType::F32))
+        .collect();
+    let name = format!("kernels::{}", sent.name);
+    let op = CustomOpIr::with_scalars(&name, &inputs, &outputs, sent.numbers.clone());
+    client.register(op).into_iter().all(|result| {
+        let result = Tensor::<1>::from_primitive::<burn::backend::Remote>(result);
+        result.try_into_data().is_ok()
+    })
+}
+
+/// What is changed of an operation so that it makes no sense.
+enum Change<'a> {
+    /// A tensor has another shape.
+    Shape(usize, &'a [usize]),
+    Numbers(Vec<ScalarIr>),
+}
+
+/// Sends a worker operations that make sense, and each with changes so that it makes none, which ends the session of
+/// who sends it, and no other. `kept` is the shape of what an attention of 2 heads over 36 pixels keeps.
+fn refuses_nonsense(url: &str, kept: &[usize]) {
+    use Change::{Numbers, Shape};
+
+    let (image, smaller) = ([1, 4, 6, 6], [1, 4, 6, 5]);
+    let (weight, convolved, channels) = ([8, 4, 3, 3], [1, 8, 6, 6], [4]);
+    let flag = ScalarIr::Bool;
+    let count = |count| vec![ScalarIr::UInt(count)];
+    let window = |kernel: u64, stride: u64, padding: u64, is_upsampled| {
+        let mut numbers = [kernel, kernel, stride].map(ScalarIr::UInt).to_vec();
+        numbers.extend([ScalarIr::UInt(padding); 4]);
+        numbers.push(flag(is_upsampled));
         numbers
     };
-    let sent: [Sent<'_>; 5] = [
-        ("kernels::convolve", &[&image], Vec::new()),
+    let convolution = |window: Vec<ScalarIr>| {
+        let mut numbers = [true, false, false].map(flag).to_vec();
+        numbers.extend(window);
+        numbers.push(flag(false));
+        numbers
+    };
+    let same = || window(3, 1, 1, false);
+    let norm = |groups| {
+        let groups = ScalarIr::UInt(groups);
+        vec![flag(false), groups, ScalarIr::Float(1e-5), flag(true)]
+    };
+    let coefficients = || vec![ScalarIr::Float(0.5); 8];
+    let gradient_of_convolution = || {
+        vec![
+            Shape(1, &[8, 2, 3, 3]),
+            Shape(2, &image),
+            Shape(2, &[1, 8, 6, 5]),
+            Shape(2, &[2, 8, 6, 6]),
+            Numbers(window(3, 1, 1, true)),
+            Numbers(window(1, 1, 0, false)),
+            Numbers(window(3, 2, 1, false)),
+        ]
+    };
+    let sent = |name, shapes, numbers, results| Sent {
+        name,
+        shapes,
+        numbers,
+        results,
+    };
+
+    let operations = [
         (
-            "kernels::convolve",
-            &[&image, &[8, 4, 3, 3]],
-            convolution(1),
+            sent(
+                "convolve",
+                vec![&image[..], &weight, &[8]],
+                convolution(same()),
+                2,
+            ),
+            vec![
+                Shape(0, &[1, 3, 6, 6]),
+                Shape(1, &[8, 2, 3, 3]),
+                Shape(2, &[4]),
+                Numbers(convolution(window(1, 1, 0, false))),
+                Numbers(convolution(window(3, 0, 1, false))),
+                Numbers(convolution(window(3, 1, u64::MAX, false))),
+                Numbers(Vec::new()),
+            ],
         ),
         (
-            "kernels::convolve",
-            &[&image, &[8, 2, 3, 3]],
-            convolution(3),
+            sent(
+                "parameter_gradients",
+                vec![&image, &weight, &convolved],
+                same(),
+                3,
+            ),
+            gradient_of_convolution(),
         ),
-        ("kernels::sum", &[&image, &[1, 4, 5, 4]], Vec::new()),
-        ("kernels::part_channels", &[&image], vec![ScalarIr::UInt(4)]),
+        (
+            sent(
+                "input_gradient",
+                vec![&image, &weight, &convolved],
+                same(),
+                1,
+            ),
+            gradient_of_convolution(),
+        ),
+        (
+            sent("normalise", vec![&image, &channels, &channels], norm(2), 3),
+            vec![
+                Shape(1, &[3]),
+                Shape(2, &[5]),
+                Numbers(norm(3)),
+                Numbers(norm(0)),
+            ],
+        ),
+        (
+            sent(
+                "norm_gradients",
+                vec![&image, &[1, 2, 2], &channels, &channels, &image],
+                norm(2),
+                3,
+            ),
+            vec![Shape(1, &[1, 2, 1]), Shape(4, &smaller), Numbers(norm(4))],
+        ),
+        (
+            sent("attend", vec![&image, &image, &image], count(2), 5),
+            vec![Shape(2, &smaller), Numbers(count(3)), Numbers(count(0))],
+        ),
+        (
+            sent(
+                "attention_gradients",
+                vec![&image, &image, &image, &image, kept, &image],
+                count(2),
+                3,
+            ),
+            vec![
+                Shape(3, &smaller),
+                Shape(4, &[1]),
+                Shape(5, &smaller),
+                Numbers(count(4)),
+            ],
+        ),
+        (
+            sent("join_channels", vec![&image, &image], Vec::new(), 1),
+            vec![Shape(1, &smaller), Shape(0, &[2, 4, 6, 6])],
+        ),
+        (
+            sent("part_channels", vec![&image], count(1), 2),
+            vec![Numbers(count(4)), Numbers(count(0)), Shape(0, &[4])],
+        ),
+        (
+            sent("sum", vec![&image, &image], Vec::new(), 1),
+            vec![Shape(1, &smaller)],
+        ),
+        (
+            sent(
+                "adamw",
+                vec![&[5], &[5], &[5], &[5], &[1]],
+                coefficients(),
+                3,
+            ),
+            vec![
+                Shape(0, &[4]),
+                Shape(2, &[4]),
+                Shape(3, &[6]),
+                Shape(4, &[2]),
+                Numbers(vec![ScalarIr::Float(0.5); 7]),
+            ],
+        ),
+        (
+            sent(
+                "moving_average",
+                vec![&[5], &[5]],
+                vec![ScalarIr::Float(0.5)],
+                1,
+            ),
+            vec![Shape(1, &[4]), Numbers(count(1))],
+        ),
     ];
-    for (place, (name, shapes, scalars)) in sent.into_iter().enumerate() {
-        let device = worker(3 + place);
-        let DispatchDevice::Remote(remote) = device.as_dispatch() else {
-            panic!("{device:?} is of no worker");
-        };
-        let client = CustomOpClient::new(remote);
-        let inputs: Vec<TensorIr> = shapes
-            .iter()
-            .map(|shape| {
-                let ones = Tensor::<4>::ones(Shape::from(shape.to_vec()), &device);
-                ones.try_into_primitive::<burn::backend::Remote>()
-                    .unwrap()
-                    .into_ir()
-            })
-            .collect();
-        let id = client.create_empty_handle();
-        let output = TensorIr::uninit(id, Shape::from(image.to_vec()), DType::F32);
-        let op = CustomOpIr::with_scalars(name, &inputs, &[output], scalars);
-        let result = client.register(op).remove(0);
-        let result = Tensor::<4>::from_primitive::<burn::backend::Remote>(result);
-        assert!(result.try_into_data().is_err(), "{name} {place}");
+    let mut sessions = 1..DEVICES;
+    for (sent, changes) in operations {
+        assert!(is_computed(&sent, &device_of(url, 0)), "{}", sent.name);
+        for change in changes {
+            let mut sent = sent.clone();
+            match change {
+                Shape(place, shape) => sent.shapes[place] = shape,
+                Numbers(numbers) => sent.numbers = numbers,
+            }
+            let device = device_of(url, sessions.next().unwrap());
+            assert!(!is_computed(&sent, &device), "{sent:?}");
+        }
     }
-    images::concatenations().iter().for_each(compare);
+}
+
+fn ones<const D: usize>(shape: [usize; D], device: &Device) -> TensorIr {
+    Tensor::<D>::ones(shape, device)
+        .try_into_primitive::<burn::backend::Remote>()
+        .unwrap()
+        .into_ir()
+}
+
+#[test]
+fn nonsense_is_refused() {
+    refuses_nonsense(&serve(&Device::flex()), &[1, 2, 36]);
+}
+
+#[cfg(feature = "wgpu")]
+#[test]
+fn nonsense_is_refused_by_a_worker_with_a_gpu() {
+    crate::gpu::on_gpu(|gpu| refuses_nonsense(&serve(&gpu), &[1, 2, 36, 36]));
 }
