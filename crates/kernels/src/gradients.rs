@@ -94,11 +94,11 @@ impl<B: ImageKernels> Backward<B, 5> for ConvolutionBackward {
         if to_weight.is_some() || to_bias.is_some() || to_per_example.is_some() {
             let found = B::parameter_gradients(&ops.state, dy.clone());
             for (node, gradient) in [
-                (to_weight, found.weight),
-                (to_bias, found.bias),
+                (to_weight, Some(found.weight)),
+                (to_bias, Some(found.bias)),
                 (to_per_example, found.per_example),
             ] {
-                if let Some(node) = node {
+                if let (Some(node), Some(gradient)) = (node, gradient) {
                     grads.register::<B>(node.id, gradient);
                 }
             }

@@ -27,13 +27,13 @@ impl Window {
     ///
     /// # Panics
     ///
-    /// If they do not fit each other, one of them is empty, or an image is smaller than a window.
+    /// If they do not fit each other or the window, or an image, if it has pixels, is smaller than that.
     pub(crate) fn shape(self, x: [usize; 4], weight: [usize; 4]) -> Shape {
         let ([batch, channels, height, width], [out, ..]) = (x, weight);
         let [rows, columns] = self.kernel;
         assert!(
             weight == [out, channels, rows, columns],
-            "a weight of {weight:?} for a kernel of {rows} x {columns} over {x:?}"
+            "a weight of {weight:?} does not fit an input of {x:?} and windows of {rows}×{columns}"
         );
         let shape = Shape {
             batch,
@@ -46,17 +46,17 @@ impl Window {
             upsampled: self.upsampled,
         };
         let convolved = shape.convolved();
-        let fits = (0..2).all(|axis| {
+        let is_covered = (0..2).all(|axis| {
             let [before, after] = self.padding[axis];
-            let padded = before
-                .checked_add(after)
-                .and_then(|sum| sum.checked_add(convolved[axis]));
+            let padding = before.checked_add(after);
+            let padded = padding.and_then(|padding| padding.checked_add(convolved[axis]));
             padded.is_some_and(|padded| padded >= self.kernel[axis])
         });
         assert!(
-            fits && self.stride > 0 && !x.contains(&0) && !weight.contains(&0),
-            "{self:?} over {x:?}"
+            is_covered || height * width == 0,
+            "an image of {height}×{width} pixels is smaller than a window: {self:?}"
         );
+        assert!(self.stride > 0, "windows that stand still");
         shape
     }
 }
@@ -96,6 +96,8 @@ pub(crate) struct Convolved<B: Backend> {
     /// `[out, in, kernel height, kernel width]`
     pub(crate) weight: FloatTensor<B>,
     pub(crate) window: Window,
+    /// Whether something was added to each example.
+    pub(crate) has_per_example: bool,
 }
 
 /// The gradients of the parameters of a convolution, and of what is added a channel.
@@ -105,8 +107,8 @@ pub(crate) struct ParameterGradients<B: Backend> {
     pub(crate) weight: FloatTensor<B>,
     /// `[out]`
     pub(crate) bias: FloatTensor<B>,
-    /// `[batch, out]`
-    pub(crate) per_example: FloatTensor<B>,
+    /// `[batch, out]`, as given.
+    pub(crate) per_example: Option<FloatTensor<B>>,
 }
 
 /// The choices of a normalisation.

@@ -13,7 +13,7 @@
 //! - [`concat_channels`]: the skip connections.
 //! - [`attention`]: self-attention between pixels, whose probabilities are not kept.
 //! - [`linear`], [`linear_silu`], [`layer_norm`], [`layer_norm_silu`], [`embedding_sum`],
-//!   [`segment_log_softmax`]: networks of rows, such as those of tables.
+//!   [`segment_log_softmax`], [`silu`]: networks of rows, such as those of tables.
 //! - [`adamw`], [`moving_average`], [`sum_of_squares`]: the optimiser, a pass each, over one vector of all
 //!   parameters ([`join_vectors`]).
 //! - [`keep_at_most`]: how much unused memory is kept.
@@ -76,6 +76,7 @@ pub use crate::optimizer::{
 pub use crate::remote::{WORKER_OPERATIONS, with_kernels};
 pub use crate::rows::{
     PlusRows, embedding_sum, layer_norm, layer_norm_silu, linear, linear_silu, segment_log_softmax,
+    silu,
 };
 
 /// The code of README.md, as a test.

@@ -249,21 +249,9 @@ fn has_operations(x: &Tensor<4>) -> bool {
 
 fn convolve(x: Tensor<4>, weight: Tensor<4>, plus: Plus, window: Window) -> Tensor<4> {
     let [batch, channels, height, width] = x.dims();
-    let [out, in_channels, kernel_height, kernel_width] = weight.dims();
-    assert!(
-        in_channels == channels && [kernel_height, kernel_width] == window.kernel,
-        "a weight of {:?} does not fit an input of {:?}",
-        weight.dims(),
-        x.dims()
-    );
     let [[above, below], [left, right]] = window.padding;
-    assert!(
-        height + above + below >= kernel_height && width + left + right >= kernel_width
-            || height * width == 0,
-        "an image of {height}×{width} pixels is smaller than a window"
-    );
     let shape = window.shape(x.dims(), weight.dims());
-    let [out_height, out_width] = shape.output();
+    let output @ [_, out, ..] = shape.output_dims();
     if let Some(bias) = &plus.bias {
         assert!(bias.dims() == [out], "a bias of {:?}", bias.dims());
     }
@@ -272,10 +260,10 @@ fn convolve(x: Tensor<4>, weight: Tensor<4>, plus: Plus, window: Window) -> Tens
         assert!(dims == [batch, out], "per_example of {dims:?}");
     }
     if let Some(residual) = &plus.residual {
-        let dims = residual.dims();
         assert!(
-            dims == [batch, out, out_height, out_width],
-            "a residual of {dims:?}"
+            residual.dims() == output,
+            "a residual of {:?}",
+            residual.dims()
         );
     }
 

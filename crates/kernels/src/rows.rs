@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burn::backend::Dispatch;
-use burn::tensor::activation::{log_softmax, silu};
+use burn::tensor::activation::{self, log_softmax};
 use burn::tensor::{DType, Int, Tensor, TensorData};
 
 use crate::cpu::host::has_kernels;
@@ -65,6 +65,21 @@ pub fn layer_norm(x: Tensor<2>, gamma: Tensor<1>, beta: Tensor<1>, epsilon: f64)
 #[must_use]
 pub fn layer_norm_silu(x: Tensor<2>, gamma: Tensor<1>, beta: Tensor<1>, epsilon: f64) -> Tensor<2> {
     normalise(x, gamma, beta, epsilon, true)
+}
+
+/// SiLU of each number, x σ(x) (Hendrycks and Gimpel 2016): on GPUs one launch each way.
+///
+/// - `x`: `[rows, width]`
+/// - output: `[rows, width]`
+#[must_use]
+pub fn silu(x: Tensor<2>) -> Tensor<2> {
+    #[cfg(feature = "gpu")]
+    if crate::gpu::on_gpu(&x) && x.dims().iter().product::<usize>() > 0 {
+        return Tensor::from_dispatch(<Dispatch as crate::gpu::Activation>::activation(
+            x.into_dispatch(),
+        ));
+    }
+    activation::silu(x)
 }
 
 /// The sum of embeddings, one for each column of codes: one-hot codes times `table`, without the ones.

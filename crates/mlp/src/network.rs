@@ -4,8 +4,8 @@ use std::f64::consts::FRAC_PI_2;
 
 use burn::module::{Module, Param};
 use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
-use burn::tensor::activation::silu;
 use burn::tensor::{Device, Tensor, TensorData};
+use kernels::silu;
 use rand::{Rng, RngExt};
 use unet::timestep_embedding;
 

@@ -10,9 +10,8 @@
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::{Embedding, EmbeddingConfig, GroupNorm};
-use burn::tensor::activation::silu;
 use burn::tensor::{DType, Device, FloatDType, Gradients, Int, Tensor};
-use kernels::Sampling;
+use kernels::{Sampling, silu};
 
 use crate::config::{TimeScaleShift, UNetConfig};
 use crate::layers::attention::Attention;

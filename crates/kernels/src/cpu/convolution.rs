@@ -114,11 +114,12 @@ pub(crate) fn input_gradient<B: Host>(
     from_channels_last::<B>(dx, [shape.batch, shape.channels, height, width], device)
 }
 
-/// ∂L/∂W, ∂L/∂b and the gradient of `per_example` from x and ∂L/∂y.
+/// ∂L/∂W, ∂L/∂b and, if there is one, the gradient of `per_example` from x and ∂L/∂y.
 pub(crate) fn parameter_gradients<B: Host>(
     x: &Numbers<B>,
     dy: &Numbers<B>,
     shape: &Shape,
+    has_per_example: bool,
     device: &B::Device,
 ) -> ParameterGradients<B> {
     let (dw, per_example) = if is_winograd(shape) {
@@ -138,6 +139,6 @@ pub(crate) fn parameter_gradients<B: Host>(
     ParameterGradients {
         weight: tensor::<B>(dw, [out, shape.channels, rows, columns], device),
         bias: small_tensor::<B>(bias.into_iter().map(|x| x as f32).collect(), [out], device),
-        per_example: tensor::<B>(per_example, [shape.batch, out], device),
+        per_example: has_per_example.then(|| tensor::<B>(per_example, [shape.batch, out], device)),
     }
 }

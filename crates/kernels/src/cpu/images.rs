@@ -28,11 +28,13 @@ impl<B: Host> ImageKernels for B {
         let shape = window.shape(dims4::<B>(&x), dims4::<B>(&weight));
         added.check(&shape);
         let (x, weight) = (Numbers::channels_last(x), Numbers::plain(weight));
+        let has_per_example = added.per_example.is_some();
         let y = convolution::forward::<B>(&x, &weight, added, &shape, is_training, &device);
         let of = Convolved {
             x: x.into_image(),
             weight: weight.into_tensor(),
             window,
+            has_per_example,
         };
         (y, of)
     }
@@ -41,7 +43,8 @@ impl<B: Host> ImageKernels for B {
         let device = dy.device();
         let shape = shape_of(of, &dy);
         let x = Numbers::<B>::channels_last(of.x.clone());
-        convolution::parameter_gradients(&x, &Numbers::channels_last(dy), &shape, &device)
+        let dy = Numbers::channels_last(dy);
+        convolution::parameter_gradients(&x, &dy, &shape, of.has_per_example, &device)
     }
 
     fn input_gradient(of: &Convolved<B>, dy: FloatTensor<B>) -> FloatTensor<B> {

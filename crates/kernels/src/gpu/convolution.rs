@@ -174,7 +174,8 @@ fn turn<F: Float>(
     turned[i] = weight[(output * taps + taps - 1 - tap) * inputs + input];
 }
 
-/// What the window sees of x at each pixel of the output, zero outside of x: `[batch, height, width, taps, in]`.
+/// What the window sees of x at each pixel of the output, zero outside of x, then a one and zeros to the end of the
+/// row: `[batch, height, width, row]`, of which the first numbers are `[taps, in]`.
 #[cube(launch)]
 fn unfold<F: Float>(
     x: &Tensor<F>,
@@ -182,6 +183,7 @@ fn unfold<F: Float>(
     height: u32,
     width: u32,
     channels: u32,
+    row_length: u32,
     output_height: u32,
     output_width: u32,
     stride: u32,
@@ -196,9 +198,10 @@ fn unfold<F: Float>(
         terminate!();
     }
     let channels = channels as usize;
-    let channel = i % channels;
-    let tap = i / channels % comptime!(kernel_height * kernel_width);
-    let pixel = i / channels / comptime!(kernel_height * kernel_width);
+    let place = i % row_length as usize;
+    let pixel = i / row_length as usize;
+    let tap = place / channels;
+    let channel = place % channels;
     let column = pixel % output_width as usize;
     let row = pixel / output_width as usize % output_height as usize;
     let example = pixel / output_width as usize / output_height as usize;
@@ -207,16 +210,62 @@ fn unfold<F: Float>(
     let column = column * stride as usize + tap % kernel_width;
     let (height, width) = (height as usize, width as usize);
     let (above, before) = (above as usize, before as usize);
+    let taps = comptime!(kernel_height * kernel_width);
     let mut value = F::new(0.0);
-    if row >= above && row < above + height && column >= before && column < before + width {
+    if tap >= taps {
+        if place == taps * channels {
+            value = F::new(1.0);
+        }
+    } else if row >= above && row < above + height && column >= before && column < before + width {
         let row = example * height + row - above;
         value = x[(row * width + column - before) * channels + channel];
     }
     columns[i] = value;
 }
 
+/// Of products of gradients and unfolded inputs, `[pieces, out, row]`, the sum over the pieces: what stands before the
+/// column of ones, and that.
+#[cube(launch)]
+fn sum_pieces<F: Float>(
+    products: &Tensor<F>,
+    weight: &mut Tensor<F>,
+    bias: &mut Tensor<f32>,
+    pieces: u32,
+    values: u32,
+    row_length: u32,
+    #[define(F)] _dtype: ElemType,
+) {
+    let i = ABSOLUTE_POS;
+    let outputs = bias.len();
+    let values = values as usize;
+    if i >= outputs * (values + 1) {
+        terminate!();
+    }
+    let is_bias = i >= outputs * values;
+    let mut output = i / values;
+    let mut place = i % values;
+    if is_bias {
+        output = i - outputs * values;
+        place = values;
+    }
+    let mut sum = 0.0f32;
+    let mut piece = 0usize;
+    while piece < pieces as usize {
+        let row = piece * outputs + output;
+        sum += f32::cast_from(products[row * row_length as usize + place]);
+        piece += 1;
+    }
+    if is_bias {
+        bias[output] = sum;
+    } else {
+        weight[i] = F::cast_from(sum);
+    }
+}
+
 /// What the gradient of a convolution needs. x lies channels-last, and was doubled where the window says so.
 type Convolved = crate::images::Convolved<CubeBackend>;
+
+type ParameterGradients = crate::images::ParameterGradients<CubeBackend>;
 
 fn options(window: Window) -> ConvOptions<2> {
     let padding = window.padding.map(|[before, after]| (before, after));
@@ -230,14 +279,21 @@ pub(super) fn forward(
     added: Added<CubeBackend>,
     window: Window,
 ) -> (CubeTensor, Convolved) {
+    let has_per_example = added.per_example.is_some();
     let x = channels_last(x);
     let x = if window.upsampled { doubled(x) } else { x };
     let x = channels_first(x);
     let mut y = CubeBackend::conv2d(x.clone(), weight.clone(), added.bias, options(window));
-    if added.per_example.is_some() || added.residual.is_some() {
+    if has_per_example || added.residual.is_some() {
         y = plus(y, added.per_example, added.residual);
     }
-    (y, Convolved { x, weight, window })
+    let state = Convolved {
+        x,
+        weight,
+        window,
+        has_per_example,
+    };
+    (y, state)
 }
 
 fn plus(
@@ -301,7 +357,9 @@ pub(super) fn input_gradient(state: &Convolved, dy: CubeTensor) -> CubeTensor {
 /// The gradient of what was convolved. For stride 1 it is a convolution itself, by the weight turned round,
 /// for which burn has faster kernels than for transposed ones.
 fn convolved_gradient(state: &Convolved, dy: CubeTensor) -> CubeTensor {
-    let Convolved { x, weight, window } = state.clone();
+    let Convolved {
+        x, weight, window, ..
+    } = state.clone();
     let around = |axis: usize| {
         let most = window.kernel[axis] - 1;
         let [before, after] = window.padding[axis];
@@ -373,45 +431,99 @@ fn pieces(pixels: usize) -> usize {
     1 << pixels.trailing_zeros().min(most.ilog2())
 }
 
-/// The gradient of the weight: one product of the gradient of y and of the unfolded x, where that is small.
-pub(super) fn weight_gradient(state: &Convolved, dy: CubeTensor) -> CubeTensor {
-    let Convolved { x, weight, window } = state.clone();
-    let [_, inputs, _, _] = x.meta.shape().dims();
+/// Rows of an unfolded input are of as many numbers as burn's products load at once, or a multiple.
+const LOADED: usize = 8;
+
+/// Rows whose sum one launch finds as soon as two would.
+const FEW_ROWS: usize = 256;
+
+/// The gradients of the weight, of the bias and, if there is one, of what is added to each example.
+pub(super) fn parameter_gradients(state: &Convolved, dy: CubeTensor) -> ParameterGradients {
+    let [_, inputs, _, _] = state.x.meta.shape().dims();
     let [batch, outputs, height, width] = dy.meta.shape().dims();
     let pixels = batch * height * width;
-    let values = window.kernel[0] * window.kernel[1] * inputs;
-    let is_pointwise = window.kernel == [1, 1];
-    if is_pointwise || pixels * values * x.dtype.size() > MOST_UNFOLDED {
-        return CubeBackend::conv2d_weight_backward(x, weight, dy, options(window));
+    let values = state.window.kernel[0] * state.window.kernel[1] * inputs;
+    let row_length = (values + 1).next_multiple_of(LOADED);
+    let per_example = state
+        .has_per_example
+        .then(|| sum_of_each_example(dy.clone()));
+    // A product by what is unfolded already, if it has to be parted no more than that.
+    let is_plain = state.window.kernel == [1, 1] && pieces(pixels) == 1;
+    let unfolded = pixels * row_length * dy.dtype.size();
+    if !is_plain && unfolded <= MOST_UNFOLDED {
+        let [weight, bias] = gradients_by_unfolding(state, dy, row_length);
+        return ParameterGradients {
+            weight,
+            bias,
+            per_example,
+        };
     }
-    let columns = unfolded(x, window, [height, width]);
+    let bias = match &per_example {
+        Some(sums) => sum_of_examples(sums.clone()),
+        None if pixels <= FEW_ROWS => {
+            let rows = [1, 1, pixels, outputs].into();
+            let one_example = CubeBackend::float_reshape(channels_last(dy.clone()), rows);
+            let sums = sum_of_each_example(channels_first(one_example));
+            CubeBackend::float_reshape(sums, [outputs].into())
+        }
+        None => sum_of_examples(sum_of_each_example(dy.clone())),
+    };
+    let Convolved {
+        x, weight, window, ..
+    } = state.clone();
+    ParameterGradients {
+        weight: CubeBackend::conv2d_weight_backward(x, weight, dy, options(window)),
+        bias,
+        per_example,
+    }
+}
+
+/// The gradients of the weight and of the bias by one product of the gradient of y and the unfolded x.
+fn gradients_by_unfolding(state: &Convolved, dy: CubeTensor, row_length: usize) -> [CubeTensor; 2] {
+    let [batch, outputs, height, width] = dy.meta.shape().dims();
+    let [_, inputs, _, _] = state.x.meta.shape().dims();
+    let [kernel_height, kernel_width] = state.window.kernel;
+    let values = kernel_height * kernel_width * inputs;
+    let pixels = batch * height * width;
     let pieces = pieces(pixels);
     let parted = |matrix, columns| {
         CubeBackend::float_reshape(matrix, [pieces, pixels / pieces, columns].into())
     };
+    let columns = unfolded(state.x.clone(), state.window, row_length, [height, width]);
     let dy = CubeBackend::float_swap_dims(parted(channels_last(dy), outputs), 1, 2);
-    let product = CubeBackend::float_matmul(dy, parted(columns, values));
-    let sum = if pieces == 1 {
-        product
-    } else {
-        CubeBackend::float_sum_dim(product, 0)
-    };
-    let [kernel_height, kernel_width] = window.kernel;
+    let products = CubeBackend::float_matmul(dy, parted(columns, row_length));
+    let products = into_contiguous(products);
     let shape = [outputs, kernel_height, kernel_width, inputs];
-    channels_first(CubeBackend::float_reshape(sum, shape.into()))
+    let weight = empty(&products, shape, products.dtype);
+    let bias = empty(&products, [outputs], DType::F32);
+    let (cubes, units) = one_a_number(&products, outputs * (values + 1));
+    sum_pieces::launch(
+        &products.client,
+        cubes,
+        units,
+        products.clone().into_tensor_arg(),
+        weight.clone().into_tensor_arg(),
+        bias.clone().into_tensor_arg(),
+        pieces as u32,
+        values as u32,
+        row_length as u32,
+        element(&products),
+    );
+    [channels_first(weight), bias]
 }
 
 /// What the window sees of x at each pixel of an output: see [`unfold`].
 fn unfolded(
     x: CubeTensor,
     window: Window,
+    row_length: usize,
     [output_height, output_width]: [usize; 2],
 ) -> CubeTensor {
     let x = channels_last(x);
     let [batch, height, width, channels] = x.meta.shape().dims();
     let [kernel_height, kernel_width] = window.kernel;
-    let values = kernel_height * kernel_width * channels;
-    let columns = empty(&x, [batch, output_height, output_width, values], x.dtype);
+    let shape = [batch, output_height, output_width, row_length];
+    let columns = empty(&x, shape, x.dtype);
     let (cubes, units) = one_a_number(&columns, columns.meta.num_elements());
     let [[above, _], [before, _]] = window.padding;
     unfold::launch(
@@ -423,6 +535,7 @@ fn unfolded(
         height as u32,
         width as u32,
         channels as u32,
+        row_length as u32,
         output_height as u32,
         output_width as u32,
         window.stride as u32,
@@ -435,8 +548,8 @@ fn unfolded(
     columns
 }
 
-/// The gradient of what is added to each example, `[batch, channels]`: sums over pixels, in f32.
-pub(super) fn per_example_gradient(dy: CubeTensor) -> CubeTensor {
+/// The sums over the pixels of each example, `[batch, channels]`, in f32.
+fn sum_of_each_example(dy: CubeTensor) -> CubeTensor {
     let dy = channels_last(dy);
     let [batch, height, width, channels] = dy.meta.shape().dims();
     let pixels = height * width;
@@ -461,8 +574,8 @@ pub(super) fn per_example_gradient(dy: CubeTensor) -> CubeTensor {
     sums
 }
 
-/// The gradient of the bias, `[channels]`, from [`per_example_gradient`].
-pub(super) fn bias_gradient(per_example: CubeTensor) -> CubeTensor {
+/// The sum over all examples, `[channels]`, from [`sum_of_each_example`].
+fn sum_of_examples(per_example: CubeTensor) -> CubeTensor {
     let [batch, channels] = per_example.meta.shape().dims();
     let sums = empty(&per_example, [channels], DType::F32);
     let (cubes, units) = one_a_number(&sums, channels);

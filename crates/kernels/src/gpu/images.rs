@@ -28,12 +28,7 @@ impl ImageKernels for CubeBackend {
 
     fn parameter_gradients(of: &Convolved<Self>, dy: Float) -> ParameterGradients<Self> {
         check(of, &dy);
-        let per_example = convolution::per_example_gradient(dy.clone());
-        ParameterGradients {
-            weight: convolution::weight_gradient(of, dy),
-            bias: convolution::bias_gradient(per_example.clone()),
-            per_example,
-        }
+        convolution::parameter_gradients(of, dy)
     }
 
     fn input_gradient(of: &Convolved<Self>, dy: Float) -> Float {
@@ -80,6 +75,7 @@ impl ImageKernels for CubeBackend {
     }
 
     fn sum(a: Float, b: Float) -> Float {
+        assert_shape::<Self>("a gradient", &b, a.meta.shape().as_slice());
         Self::float_add(a, b)
     }
 }

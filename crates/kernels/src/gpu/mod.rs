@@ -16,10 +16,12 @@ mod join;
 mod launches;
 mod optimizer;
 mod reduce;
+mod silu;
 mod tensor;
 
 pub(crate) use self::join::join;
 pub(crate) use self::optimizer::{adamw, moving_average, sum_of_squares};
+pub(crate) use self::silu::Activation;
 pub(crate) use self::tensor::{on_gpu, vector_alignment};
 
 pub use self::launches::count_launches;

@@ -86,6 +86,7 @@ fn convolved(of: &Convolved<Remote>, dy: Float) -> Request {
     Request::with(of.x.clone())
         .and(of.weight.clone())
         .number(of.window)
+        .number(of.has_per_example)
         .and(dy)
 }
 
@@ -99,6 +100,7 @@ impl ImageKernels for Remote {
     ) -> (Float, Convolved<Self>) {
         let dims = dims4::<Self>(&x);
         let output = window.shape(dims, dims4::<Self>(&weight)).output_dims();
+        let has_per_example = added.per_example.is_some();
         let request = Request::with(x)
             .and(weight.clone())
             .and_maybe(added.bias)
@@ -107,14 +109,22 @@ impl ImageKernels for Remote {
             .number(window)
             .number(is_training);
         let [y, x] = request.send(name::CONVOLVE, &[&output, &dims]).take();
-        (y, Convolved { x, weight, window })
+        let of = Convolved {
+            x,
+            weight,
+            window,
+            has_per_example,
+        };
+        (y, of)
     }
 
     fn parameter_gradients(of: &Convolved<Self>, dy: Float) -> ParameterGradients<Self> {
         let [batch, out, ..] = dims4::<Self>(&dy);
         let shapes: [&[usize]; 3] = [&dims4::<Self>(&of.weight), &[out], &[batch, out]];
-        let request = convolved(of, dy);
-        let [weight, bias, per_example] = request.send(name::PARAMETER_GRADIENTS, &shapes).take();
+        let shapes = &shapes[..2 + usize::from(of.has_per_example)];
+        let Results(mut found) = convolved(of, dy).send(name::PARAMETER_GRADIENTS, shapes);
+        let per_example = of.has_per_example.then(|| found.pop()).flatten();
+        let [weight, bias] = Results(found).take();
         ParameterGradients {
             weight,
             bias,

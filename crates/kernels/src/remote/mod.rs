@@ -16,13 +16,14 @@ pub use self::worker::with_kernels;
 
 /// The version of the operations that a worker computes for clients: of both it must be the same. It is raised with
 /// every change of the name of an operation, or of what travels with it.
-pub const WORKER_OPERATIONS: u32 = 1;
+pub const WORKER_OPERATIONS: u32 = 2;
 
 /// The names of the operations, each with what travels.
 mod name {
     /// x, weight, addends, window, whether it is training: y and x as kept.
     pub(super) const CONVOLVE: &str = "kernels::convolve";
-    /// x as kept, weight, window, dy: the gradients of weight, bias and `per_example`.
+    /// x as kept, weight, window, whether something was added to each example, dy: the gradients of weight, bias and, if
+    /// any, `per_example`.
     pub(super) const PARAMETER_GRADIENTS: &str = "kernels::parameter_gradients";
     /// The same: the gradient of x.
     pub(super) const INPUT_GRADIENT: &str = "kernels::input_gradient";

@@ -110,6 +110,7 @@ impl<'a, B: BackendIr> Request<'a, B> {
             x: self.image(),
             weight: self.image(),
             window: self.number(),
+            has_per_example: self.number(),
         }
     }
 }
@@ -137,7 +138,8 @@ fn operations<B: ImageKernels + OptimizerOps + BackendIr>() -> CustomOpRegistry<
     register(name::PARAMETER_GRADIENTS, |mut request| {
         let of = request.convolved();
         let found = B::parameter_gradients(&of, request.image());
-        request.answer([found.weight, found.bias, found.per_example]);
+        let always = [found.weight, found.bias];
+        request.answer(always.into_iter().chain(found.per_example));
     });
     register(name::INPUT_GRADIENT, |mut request| {
         let of = request.convolved();

@@ -254,6 +254,7 @@ fn burns(operation: Operation, inputs: &Leaves) -> Tensor<4> {
             });
             image(parts.reduce(|sum, part| sum + part).unwrap())
         }
+        Operation::Silu => image(silu(inputs.get("x"))),
         Operation::Segments { sizes } => {
             let x = inputs.get::<2>("x");
             let parts =

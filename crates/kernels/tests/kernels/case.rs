@@ -4,7 +4,7 @@ use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use kernels::{
     Plus, PlusRows, Sampling, attention, concat_channels, conv2d, conv2d_1x1, conv2d_3x3,
     embedding_sum, group_norm, group_norm_silu, layer_norm, layer_norm_silu, linear, linear_silu,
-    segment_log_softmax,
+    segment_log_softmax, silu,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -30,6 +30,8 @@ pub(crate) enum Operation {
     RowNorm { silu: bool },
     /// Of `table` and `codes`, which have no gradient.
     Embedding { sizes: [usize; 3] },
+    /// Of rows `x`.
+    Silu,
     /// Of rows `x`.
     Segments { sizes: [usize; 3] },
 }
@@ -181,6 +183,7 @@ impl Operation {
                 inputs.get("table"),
                 &sizes,
             )),
+            Self::Silu => image(silu(inputs.get("x"))),
             Self::Segments { sizes } => image(segment_log_softmax(inputs.get("x"), &sizes)),
         }
     }

@@ -94,6 +94,17 @@ fn a_normalisation_is_three_launches() {
     assert!(launches <= 15, "{launches}");
 }
 
+#[test]
+fn silu() {
+    let x = [17, 33];
+    let mut case = case(Operation::Silu, &[("x", &x)], x.iter().product());
+    // As far as its exponential goes, and beyond.
+    for (i, x) in case.inputs[0].numbers.iter_mut().enumerate() {
+        *x *= 1.5f32.powi(i as i32 % 16);
+    }
+    compare(&case);
+}
+
 /// Where the device has f16, as Mesa's processors do that convert it.
 #[test]
 fn half_precision() {

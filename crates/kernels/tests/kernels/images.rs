@@ -77,13 +77,23 @@ pub(crate) fn convolutions() -> Vec<Case> {
 pub(crate) fn convolutions_of_many_pixels() -> Vec<Case> {
     let mut cases = Vec::new();
     for [height, width] in [[24, 32], [33, 31]] {
-        let (x, weight) = ([2, 3, height, width], [4, 3, 3, 3]);
-        let inputs: [(&str, &[usize]); 2] = [("x", &x), ("weight", &weight)];
-        let operation = Operation::Convolution {
-            kernel: 3,
-            sampling: Sampling::Same,
-        };
-        cases.push(case(operation, &inputs, 2 * 4 * height * width));
+        for kernel in [1, 3] {
+            let (x, weight) = ([2, 3, height, width], [4, 3, kernel, kernel]);
+            let (bias, per_example) = ([4], [2, 4]);
+            let inputs: [(&str, &[usize]); 4] = [
+                ("x", &x),
+                ("weight", &weight),
+                ("bias", &bias),
+                ("per_example", &per_example),
+            ];
+            let operation = Operation::Convolution {
+                kernel,
+                sampling: Sampling::Same,
+            };
+            for given in [3, 4] {
+                cases.push(case(operation, &inputs[..given], 2 * 4 * height * width));
+            }
+        }
     }
     cases
 }

@@ -118,8 +118,7 @@ fn is_computed(sent: &Sent<'_>, device: &Device) -> bool {
     let outputs: Vec<TensorIr> = (0..sent.results)
         .map(|_| TensorIr::uninit(client.create_empty_handle(), Shape::from([1]), DType::F32))
         .collect();
-    let name = format!("kernels::{}", sent.name);
-    let op = CustomOpIr::with_scalars(&name, &inputs, &outputs, sent.numbers.clone());
+    let op = CustomOpIr::with_scalars(sent.name, &inputs, &outputs, sent.numbers.clone());
     client.register(op).into_iter().all(|result| {
         let result = Tensor::<1>::from_primitive::<burn::backend::Remote>(result);
         result.try_into_data().is_ok()
@@ -155,6 +154,10 @@ fn refuses_nonsense(url: &str, kept: &[usize]) {
         numbers
     };
     let same = || window(3, 1, 1, false);
+    let gradient = |mut window: Vec<ScalarIr>| {
+        window.push(flag(false));
+        window
+    };
     let norm = |groups| {
         let groups = ScalarIr::UInt(groups);
         vec![flag(false), groups, ScalarIr::Float(1e-5), flag(true)]
@@ -166,9 +169,9 @@ fn refuses_nonsense(url: &str, kept: &[usize]) {
             Shape(2, &image),
             Shape(2, &[1, 8, 6, 5]),
             Shape(2, &[2, 8, 6, 6]),
-            Numbers(window(3, 1, 1, true)),
-            Numbers(window(1, 1, 0, false)),
-            Numbers(window(3, 2, 1, false)),
+            Numbers(gradient(window(3, 1, 0, true))),
+            Numbers(gradient(window(1, 1, 0, false))),
+            Numbers(gradient(window(3, 2, 1, false))),
         ]
     };
     let sent = |name, shapes, numbers, results| Sent {
@@ -181,7 +184,7 @@ fn refuses_nonsense(url: &str, kept: &[usize]) {
     let operations = [
         (
             sent(
-                "convolve",
+                "kernels::convolve",
                 vec![&image[..], &weight, &[8]],
                 convolution(same()),
                 2,
@@ -198,24 +201,29 @@ fn refuses_nonsense(url: &str, kept: &[usize]) {
         ),
         (
             sent(
-                "parameter_gradients",
+                "kernels::parameter_gradients",
                 vec![&image, &weight, &convolved],
-                same(),
-                3,
+                gradient(same()),
+                2,
             ),
             gradient_of_convolution(),
         ),
         (
             sent(
-                "input_gradient",
+                "kernels::input_gradient",
                 vec![&image, &weight, &convolved],
-                same(),
+                gradient(same()),
                 1,
             ),
             gradient_of_convolution(),
         ),
         (
-            sent("normalise", vec![&image, &channels, &channels], norm(2), 3),
+            sent(
+                "kernels::normalise",
+                vec![&image, &channels, &channels],
+                norm(2),
+                3,
+            ),
             vec![
                 Shape(1, &[3]),
                 Shape(2, &[5]),
@@ -225,7 +233,7 @@ fn refuses_nonsense(url: &str, kept: &[usize]) {
         ),
         (
             sent(
-                "norm_gradients",
+                "kernels::norm_gradients",
                 vec![&image, &[1, 2, 2], &channels, &channels, &image],
                 norm(2),
                 3,
@@ -233,12 +241,12 @@ fn refuses_nonsense(url: &str, kept: &[usize]) {
             vec![Shape(1, &[1, 2, 1]), Shape(4, &smaller), Numbers(norm(4))],
         ),
         (
-            sent("attend", vec![&image, &image, &image], count(2), 5),
+            sent("kernels::attend", vec![&image, &image, &image], count(2), 5),
             vec![Shape(2, &smaller), Numbers(count(3)), Numbers(count(0))],
         ),
         (
             sent(
-                "attention_gradients",
+                "kernels::attention_gradients",
                 vec![&image, &image, &image, &image, kept, &image],
                 count(2),
                 3,
@@ -251,20 +259,25 @@ fn refuses_nonsense(url: &str, kept: &[usize]) {
             ],
         ),
         (
-            sent("join_channels", vec![&image, &image], Vec::new(), 1),
+            sent(
+                "kernels::join_channels",
+                vec![&image, &image],
+                Vec::new(),
+                1,
+            ),
             vec![Shape(1, &smaller), Shape(0, &[2, 4, 6, 6])],
         ),
         (
-            sent("part_channels", vec![&image], count(1), 2),
+            sent("kernels::part_channels", vec![&image], count(1), 2),
             vec![Numbers(count(4)), Numbers(count(0)), Shape(0, &[4])],
         ),
         (
-            sent("sum", vec![&image, &image], Vec::new(), 1),
+            sent("kernels::sum", vec![&image, &image], Vec::new(), 1),
             vec![Shape(1, &smaller)],
         ),
         (
             sent(
-                "adamw",
+                "kernels::adamw",
                 vec![&[5], &[5], &[5], &[5], &[1]],
                 coefficients(),
                 3,
@@ -279,7 +292,7 @@ fn refuses_nonsense(url: &str, kept: &[usize]) {
         ),
         (
             sent(
-                "moving_average",
+                "kernels::moving_average",
                 vec![&[5], &[5]],
                 vec![ScalarIr::Float(0.5)],
                 1,

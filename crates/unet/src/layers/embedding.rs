@@ -11,8 +11,8 @@
 
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::activation::silu;
 use burn::tensor::{Device, Tensor, TensorData};
+use kernels::silu;
 
 /// The longest period of the sinusoids, in timesteps over 2π.
 const MAX_PERIOD: f64 = 10_000.0;
