@@ -11,7 +11,8 @@
 //!   matrix product over unrolled windows else.
 //! - [`group_norm`], [`group_norm_silu`]: GroupNorm, scale and shift, SiLU, in one pass.
 //! - [`concat_channels`]: the skip connections.
-//! - [`attention`]: self-attention between pixels, whose probabilities are not kept.
+//! - [`attention`], [`self_attention`]: attention between pixels, whose probabilities are not kept.
+//! - [`pixel_linear`]: a linear layer over the channels of each pixel.
 //! - [`linear`], [`linear_silu`], [`layer_norm`], [`layer_norm_silu`], [`embedding_sum`],
 //!   [`segment_log_softmax`], [`silu`]: networks of rows, such as those of tables.
 //! - [`adamw`], [`moving_average`], [`sum_of_squares`]: the optimiser, a pass each, over one vector of all
@@ -65,8 +66,8 @@ pub use crate::cpu::simd::{UnknownLevel, check_level};
 #[cfg(feature = "gpu")]
 pub use crate::gpu::count_launches;
 pub use crate::operations::{
-    Plus, Sampling, attention, concat_channels, conv2d, conv2d_1x1, conv2d_3x3, group_norm,
-    group_norm_silu,
+    PixelLinear, Plus, Sampling, attention, concat_channels, conv2d, conv2d_1x1, conv2d_3x3,
+    group_norm, group_norm_silu, pixel_linear, self_attention,
 };
 pub use crate::optimizer::{
     AdamWState, AdamWStep, adamw, inputs_lie_last, join_vectors, moving_average, sum_of_squares,

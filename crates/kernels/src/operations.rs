@@ -226,6 +226,96 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, heads: usize) -> Tens
         .reshape(dims)
 }
 
+/// A linear layer over the channels of each pixel.
+#[derive(Clone, Debug)]
+pub struct PixelLinear {
+    /// `[inputs, outputs]`, as burn's `Linear` has it.
+    pub weight: Tensor<2>,
+    /// `[outputs]`
+    pub bias: Option<Tensor<1>>,
+}
+
+/// A linear layer over the channels of each pixel, plus a residual connection.
+///
+/// - `x`: `[batch, inputs, height, width]`
+/// - `residual`: `[batch, outputs, height, width]`
+/// - output: `[batch, outputs, height, width]`
+///
+/// # Panics
+///
+/// If the shapes do not fit each other.
+#[must_use]
+pub fn pixel_linear(x: Tensor<4>, layer: PixelLinear, residual: Option<Tensor<4>>) -> Tensor<4> {
+    let [inputs, outputs] = layer.weight.dims();
+    let weight = layer.weight.transpose().reshape([outputs, inputs, 1, 1]);
+    let plus = Plus {
+        bias: layer.bias,
+        residual,
+        ..Plus::default()
+    };
+    conv2d_1x1(x, weight, plus)
+}
+
+/// [`attention`] between the pixels of one image, whose q, k and v are linear layers of it. On GPUs, in f32 and with
+/// biases, those are one product, and so are their gradients.
+///
+/// - `x`: `[batch, channels, height, width]`
+/// - `projections`: of q, k and v, each with as many outputs as inputs
+/// - `heads`: must divide the channels
+/// - output: `[batch, channels, height, width]`
+///
+/// # Panics
+///
+/// If the shapes do not fit each other, or `heads` does not divide the channels.
+#[must_use]
+pub fn self_attention(x: Tensor<4>, projections: [PixelLinear; 3], heads: usize) -> Tensor<4> {
+    #[cfg(feature = "gpu")]
+    if let [
+        PixelLinear {
+            weight: weight_q,
+            bias: Some(bias_q),
+        },
+        PixelLinear {
+            weight: weight_k,
+            bias: Some(bias_k),
+        },
+        PixelLinear {
+            weight: weight_v,
+            bias: Some(bias_v),
+        },
+    ] = &projections
+        && x.dtype() == burn::tensor::DType::F32
+        && crate::gpu::on_gpu(&x)
+        && x.dims().iter().product::<usize>() > 0
+    {
+        let [_, channels, ..] = x.dims();
+        assert!(
+            heads > 0 && channels % heads == 0,
+            "{heads} heads do not divide {channels} channels"
+        );
+        for PixelLinear { weight, bias } in &projections {
+            let dims = bias.as_ref().map(Tensor::dims);
+            assert!(
+                weight.dims() == [channels; 2] && dims == Some([channels]),
+                "a weight of {:?} and a bias of {dims:?} for {channels} channels",
+                weight.dims()
+            );
+        }
+        return Tensor::from_dispatch(<Dispatch as crate::gpu::SelfAttention>::self_attention(
+            x.into_dispatch(),
+            weight_q.clone().into_dispatch(),
+            bias_q.clone().into_dispatch(),
+            weight_k.clone().into_dispatch(),
+            bias_k.clone().into_dispatch(),
+            weight_v.clone().into_dispatch(),
+            bias_v.clone().into_dispatch(),
+            heads,
+        ));
+    }
+    let [q, k, v] = projections.map(|projection| pixel_linear(x.clone(), projection, None));
+    attention(q, k, v, heads)
+}
+
 /// The type of sums over many numbers of a type.
 fn summed_in(dtype: FloatDType) -> FloatDType {
     match dtype {

@@ -10,15 +10,17 @@ use cubecl::prelude::*;
 use super::tensor::{channels_first, channels_last, element, empty, most_units, one_a_number};
 use crate::images::{Added, Window};
 
-/// y plus a number an example and channel and plus a residual: all channels-last.
+/// y plus a number a channel, a number an example and channel and a residual: all channels-last.
 #[cube(launch)]
 fn add_to_channels<F: Float>(
     x: &Tensor<F>,
+    bias: &Tensor<F>,
     per_example: &Tensor<F>,
     residual: &Tensor<F>,
     y: &mut Tensor<F>,
     pixels: u32,
     channels: u32,
+    #[comptime] has_bias: bool,
     #[comptime] has_per_example: bool,
     #[comptime] has_residual: bool,
     #[define(F)] _dtype: ElemType,
@@ -27,9 +29,12 @@ fn add_to_channels<F: Float>(
     if i >= y.len() {
         terminate!();
     }
+    let channels = channels as usize;
     let mut sum = f32::cast_from(x[i]);
+    if comptime!(has_bias) {
+        sum += f32::cast_from(bias[i % channels]);
+    }
     if comptime!(has_per_example) {
-        let channels = channels as usize;
         let example = i / (pixels as usize * channels);
         sum += f32::cast_from(per_example[example * channels + i % channels]);
     }
@@ -283,9 +288,15 @@ pub(super) fn forward(
     let x = channels_last(x);
     let x = if window.upsampled { doubled(x) } else { x };
     let x = channels_first(x);
-    let mut y = CubeBackend::conv2d(x.clone(), weight.clone(), added.bias, options(window));
-    if has_per_example || added.residual.is_some() {
-        y = plus(y, added.per_example, added.residual);
+    let (mut y, bias) = if is_pointwise(window) {
+        let weight = CubeBackend::float_swap_dims(matrix(weight.clone()), 0, 1);
+        (product_of_pixels(x.clone(), weight), added.bias)
+    } else {
+        let y = CubeBackend::conv2d(x.clone(), weight.clone(), added.bias, options(window));
+        (y, None)
+    };
+    if bias.is_some() || has_per_example || added.residual.is_some() {
+        y = plus(y, bias, added.per_example, added.residual);
     }
     let state = Convolved {
         x,
@@ -296,8 +307,35 @@ pub(super) fn forward(
     (y, state)
 }
 
-fn plus(
+/// Whether the windows are the pixels themselves.
+fn is_pointwise(window: Window) -> bool {
+    window.kernel == [1, 1]
+        && window.stride == 1
+        && window.padding == [[0, 0]; 2]
+        && !window.upsampled
+}
+
+/// The weight of a pointwise convolution as `[out, in]`.
+fn matrix(weight: CubeTensor) -> CubeTensor {
+    let [outputs, inputs, _, _] = weight.meta.shape().dims();
+    CubeBackend::float_reshape(weight, [outputs, inputs].into())
+}
+
+/// Each pixel's channels times a weight `[in, out]`.
+fn product_of_pixels(x: CubeTensor, weight: CubeTensor) -> CubeTensor {
+    let x = channels_last(x);
+    let [batch, height, width, inputs] = x.meta.shape().dims();
+    let outputs = weight.meta.shape()[1];
+    let rows = CubeBackend::float_reshape(x, [batch * height * width, inputs].into());
+    let y = into_contiguous(CubeBackend::float_matmul(rows, weight));
+    let shape = [batch, height, width, outputs];
+    channels_first(CubeBackend::float_reshape(y, shape.into()))
+}
+
+/// An image plus what there is of a number a channel, a number an example and channel, and another image.
+pub(super) fn plus(
     x: CubeTensor,
+    bias: Option<CubeTensor>,
     per_example: Option<CubeTensor>,
     residual: Option<CubeTensor>,
 ) -> CubeTensor {
@@ -305,7 +343,9 @@ fn plus(
     let [batch, height, width, channels] = x.meta.shape().dims();
     let y = empty(&x, [batch, height, width, channels], x.dtype);
     let nothing = || empty(&x, [1], x.dtype);
+    let has_bias = bias.is_some();
     let (has_per_example, has_residual) = (per_example.is_some(), residual.is_some());
+    let bias = bias.map_or_else(nothing, into_contiguous);
     let per_example = per_example.map_or_else(nothing, into_contiguous);
     let residual = residual.map_or_else(nothing, channels_last);
     let (cubes, units) = one_a_number(&y, y.meta.num_elements());
@@ -314,11 +354,13 @@ fn plus(
         cubes,
         units,
         x.clone().into_tensor_arg(),
+        bias.into_tensor_arg(),
         per_example.into_tensor_arg(),
         residual.into_tensor_arg(),
         y.clone().into_tensor_arg(),
         (height * width) as u32,
         channels as u32,
+        has_bias,
         has_per_example,
         has_residual,
         element(&y),
@@ -360,6 +402,9 @@ fn convolved_gradient(state: &Convolved, dy: CubeTensor) -> CubeTensor {
     let Convolved {
         x, weight, window, ..
     } = state.clone();
+    if is_pointwise(window) {
+        return product_of_pixels(dy, matrix(weight));
+    }
     let around = |axis: usize| {
         let most = window.kernel[axis] - 1;
         let [before, after] = window.padding[axis];
@@ -370,14 +415,6 @@ fn convolved_gradient(state: &Convolved, dy: CubeTensor) -> CubeTensor {
     };
     let options = ConvOptions::new_with_padding([1, 1], [rows, columns], [1, 1], 1);
     let [outputs, inputs, height, width] = weight.meta.shape().dims();
-    if height * width == 1 {
-        return CubeBackend::conv2d(
-            dy,
-            CubeBackend::float_swap_dims(weight, 0, 1),
-            None,
-            options,
-        );
-    }
     let weight = channels_last(weight);
     let turned = empty(&weight, [inputs, height, width, outputs], weight.dtype);
     let (cubes, units) = one_a_number(&turned, turned.meta.num_elements());
@@ -426,7 +463,7 @@ const LEAST_OF_A_PIECE: usize = 256;
 const MOST_PIECES: usize = 64;
 
 /// The largest power of two that parts so many pixels evenly, with enough of them in each piece.
-fn pieces(pixels: usize) -> usize {
+pub(super) fn pieces(pixels: usize) -> usize {
     let most = (pixels / LEAST_OF_A_PIECE).clamp(1, MOST_PIECES);
     1 << pixels.trailing_zeros().min(most.ilog2())
 }
@@ -549,7 +586,7 @@ fn unfolded(
 }
 
 /// The sums over the pixels of each example, `[batch, channels]`, in f32.
-fn sum_of_each_example(dy: CubeTensor) -> CubeTensor {
+pub(super) fn sum_of_each_example(dy: CubeTensor) -> CubeTensor {
     let dy = channels_last(dy);
     let [batch, height, width, channels] = dy.meta.shape().dims();
     let pixels = height * width;

@@ -16,11 +16,13 @@ mod join;
 mod launches;
 mod optimizer;
 mod reduce;
+mod self_attention;
 mod silu;
 mod tensor;
 
 pub(crate) use self::join::join;
 pub(crate) use self::optimizer::{adamw, moving_average, sum_of_squares};
+pub(crate) use self::self_attention::SelfAttention;
 pub(crate) use self::silu::Activation;
 pub(crate) use self::tensor::{on_gpu, vector_alignment};
 

@@ -11,7 +11,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
-use crate::case::{Case, EPSILON, Input, Leaves, Operation, image, largest_error, numbers};
+use crate::case::{
+    Case, EPSILON, Input, Leaves, Operation, image, largest_error, numbers, self_attention_inputs,
+};
 
 /// Largest difference, over the largest number of the reference.
 const TOLERANCE: f32 = 1e-4;
@@ -128,6 +130,20 @@ impl Draw {
         self.case(Operation::Attention { heads }, &inputs, dims)
     }
 
+    fn self_attention(&mut self, dims: [usize; 4], heads: usize) -> Case {
+        let inputs = self_attention_inputs(dims);
+        let inputs: Vec<_> = inputs
+            .iter()
+            .map(|(name, dims)| (*name, &dims[..]))
+            .collect();
+        self.case(Operation::SelfAttention { heads }, &inputs, dims)
+            .with_small_weights()
+    }
+
+    fn silu(&mut self, rows: [usize; 2]) -> Case {
+        self.case(Operation::Silu, &[("x", &rows)], [rows[0], rows[1], 1, 1])
+    }
+
     /// A linear layer plus a drawn choice of what can be added to it.
     fn linear(&mut self, [rows, inputs, outputs]: [usize; 3], silu: bool) -> Case {
         let (x, weight, bias, y) = (
@@ -218,14 +234,19 @@ fn burns(operation: Operation, inputs: &Leaves) -> Tensor<4> {
         }
         Operation::Concatenation => Tensor::cat(vec![inputs.get("first"), inputs.get("second")], 1),
         Operation::Attention { heads } => {
-            let dims @ [batch, channels, height, width] = inputs.get::<4>("q").dims();
-            let (head, pixels) = (channels / heads, height * width);
-            let [q, k, v] = ["q", "k", "v"].map(|name| {
-                let split = inputs.get::<4>(name).reshape([batch, heads, head, pixels]);
-                split.swap_dims(2, 3)
+            burns_attention(["q", "k", "v"].map(|name| inputs.get(name)), heads)
+        }
+        Operation::SelfAttention { heads } => {
+            let x = inputs.get::<4>("x");
+            let [batch, channels, height, width] = x.dims();
+            let pixels = x.reshape([batch, channels, height * width]).swap_dims(1, 2);
+            let projected = inputs.projections().map(|layer| {
+                let rows = pixels.clone().matmul(layer.weight.unsqueeze())
+                    + layer.bias.unwrap().unsqueeze();
+                rows.swap_dims(1, 2)
+                    .reshape([batch, channels, height, width])
             });
-            let scores = q.matmul(k.transpose()) / (head as f64).sqrt();
-            softmax(scores, 3).matmul(v).swap_dims(2, 3).reshape(dims)
+            burns_attention(projected, heads)
         }
         Operation::Linear { silu: is_activated } => {
             let mut z = inputs.get::<2>("x").matmul(inputs.get("weight"));
@@ -268,6 +289,17 @@ fn burns(operation: Operation, inputs: &Leaves) -> Tensor<4> {
 fn parts(sizes: [usize; 3]) -> impl Iterator<Item = (usize, usize)> {
     let starts = [0, sizes[0], sizes[0] + sizes[1]];
     starts.into_iter().zip(sizes)
+}
+
+fn burns_attention(inputs: [Tensor<4>; 3], heads: usize) -> Tensor<4> {
+    let dims @ [batch, channels, height, width] = inputs[0].dims();
+    let (head, pixels) = (channels / heads, height * width);
+    let [q, k, v] = inputs.map(|input| {
+        let split = input.reshape([batch, heads, head, pixels]);
+        split.swap_dims(2, 3)
+    });
+    let scores = q.matmul(k.transpose()) / (head as f64).sqrt();
+    softmax(scores, 3).matmul(v).swap_dims(2, 3).reshape(dims)
 }
 
 /// With what there is to add.
@@ -427,6 +459,16 @@ proptest! {
         check(&Draw::new(seed).attention([batch, channels, height, width], heads));
     }
 
+    #[test]
+    fn self_attention_is_burns(
+        batch in 1..=5usize,
+        (channels, heads) in divided_channels(),
+        (height, width) in few_pixels(),
+        seed in any::<u64>(),
+    ) {
+        check(&Draw::new(seed).self_attention([batch, channels, height, width], heads));
+    }
+
     // From some thousand weights on, tiles are used.
     #[test]
     fn linear_is_burns(
@@ -547,6 +589,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
         draw.attention([5, 64, 7, 7], 1),
         draw.attention([1, 64, 14, 14], 2),
         draw.attention([3, 33, 5, 9], 3),
+        draw.self_attention([3, 33, 5, 9], 3),
         draw.linear([300, 70, 90], false),
         draw.linear([300, 70, 90], true),
         draw.linear([3, 7, 9], true),
@@ -646,6 +689,8 @@ fn gradients_are_slopes() {
         draw.concatenation([2, 3, 7, 5, 4]),
         draw.attention([2, 8, 3, 5], 1),
         draw.attention([2, 8, 3, 5], 2),
+        draw.self_attention([2, 8, 3, 5], 2),
+        draw.silu([3, 7]),
         draw.linear([5, 9, 7], false),
         draw.linear([5, 9, 7], true),
         draw.linear([120, 100, 90], false),
@@ -787,6 +832,8 @@ fn ndarray_is_flex() {
         draw.norm([2, 16, 5, 4], 4, true, true),
         draw.concatenation([2, 3, 7, 5, 4]),
         draw.attention([2, 16, 5, 4], 2),
+        draw.self_attention([2, 16, 5, 4], 2),
+        draw.silu([3, 7]),
         draw.linear([5, 9, 7], true),
         draw.row_norm([4, 19], true),
         draw.embedding([20, 5], [5, 1, 7]),

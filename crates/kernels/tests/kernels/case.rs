@@ -2,9 +2,9 @@
 
 use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use kernels::{
-    Plus, PlusRows, Sampling, attention, concat_channels, conv2d, conv2d_1x1, conv2d_3x3,
-    embedding_sum, group_norm, group_norm_silu, layer_norm, layer_norm_silu, linear, linear_silu,
-    segment_log_softmax, silu,
+    PixelLinear, Plus, PlusRows, Sampling, attention, concat_channels, conv2d, conv2d_1x1,
+    conv2d_3x3, embedding_sum, group_norm, group_norm_silu, layer_norm, layer_norm_silu, linear,
+    linear_silu, segment_log_softmax, self_attention, silu,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -24,6 +24,8 @@ pub(crate) enum Operation {
     Concatenation,
     /// Of `q`, `k` and `v`.
     Attention { heads: usize },
+    /// Of `x`, with `weight_q`, `bias_q` and so on.
+    SelfAttention { heads: usize },
     /// Of rows `x` by `weight`, plus what there is of `bias` and `residual`.
     Linear { silu: bool },
     /// Of rows `x`, with `gamma` and `beta`.
@@ -63,6 +65,19 @@ impl Leaves {
 
     pub(crate) fn get<const D: usize>(&self, name: &str) -> Tensor<D> {
         self.find(name).unwrap()
+    }
+
+    /// The layers of q, k and v.
+    pub(crate) fn projections(&self) -> [PixelLinear; 3] {
+        let names = [
+            ("weight_q", "bias_q"),
+            ("weight_k", "bias_k"),
+            ("weight_v", "bias_v"),
+        ];
+        names.map(|(weight, bias)| PixelLinear {
+            weight: self.get(weight),
+            bias: self.find(bias),
+        })
     }
 
     /// The same in f64, for which there are no kernels.
@@ -120,6 +135,20 @@ pub(crate) fn case(
     }
 }
 
+/// What a self-attention of an image of these dimensions takes.
+pub(crate) fn self_attention_inputs(
+    [batch, channels, height, width]: [usize; 4],
+) -> Vec<(&'static str, Vec<usize>)> {
+    let mut inputs = vec![("x", vec![batch, channels, height, width])];
+    for weight in ["weight_q", "weight_k", "weight_v"] {
+        inputs.push((weight, vec![channels, channels]));
+    }
+    for bias in ["bias_q", "bias_k", "bias_v"] {
+        inputs.push((bias, vec![channels]));
+    }
+    inputs
+}
+
 impl Operation {
     /// As this crate computes it from images of another type.
     pub(crate) fn ours_in(self, inputs: &Leaves, dtype: FloatDType) -> Tensor<4> {
@@ -158,6 +187,9 @@ impl Operation {
             Self::Attention { heads } => {
                 attention(inputs.get("q"), inputs.get("k"), inputs.get("v"), heads)
             }
+            Self::SelfAttention { heads } => {
+                self_attention(inputs.get("x"), inputs.projections(), heads)
+            }
             Self::Linear { silu } => {
                 let plus = PlusRows {
                     bias: inputs.find("bias"),
@@ -190,6 +222,17 @@ impl Operation {
 }
 
 impl Case {
+    /// The same with smaller weights, by which sums of products of normal numbers stay of the order of 1.
+    pub(crate) fn with_small_weights(mut self) -> Self {
+        for input in &mut self.inputs {
+            if input.name.starts_with("weight") {
+                let factor = (input.dims[0] as f32).powf(-0.5);
+                input.numbers.iter_mut().for_each(|x| *x *= factor);
+            }
+        }
+        self
+    }
+
     /// The inputs on a device; with their gradients to come, if it is one of autodiff.
     pub(crate) fn leaves(&self, device: &Device) -> Leaves {
         let leaf = |input: &Input| {

@@ -78,6 +78,11 @@ fn attention() {
 }
 
 #[test]
+fn self_attention() {
+    images::self_attentions().iter().for_each(compare);
+}
+
+#[test]
 fn a_normalisation_is_three_launches() {
     let (x, channel) = ([2, 8, 4, 4], [8]);
     let inputs: [(&str, &[usize]); 3] = [("x", &x), ("gamma", &channel), ("beta", &channel)];

@@ -2,7 +2,7 @@
 
 use kernels::Sampling;
 
-use crate::case::{Case, Operation, case};
+use crate::case::{Case, Operation, case, self_attention_inputs};
 
 /// Normalisations.
 pub(crate) fn normalisations() -> Vec<Case> {
@@ -132,6 +132,23 @@ pub(crate) fn attentions() -> Vec<Case> {
         let inputs: [(&str, &[usize]); 3] = [("q", &dims), ("k", &dims), ("v", &dims)];
         let operation = Operation::Attention { heads };
         cases.push(case(operation, &inputs, dims.iter().product()));
+    }
+    cases
+}
+
+/// Attention whose q, k and v are layers of one image: of few pixels and of so many that sums over them are parted, of
+/// channels that lie at multiples of what a device asks for, and that do not.
+pub(crate) fn self_attentions() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (dims, heads) in [([2, 8, 4, 4], 1), ([1, 6, 3, 5], 2), ([2, 64, 16, 16], 4)] {
+        let inputs = self_attention_inputs(dims);
+        let inputs: Vec<_> = inputs
+            .iter()
+            .map(|(name, dims)| (*name, &dims[..]))
+            .collect();
+        let operation = Operation::SelfAttention { heads };
+        let case = case(operation, &inputs, dims.iter().product());
+        cases.push(case.with_small_weights());
     }
     cases
 }

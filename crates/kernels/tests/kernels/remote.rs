@@ -60,6 +60,7 @@ fn operations_on_images() {
         images::windows(),
         images::concatenations(),
         images::attentions(),
+        images::self_attentions(),
     ];
     cases.iter().flatten().for_each(compare);
 }

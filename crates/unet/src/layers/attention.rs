@@ -10,7 +10,7 @@
 use burn::module::Module;
 use burn::nn::{GroupNorm, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
-use kernels::Plus;
+use kernels::PixelLinear;
 
 use crate::layers::norm::normalise;
 
@@ -51,22 +51,16 @@ impl Attention {
             Some(norm) => normalise(norm, x.clone()),
             None => x.clone(),
         };
-        let [q, k, v] = [&self.to_q, &self.to_k, &self.to_v]
-            .map(|linear| pixelwise(linear, normalised.clone(), None));
-        let attended = kernels::attention(q, k, v, self.heads);
+        let projections = [&self.to_q, &self.to_k, &self.to_v].map(pixelwise);
+        let attended = kernels::self_attention(normalised, projections, self.heads);
         let [to_out] = &self.to_out;
-        pixelwise(to_out, attended, Some(x))
+        kernels::pixel_linear(attended, pixelwise(to_out), Some(x))
     }
 }
 
-/// A linear layer over the channels of each pixel, which is a 1×1 convolution, plus a residual.
-fn pixelwise(linear: &Linear, x: Tensor<4>, residual: Option<Tensor<4>>) -> Tensor<4> {
-    let [inputs, outputs] = linear.weight.dims();
-    let weight = linear.weight.val().transpose();
-    let plus = Plus {
+fn pixelwise(linear: &Linear) -> PixelLinear {
+    PixelLinear {
+        weight: linear.weight.val(),
         bias: linear.bias.as_ref().map(|bias| bias.val()),
-        residual,
-        ..Plus::default()
-    };
-    kernels::conv2d_1x1(x, weight.reshape([outputs, inputs, 1, 1]), plus)
+    }
 }

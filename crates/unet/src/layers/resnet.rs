@@ -15,7 +15,7 @@ use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Dropout, DropoutConfig, GroupNorm, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
-use kernels::{Plus, Sampling};
+use kernels::{Plus, PlusRows, Sampling};
 
 use crate::config::{TimeScaleShift, UNetConfig};
 use crate::layers::conv::{bias, conv3x3};
@@ -64,17 +64,15 @@ impl ResnetBlock {
     ///   same in every block
     /// - output: `[batch, out_channels, height, width]`
     pub(crate) fn forward(&self, x: Tensor<4>, activated_embedding: Tensor<2>) -> Tensor<4> {
-        let time = self.time_emb_proj.forward(activated_embedding);
-        let (added, scale_shift) = match self.time_scale_shift {
-            TimeScaleShift::Default => (Some(time), None),
-            TimeScaleShift::ScaleShift => (None, Some(time)),
+        let (plus, scale_shift) = match self.time_scale_shift {
+            TimeScaleShift::Default => (self.plus_time(activated_embedding), None),
+            TimeScaleShift::ScaleShift => {
+                let scale_shift = self.time_emb_proj.forward(activated_embedding);
+                (bias(&self.conv1), Some(scale_shift))
+            }
         };
 
         let h = group_norm_silu(&self.norm1, x.clone(), None);
-        let plus = Plus {
-            per_example: added,
-            ..bias(&self.conv1)
-        };
         let h = kernels::conv2d_3x3(h, self.conv1.weight.val(), plus, Sampling::Same);
         let h = group_norm_silu(&self.norm2, h, scale_shift);
         let h = self.dropout.forward(h);
@@ -88,5 +86,21 @@ impl ResnetBlock {
             ..bias(&self.conv2)
         };
         kernels::conv2d_3x3(h, self.conv2.weight.val(), plus, Sampling::Same)
+    }
+
+    /// The projected time and the bias of the first convolution, which is added to the same channels as the bias of the
+    /// projection: the sum of both has one gradient, where they would have one each.
+    fn plus_time(&self, activated_embedding: Tensor<2>) -> Plus {
+        let Linear { weight, bias } = &self.time_emb_proj;
+        let biases = [&self.conv1.bias, bias].into_iter().flatten();
+        Plus {
+            bias: biases.map(|bias| bias.val()).reduce(|a, b| a + b),
+            per_example: Some(kernels::linear(
+                activated_embedding,
+                weight.val(),
+                PlusRows::default(),
+            )),
+            residual: None,
+        }
     }
 }
