@@ -42,6 +42,18 @@ pub(crate) fn taken(node: NodeId) {
     expected().remove(&node.value);
 }
 
+/// The gradient that a node of this crate has so far, which it then has no more: for who adds it to the next one in the
+/// pass that finds that.
+pub(crate) fn so_far<B: ImageKernels>(
+    node: NodeId,
+    take: impl FnOnce() -> FloatTensor<B>,
+) -> Option<FloatTensor<B>> {
+    let has_gradient = expected()
+        .get_mut(&node.value)
+        .is_some_and(|has_gradient| std::mem::replace(has_gradient, false));
+    has_gradient.then(take)
+}
+
 /// Registers a gradient, or adds it to the one that is there, which `take` takes out.
 pub(crate) fn register<B: ImageKernels>(
     grads: &mut Gradients,

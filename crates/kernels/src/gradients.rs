@@ -64,6 +64,14 @@ macro_rules! register_gradient {
 
 pub(crate) use register_gradient;
 
+/// The gradient that a tensor which may be used again has so far; see [`accumulate::so_far`].
+macro_rules! gradient_so_far {
+    ($backend:ident, $grads:expr, $node:expr) => {{
+        let node = $node;
+        $crate::accumulate::so_far::<$backend>(node.id, || $grads.consume::<$backend>(node))
+    }};
+}
+
 /// Takes the gradient of a result out, at the beginning of its backward pass.
 pub(crate) fn take<B: Backend, S, const N: usize>(
     ops: &Ops<S, N>,
@@ -123,8 +131,11 @@ impl<B: ImageKernels> Backward<B, 4> for NormBackward {
         _checkpointer: &mut Checkpointer,
     ) {
         let dy = take::<B, _, _>(&ops, grads);
-        let found = B::norm_gradients(&ops.state, dy);
         let [to_x, to_gamma, to_beta, to_scale_shift] = ops.parents;
+        let so_far = to_x
+            .as_ref()
+            .and_then(|node| gradient_so_far!(B, grads, node));
+        let found = B::norm_gradients(&ops.state, dy, so_far);
         if let Some(node) = to_x {
             register_gradient!(B, grads, node, found.x);
         }

@@ -192,8 +192,12 @@ pub(crate) trait ImageKernels: Backend {
         options: NormOptions,
     ) -> (FloatTensor<Self>, Normalised<Self>);
 
-    /// Its gradients.
-    fn norm_gradients(of: &Normalised<Self>, dy: FloatTensor<Self>) -> NormGradients<Self>;
+    /// Its gradients, that of x plus what it is so far.
+    fn norm_gradients(
+        of: &Normalised<Self>,
+        dy: FloatTensor<Self>,
+        so_far: Option<FloatTensor<Self>>,
+    ) -> NormGradients<Self>;
 
     /// Attention between the pixels of each image.
     fn attend(inputs: [FloatTensor<Self>; 3], heads: usize) -> (FloatTensor<Self>, Attended<Self>);
@@ -271,13 +275,15 @@ pub(crate) fn check_part<B: Backend>(joined: &FloatTensor<B>, first: usize) {
 }
 
 impl<B: Backend> Normalised<B> {
-    /// Panics unless it fits itself and the gradient of its result.
-    pub(crate) fn check(&self, dy: &FloatTensor<B>) {
+    /// Panics unless it fits itself, the gradient of its result and what the gradient of x is so far.
+    pub(crate) fn check(&self, dy: &FloatTensor<B>, so_far: Option<&FloatTensor<B>>) {
         let (groups, dims) = (self.options.groups, dims4::<B>(&self.x));
         let parameters = [&self.gamma, &self.beta];
         check_norm::<B>(&self.x, parameters, self.scale_shift.as_ref(), groups);
         assert_shape::<B>("moments", &self.moments, &[dims[0], groups, 2]);
-        assert_shape::<B>("a gradient", dy, &dims);
+        for gradient in so_far.into_iter().chain([dy]) {
+            assert_shape::<B>("a gradient", gradient, &dims);
+        }
     }
 }
 

@@ -270,9 +270,15 @@ impl Objective {
         let schedule = self.chain.schedule();
         let weight = |&t: &usize| self.loss_weight.weight(schedule, self.prediction_type, t) as f32;
         let weights: Vec<f32> = known.timesteps.iter().map(weight).collect();
-        let weights = Tensor::from_data(weights.as_slice(), &known.x_0.device());
-        self.losses(known, predicted, |errors| errors * weights)
-            .mean()
+        let device = known.x_0.device();
+        let weigh = |errors| {
+            if weights.iter().all(|&weight| weight == 1.0) {
+                errors
+            } else {
+                errors * Tensor::from_data(weights.as_slice(), &device)
+            }
+        };
+        self.losses(known, predicted, weigh).mean()
     }
 
     /// The loss of each example, of which `weigh` weighs the squared errors: `[B]`.

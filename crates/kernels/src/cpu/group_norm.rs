@@ -231,13 +231,14 @@ pub(crate) struct Gradients {
     pub(crate) scale_shift: Vec<f32>,
 }
 
-/// All gradients, from x, the moments that [`forward`] found, and ∂L/∂y.
+/// All gradients, from x, the moments that [`forward`] found, and ∂L/∂y; that of x plus what it is so far.
 pub(crate) fn backward(
     norm: &Norm,
     x: &[f32],
     moments: &[f32],
     affine: Affine<'_>,
     dy: &[f32],
+    so_far: Option<&[f32]>,
 ) -> Gradients {
     let channels = norm.channels;
     let size = channels / norm.groups;
@@ -287,9 +288,11 @@ pub(crate) fn backward(
                         c[channel] = (-r * (m1 + u * m2)) as f32;
                     }
                 }
+                let place = image * image_len..(image + 1) * image_len;
                 run(BackwardInput {
                     x,
                     abc: [&a, &b, &c],
+                    so_far: so_far.map(|so_far| &so_far[place]),
                     dx,
                 });
             });
@@ -397,10 +400,11 @@ impl Kernel for BackwardSums<'_> {
     }
 }
 
-/// ∂L/∂x = a g + b x + c, with g in the place of ∂L/∂x.
+/// ∂L/∂x = a g + b x + c, with g in the place of ∂L/∂x, plus what it is so far.
 struct BackwardInput<'a> {
     x: &'a [f32],
     abc: [&'a [f32]; 3],
+    so_far: Option<&'a [f32]>,
     dx: &'a mut [f32],
 }
 
@@ -411,6 +415,10 @@ impl Kernel for BackwardInput<'_> {
     fn with<S: Simd>(self, simd: S) {
         let channels = self.abc[0].len();
         assert!(self.abc.iter().all(|x| x.len() == channels) && self.dx.len() == self.x.len());
+        assert!(
+            self.so_far
+                .is_none_or(|so_far| so_far.len() == self.x.len())
+        );
         let pixels = self.x.len() / channels;
         let mut channel = 0;
         while channel < channels {
@@ -425,7 +433,10 @@ impl Kernel for BackwardInput<'_> {
                     let x = read(simd, self.x.as_ptr().add(at), count);
                     let to = self.dx.as_mut_ptr().add(at);
                     let g = read(simd, to, count);
-                    let dx = simd.mul_add(a, g, simd.mul_add(b, x, c));
+                    let mut dx = simd.mul_add(a, g, simd.mul_add(b, x, c));
+                    if let Some(so_far) = self.so_far {
+                        dx = simd.add(dx, read(simd, so_far.as_ptr().add(at), count));
+                    }
                     write(simd, to, count, dx);
                 }
             }

@@ -78,10 +78,15 @@ impl<B: Host> ImageKernels for B {
         (from_channels_last::<B>(y, dims, &device), of)
     }
 
-    fn norm_gradients(of: &Normalised<B>, dy: FloatTensor<B>) -> NormGradients<B> {
+    fn norm_gradients(
+        of: &Normalised<B>,
+        dy: FloatTensor<B>,
+        so_far: Option<FloatTensor<B>>,
+    ) -> NormGradients<B> {
         let (device, dims) = (dy.device(), dims4::<B>(&of.x));
         let norm = norm_of(dims, of.options);
-        of.check(&dy);
+        of.check(&dy, so_far.as_ref());
+        let so_far = so_far.map(Numbers::<B>::channels_last);
         let Normalised {
             x,
             moments,
@@ -97,6 +102,7 @@ impl<B: Host> ImageKernels for B {
             Numbers::<B>::plain(moments).get(),
             parameters.affine(),
             Numbers::<B>::channels_last(dy).get(),
+            so_far.as_ref().map(Numbers::get),
         );
         let channels = norm.channels;
         let small = |values, shape: &[usize]| small_tensor::<B>(values, shape, &device);

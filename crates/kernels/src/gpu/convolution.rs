@@ -472,7 +472,7 @@ pub(super) fn pieces(pixels: usize) -> usize {
 const LOADED: usize = 8;
 
 /// Rows whose sum one launch finds as soon as two would.
-const FEW_ROWS: usize = 256;
+pub(super) const FEW_ROWS: usize = 256;
 
 /// The gradients of the weight, of the bias and, if there is one, of what is added to each example.
 pub(super) fn parameter_gradients(state: &Convolved, dy: CubeTensor) -> ParameterGradients {

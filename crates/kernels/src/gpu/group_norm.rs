@@ -213,7 +213,7 @@ fn pull_back(
     }
 }
 
-/// dx `[batch, pixels, channels]`, and A and B of each channel of each example, `[batch, channels, 2]`.
+/// dx `[batch, pixels, channels]` plus what it is so far, and A and B of each channel of each example, `[batch, channels, 2]`.
 #[cube(launch)]
 fn group_norm_backward<F: Float>(
     x: &Tensor<F>,
@@ -222,6 +222,7 @@ fn group_norm_backward<F: Float>(
     gamma: &Tensor<f32>,
     beta: &Tensor<f32>,
     scale_shift: &Tensor<f32>,
+    so_far: &Tensor<F>,
     dx: &mut Tensor<F>,
     sums: &mut Tensor<f32>,
     pixels: u32,
@@ -232,6 +233,7 @@ fn group_norm_backward<F: Float>(
     #[comptime] kept: usize,
     #[comptime] silu: bool,
     #[comptime] has_scale_shift: bool,
+    #[comptime] has_so_far: bool,
     #[define(F)] _dtype: ElemType,
 ) {
     let pixels = pixels as usize;
@@ -349,7 +351,11 @@ fn group_norm_backward<F: Float>(
                     silu,
                 )
             };
-            dx[place] = F::cast_from(inverse * (factor * g - b_mean - normal * a_mean));
+            let mut gradient = inverse * (factor * g - b_mean - normal * a_mean);
+            if comptime!(has_so_far) {
+                gradient += f32::cast_from(so_far[place]);
+            }
+            dx[place] = F::cast_from(gradient);
             pixel += rows;
         }
         channel += lanes;
@@ -447,8 +453,12 @@ pub(super) fn forward(
     (channels_first(y), state)
 }
 
-/// The gradients, from that of y.
-pub(super) fn backward(state: &Normalised, dy: CubeTensor) -> NormGradients<CubeBackend> {
+/// The gradients, from that of y; that of x plus what it is so far.
+pub(super) fn backward(
+    state: &Normalised,
+    dy: CubeTensor,
+    so_far: Option<CubeTensor>,
+) -> NormGradients<CubeBackend> {
     let Normalised {
         moments,
         gamma,
@@ -460,6 +470,8 @@ pub(super) fn backward(state: &Normalised, dy: CubeTensor) -> NormGradients<Cube
     let [batch, height, width, channels] = x.meta.shape().dims();
     let plan = Plan::new(channels / options.groups, height * width, most_units(&x));
     let has_scale_shift = state.scale_shift.is_some();
+    let has_so_far = so_far.is_some();
+    let so_far = so_far.map_or_else(|| empty(&x, [1], x.dtype), channels_last);
     let dx = empty(&x, [batch, height, width, channels], x.dtype);
     let sums = empty(&x, [batch, channels, 2], DType::F32);
     group_norm_backward::launch(
@@ -472,6 +484,7 @@ pub(super) fn backward(state: &Normalised, dy: CubeTensor) -> NormGradients<Cube
         gamma.clone().into_tensor_arg(),
         beta.clone().into_tensor_arg(),
         scale_shift_or_nothing(state).into_tensor_arg(),
+        so_far.into_tensor_arg(),
         dx.clone().into_tensor_arg(),
         sums.clone().into_tensor_arg(),
         (height * width) as u32,
@@ -482,6 +495,7 @@ pub(super) fn backward(state: &Normalised, dy: CubeTensor) -> NormGradients<Cube
         kept(plan.group * height * width, plan, 2, shared_memory(&x)),
         options.silu,
         has_scale_shift,
+        has_so_far,
         element(&x),
     );
     let d_gamma = empty(&x, [channels], DType::F32);

@@ -47,9 +47,13 @@ impl ImageKernels for CubeBackend {
         group_norm::forward(x, gamma, beta, scale_shift, options)
     }
 
-    fn norm_gradients(of: &Normalised<Self>, dy: Float) -> NormGradients<Self> {
-        of.check(&dy);
-        group_norm::backward(of, dy)
+    fn norm_gradients(
+        of: &Normalised<Self>,
+        dy: Float,
+        so_far: Option<Float>,
+    ) -> NormGradients<Self> {
+        of.check(&dy, so_far.as_ref());
+        group_norm::backward(of, dy, so_far)
     }
 
     fn attend(inputs: [Float; 3], heads: usize) -> (Float, Attended<Self>) {

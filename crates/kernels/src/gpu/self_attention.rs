@@ -1,6 +1,8 @@
 //! Self-attention with its projections: q, k and v are products of one x, so they are one product of all three, and so
 //! are their gradients.
 
+use std::ops::Range;
+
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -12,7 +14,7 @@ use burn::tensor::Slice;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::convolution::{pieces, plus, sum_of_each_example};
+use super::convolution::{FEW_ROWS, pieces, plus, sum_of_each_example};
 use super::tensor::{channels_first, channels_last};
 use super::{attention, join};
 use crate::gradients::{register_gradient, take, tracked};
@@ -140,6 +142,24 @@ fn reshape(x: CubeTensor, shape: &[usize]) -> CubeTensor {
     CubeBackend::float_reshape(x, shape.to_vec().into())
 }
 
+/// The weights of three layers, `[3, inputs, outputs]`, and their biases, `[3, outputs]`.
+fn joined_layers(weights: [CubeTensor; 3], biases: [CubeTensor; 3]) -> (CubeTensor, CubeTensor) {
+    let [inputs, outputs] = weights[0].meta.shape().dims();
+    let weight = inputs * outputs;
+    let starts = [0, 1, 2].map(|index| index * weight);
+    let starts_of_biases = [0, 1, 2].map(|index| 3 * weight + index * outputs);
+    let parts = weights.into_iter().chain(biases).collect();
+    let starts = [starts, starts_of_biases].concat();
+    let all = join(parts, &starts, 3 * (weight + outputs));
+    let part = |range: Range<usize>| CubeBackend::float_slice(all.clone(), &[range.into()]);
+    let weights = part(0..3 * weight);
+    let biases = part(3 * weight..3 * (weight + outputs));
+    (
+        reshape(weights, &[3, inputs, outputs]),
+        reshape(biases, &[3, outputs]),
+    )
+}
+
 /// Three tensors of a shape behind each other, as a vector.
 fn joined(three: [CubeTensor; 3]) -> CubeTensor {
     let length = three[0].meta.num_elements();
@@ -166,8 +186,7 @@ fn forward(
     let x = channels_last(x);
     let [batch, height, width, channels] = x.meta.shape().dims();
     let pixels = batch * height * width;
-    let weights = reshape(joined(weights), &[3, channels, channels]);
-    let biases = reshape(joined(biases), &[3, channels]);
+    let (weights, biases) = joined_layers(weights, biases);
     let rows = reshape(x.clone(), &[1, pixels, channels]);
     let products = CubeBackend::float_matmul(rows, weights.clone());
     // As if they were three images, with a number each for each of their channels.
@@ -205,9 +224,15 @@ fn backward(state: &State, d_o: CubeTensor) -> FoundGradients {
         CubeBackend::float_sum_dim(products, 1)
     };
 
-    let images = reshape(gradients, &[3 * batch, height, width, channels]);
-    let sums = sum_of_each_example(channels_first(images));
-    let biases = CubeBackend::float_sum_dim(reshape(sums, &[3, batch, channels]), 1);
+    let sums_of = |images: [usize; 4]| {
+        sum_of_each_example(channels_first(reshape(gradients.clone(), &images)))
+    };
+    let biases = if pixels <= FEW_ROWS {
+        sums_of([3, 1, pixels, channels])
+    } else {
+        let sums = sums_of([3 * batch, height, width, channels]);
+        CubeBackend::float_sum_dim(reshape(sums, &[3, batch, channels]), 1)
+    };
 
     FoundGradients {
         x: channels_first(reshape(to_x, &[batch, height, width, channels])),

@@ -166,7 +166,11 @@ impl ImageKernels for Remote {
         (y, of)
     }
 
-    fn norm_gradients(of: &Normalised<Self>, dy: Float) -> NormGradients<Self> {
+    fn norm_gradients(
+        of: &Normalised<Self>,
+        dy: Float,
+        so_far: Option<Float>,
+    ) -> NormGradients<Self> {
         let Normalised {
             x,
             moments,
@@ -183,7 +187,8 @@ impl ImageKernels for Remote {
             .and(beta)
             .and_maybe(scale_shift)
             .number(options)
-            .and(dy);
+            .and(dy)
+            .and_maybe(so_far);
         let shapes: [&[usize]; 4] = [&dims, &[channels], &[channels], &[batch, 2 * channels]];
         let shapes = &shapes[..3 + usize::from(is_scaled)];
         let Results(mut found) = request.send(name::NORM_GRADIENTS, shapes);

@@ -29,7 +29,8 @@ mod name {
     pub(super) const INPUT_GRADIENT: &str = "kernels::input_gradient";
     /// x, γ, β, scale and shift, options: y, x as kept and moments.
     pub(super) const NORMALISE: &str = "kernels::normalise";
-    /// x as kept, moments, γ, β, scale and shift, options, dy: the gradients of x, γ, β and, if any, scale and shift.
+    /// x as kept, moments, γ, β, scale and shift, options, dy, the gradient of x so far: the gradients of x, γ, β and, if
+    /// any, scale and shift.
     pub(super) const NORM_GRADIENTS: &str = "kernels::norm_gradients";
     /// q, k, v, heads: o, q, k and v as kept, and what else is.
     pub(super) const ATTEND: &str = "kernels::attend";

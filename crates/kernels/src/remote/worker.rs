@@ -162,7 +162,8 @@ fn operations<B: ImageKernels + OptimizerOps + BackendIr>() -> CustomOpRegistry<
             scale_shift: request.maybe_tensor(),
             options: request.number(),
         };
-        let found = B::norm_gradients(&of, request.image());
+        let dy = request.image();
+        let found = B::norm_gradients(&of, dy, request.maybe_tensor());
         let always = [found.x, found.gamma, found.beta];
         request.answer(always.into_iter().chain(found.scale_shift));
     });

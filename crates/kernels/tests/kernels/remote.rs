@@ -236,10 +236,14 @@ fn refuses_nonsense(url: &str, kept: &[usize]) {
             sent(
                 "kernels::norm_gradients",
                 vec![&image, &[1, 2, 2], &channels, &channels, &image],
-                norm(2),
+                gradient(norm(2)),
                 3,
             ),
-            vec![Shape(1, &[1, 2, 1]), Shape(4, &smaller), Numbers(norm(4))],
+            vec![
+                Shape(1, &[1, 2, 1]),
+                Shape(4, &smaller),
+                Numbers(gradient(norm(4))),
+            ],
         ),
         (
             sent("kernels::attend", vec![&image, &image, &image], count(2), 5),

@@ -158,10 +158,10 @@ fn unlike_devices_share_a_step() {
 }
 
 /// A GPU is made to launch few kernels a step: a bound, for which kernels burn's tuning picks differs from
-/// device to device. Mesa's software Vulkan was made to launch 578.
+/// device to device. Mesa's software Vulkan was made to launch 476.
 #[test]
 fn a_step_launches_few_kernels() {
-    const MOST: u64 = 640;
+    const MOST: u64 = 530;
     let folder = tempfile::tempdir().unwrap();
     let smoke = config("smoke.toml");
     for device in devices() {
