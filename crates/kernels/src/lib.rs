@@ -56,6 +56,7 @@ mod gradients;
 mod images;
 mod operations;
 mod optimizer;
+mod place;
 #[cfg(feature = "remote")]
 mod remote;
 mod row_gradients;

@@ -10,9 +10,9 @@ use burn::tensor::module::{self, interpolate};
 use burn::tensor::ops::{ConvOptions, InterpolateMode, InterpolateOptions, PadMode};
 use burn::tensor::{FloatDType, Tensor};
 
-use crate::cpu::host::has_kernels;
 use crate::gradients::Operations;
 use crate::images::{NormOptions, Window};
+use crate::place::place_of;
 
 /// The resolution of a 3×3 convolution's output beside that of its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,7 +173,7 @@ pub fn concat_channels(first: Tensor<4>, second: Tensor<4>) -> Tensor<4> {
         first.dims(),
         second.dims()
     );
-    if has_operations(&first) && batch * a * b * height * width > 0 {
+    if place_of(&first).is_some() && batch * a * b * height * width > 0 {
         return Tensor::from_dispatch(Dispatch::concatenation(
             first.into_dispatch(),
             second.into_dispatch(),
@@ -205,7 +205,7 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, heads: usize) -> Tens
         heads > 0 && channels % heads == 0,
         "{heads} heads do not divide {channels} channels"
     );
-    if has_operations(&q) && dims.iter().product::<usize>() > 0 {
+    if place_of(&q).is_some() && dims.iter().product::<usize>() > 0 {
         return Tensor::from_dispatch(Dispatch::pixel_attention(
             q.into_dispatch(),
             k.into_dispatch(),
@@ -285,7 +285,7 @@ pub fn self_attention(x: Tensor<4>, projections: [PixelLinear; 3], heads: usize)
         },
     ] = &projections
         && x.dtype() == burn::tensor::DType::F32
-        && crate::gpu::on_gpu(&x)
+        && crate::place::on_gpu(&x)
         && x.dims().iter().product::<usize>() > 0
     {
         let [_, channels, ..] = x.dims();
@@ -324,19 +324,6 @@ fn summed_in(dtype: FloatDType) -> FloatDType {
     }
 }
 
-/// Whether the operations of this crate take the images.
-fn has_operations(x: &Tensor<4>) -> bool {
-    #[cfg(feature = "gpu")]
-    if crate::gpu::on_gpu(x) {
-        return true;
-    }
-    #[cfg(feature = "remote")]
-    if crate::remote::on_worker(x) {
-        return true;
-    }
-    has_kernels(x)
-}
-
 fn convolve(x: Tensor<4>, weight: Tensor<4>, plus: Plus, window: Window) -> Tensor<4> {
     let [batch, channels, height, width] = x.dims();
     let [[above, below], [left, right]] = window.padding;
@@ -365,7 +352,7 @@ fn convolve(x: Tensor<4>, weight: Tensor<4>, plus: Plus, window: Window) -> Tens
         per_example: plus.per_example.map(|added| added.cast(dtype)),
         residual: plus.residual,
     };
-    if has_operations(&x) && batch * channels * height * width > 0 {
+    if place_of(&x).is_some() && batch * channels * height * width > 0 {
         let none = || Tensor::<1>::empty([0], &x.device()).into_dispatch();
         let bias = plus.bias.map_or_else(none, Tensor::into_dispatch);
         let per_example = plus.per_example.map_or_else(none, Tensor::into_dispatch);
@@ -432,7 +419,7 @@ fn normalise(
         );
     }
 
-    if has_operations(&x) && batch * channels * height * width > 0 {
+    if place_of(&x).is_some() && batch * channels * height * width > 0 {
         let none = || Tensor::<1>::empty([0], &x.device()).into_dispatch();
         let scale_shift = scale_shift.map_or_else(none, Tensor::into_dispatch);
         return Tensor::from_dispatch(Dispatch::normalisation(

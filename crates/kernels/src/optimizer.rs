@@ -5,10 +5,10 @@
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 
-use crate::cpu::host::has_kernels;
 use crate::cpu::optimizer::{Coefficients, adamw_on_host, average_on_host, square_sum_on_host};
+use crate::place::place_of;
 
 /// The numbers of one step of AdamW (Loshchilov and Hutter 2019, algorithm 2).
 #[derive(Clone, Copy, Debug)]
@@ -194,18 +194,7 @@ pub fn join_vectors(parts: Vec<Tensor<1>>, alignment: usize) -> Tensor<1> {
 
 /// Whether the kernels take the vector. Nothing here has a gradient.
 fn has_pass(x: &Tensor<1>) -> bool {
-    if x.is_autodiff() || x.dims() == [0] {
-        return false;
-    }
-    #[cfg(feature = "gpu")]
-    if x.dtype() == burn::tensor::DType::F32 && crate::gpu::on_gpu(x) {
-        return true;
-    }
-    #[cfg(feature = "remote")]
-    if crate::remote::on_worker(x) {
-        return true;
-    }
-    has_kernels(x)
+    !x.is_autodiff() && x.dims() != [0] && x.dtype() == DType::F32 && place_of(x).is_some()
 }
 
 /// The passes.

@@ -6,8 +6,8 @@ use burn::backend::Dispatch;
 use burn::tensor::activation::{self, log_softmax};
 use burn::tensor::{DType, Int, Tensor, TensorData};
 
-use crate::cpu::host::has_kernels;
 use crate::cpu::layer_norm::RowNorm;
+use crate::place::on_host;
 use crate::row_gradients::RowOperations;
 
 /// What is added to the product of a linear layer, in the pass that writes it.
@@ -74,7 +74,7 @@ pub fn layer_norm_silu(x: Tensor<2>, gamma: Tensor<1>, beta: Tensor<1>, epsilon:
 #[must_use]
 pub fn silu(x: Tensor<2>) -> Tensor<2> {
     #[cfg(feature = "gpu")]
-    if crate::gpu::on_gpu(&x) && x.dims().iter().product::<usize>() > 0 {
+    if crate::place::on_gpu(&x) && x.dims().iter().product::<usize>() > 0 {
         return Tensor::from_dispatch(<Dispatch as crate::gpu::Activation>::activation(
             x.into_dispatch(),
         ));
@@ -106,7 +106,7 @@ pub fn embedding_sum(codes: Tensor<2>, table: Tensor<2>, sizes: &[usize]) -> Ten
         columns > 0 && sizes.iter().all(|&size| size > 0),
         "sizes {sizes:?} of columns"
     );
-    if has_kernels(&table) && codes.dtype() == DType::F32 && rows * width > 0 {
+    if on_host(&table) && codes.dtype() == DType::F32 && rows * width > 0 {
         return Tensor::from_dispatch(Dispatch::embeddings(
             codes.into_dispatch(),
             table.into_dispatch(),
@@ -154,7 +154,7 @@ pub fn segment_log_softmax(logits: Tensor<2>, sizes: &[usize]) -> Tensor<2> {
     if rows * columns == 0 {
         return logits;
     }
-    if has_kernels(&logits) {
+    if on_host(&logits) {
         return Tensor::from_dispatch(Dispatch::segments(logits.into_dispatch(), Arc::from(sizes)));
     }
     let mut start = 0;
@@ -181,7 +181,7 @@ fn apply_layer(x: Tensor<2>, weight: Tensor<2>, plus: PlusRows, is_activated: bo
         let dims = residual.dims();
         assert!(dims == [rows, outputs], "a residual of {dims:?}");
     }
-    if has_kernels(&x) && rows * inputs * outputs > 0 {
+    if on_host(&x) && rows * inputs * outputs > 0 {
         let none = || Tensor::<1>::empty([0], &x.device()).into_dispatch();
         let bias = plus.bias.map_or_else(none, Tensor::into_dispatch);
         let residual = plus.residual.map_or_else(none, Tensor::into_dispatch);
@@ -217,7 +217,7 @@ fn normalise(
         gamma.dims(),
         beta.dims()
     );
-    if has_kernels(&x) && rows * width > 0 {
+    if on_host(&x) && rows * width > 0 {
         let norm = RowNorm {
             width,
             epsilon,

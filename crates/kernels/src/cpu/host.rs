@@ -5,28 +5,11 @@
 //! Tensors that come from elsewhere in another order are copied once, at the border.
 
 use burn::backend::Backend;
-use burn::backend::DispatchDevice;
 use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
-use burn::tensor::{DType, Shape, Tensor, TensorData};
+use burn::tensor::{DType, Shape, TensorData};
 
 use crate::cpu::memory::Buffer;
-
-/// Whether the kernels of this crate take the tensor.
-pub(crate) fn has_kernels<const D: usize>(x: &Tensor<D>) -> bool {
-    fn is_host(device: &DispatchDevice) -> bool {
-        match device {
-            #[cfg(feature = "flex")]
-            DispatchDevice::Flex(_) => true,
-            #[cfg(feature = "ndarray")]
-            DispatchDevice::NdArray(_) => true,
-            DispatchDevice::Autodiff(device) => is_host(&device.clone().inner()),
-            #[allow(unreachable_patterns)]
-            _ => false,
-        }
-    }
-    x.dtype() == DType::F32 && is_host(x.device().as_dispatch())
-}
 
 /// A backend whose tensors lie in the program's own memory.
 pub(crate) trait Host: Backend {

@@ -24,6 +24,6 @@ pub(crate) use self::join::join;
 pub(crate) use self::optimizer::{adamw, moving_average, sum_of_squares};
 pub(crate) use self::self_attention::SelfAttention;
 pub(crate) use self::silu::Activation;
-pub(crate) use self::tensor::{on_gpu, vector_alignment};
+pub(crate) use self::tensor::vector_alignment;
 
 pub use self::launches::count_launches;

@@ -2,33 +2,20 @@
 
 use burn::backend::DispatchDevice;
 use burn::backend::TensorMetadata;
-use burn::tensor::{DType, Device, Shape, Tensor};
-use burn_cubecl::CubeDevice;
+use burn::tensor::{DType, Device, Shape};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::ops::{permute_nchw_to_nhwc, permute_nhwc_to_nchw};
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-/// The device as CubeCL's backends see it, if it is one of theirs.
-fn cube_device(device: &DispatchDevice) -> Option<CubeDevice> {
-    match device {
-        DispatchDevice::Cube(device) => Some(device.clone()),
-        DispatchDevice::Autodiff(device) => cube_device(&device.clone().inner()),
-        #[allow(unreachable_patterns)]
-        _ => None,
-    }
-}
-
-/// Whether the kernels of this folder take the tensor.
-pub(crate) fn on_gpu<const D: usize>(x: &Tensor<D>) -> bool {
-    matches!(x.dtype(), DType::F32 | DType::F16 | DType::BF16)
-        && cube_device(x.device().as_dispatch()).is_some()
-}
+use crate::place::innermost;
 
 /// At what multiples of a number of f32 a part of a vector can be used where it lies, on a GPU.
 pub(crate) fn vector_alignment(device: &Device) -> Option<usize> {
-    let device = cube_device(device.as_dispatch())?;
+    let DispatchDevice::Cube(device) = innermost(device.as_dispatch()) else {
+        return None;
+    };
     let bytes = device.client().properties().memory.alignment as usize;
     Some((bytes / size_of::<f32>()).max(1))
 }

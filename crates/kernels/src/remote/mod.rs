@@ -9,9 +9,6 @@ mod client;
 mod numbers;
 mod worker;
 
-use burn::backend::DispatchDevice;
-use burn::tensor::{DType, Tensor};
-
 pub use self::worker::with_kernels;
 
 /// The version of the operations that a worker computes for clients: of both it must be the same. It is raised with
@@ -48,17 +45,4 @@ mod name {
     pub(super) const MOVING_AVERAGE: &str = "kernels::moving_average";
     /// A vector: the sum of its squares.
     pub(super) const SUM_OF_SQUARES: &str = "kernels::sum_of_squares";
-}
-
-/// Whether the tensor lies on a device of another machine, whose worker has kernels for it.
-pub(crate) fn on_worker<const D: usize>(x: &Tensor<D>) -> bool {
-    fn is_remote(device: &DispatchDevice) -> bool {
-        match device {
-            DispatchDevice::Remote(_) => true,
-            DispatchDevice::Autodiff(device) => is_remote(&device.clone().inner()),
-            #[allow(unreachable_patterns)]
-            _ => false,
-        }
-    }
-    x.dtype() == DType::F32 && is_remote(x.device().as_dispatch())
 }

@@ -330,7 +330,7 @@ fn assert_close(what: &str, found: &[f32], expected: &[f32], floor: f32) {
 fn check(case: &Case) {
     let floor: f32 = match case.operation {
         // One pixel attends to itself alone: its gradient is 0, as a difference of numbers near 1.
-        Operation::Attention { .. } => 0.1,
+        Operation::Attention { .. } | Operation::SelfAttention { .. } => 0.1,
         // A segment of one has no gradient, but as a difference.
         Operation::Segments { .. } => 0.1,
         _ => 1e-3,

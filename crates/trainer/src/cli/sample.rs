@@ -34,7 +34,7 @@ pub struct SampleArgs {
     /// settings. The picture is all that is written.
     #[arg(long, value_name = "PNG", conflicts_with_all = [
         "count", "class", "conditions", "noise", "each", "tensors", "gif", "trajectory", "best", "seed", "sampler",
-        "steps", "spacing", "eta", "guidance", "set",
+        "steps", "spacing", "eta", "guidance", "set", "precision",
     ])]
     pub like: Option<PathBuf>,
     /// The grid, or the points on their way from noise: .png, .jpg or .webp; of a table its rows (.csv), or the

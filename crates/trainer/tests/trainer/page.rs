@@ -260,12 +260,16 @@ fn what_the_page_draws_carries_how_and_is_drawn_again_to_the_byte() {
         2,
         &["carries no settings"],
     );
-    fail(
-        folder.path(),
-        &["sample", "runs/mine", "--like", "saved.png", "--seed", "3"],
-        2,
-        &["--seed"],
-    );
+    // What would draw something else.
+    for other in [["--seed", "3"], ["--precision", "f16"]] {
+        let again = ["sample", "runs/mine", "--like", "saved.png"];
+        fail(
+            folder.path(),
+            &[&again[..], &other].concat(),
+            2,
+            &[other[0]],
+        );
+    }
 }
 
 #[test]

@@ -2,11 +2,12 @@
 //! the training in time, and nothing of a run is lost by it.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
@@ -226,6 +227,88 @@ fn a_run_learns_the_same_on_the_devices_of_a_worker() {
     assert!(said.contains("came from it"), "{said}");
     let token = fs::read_to_string(path.join("token")).unwrap();
     assert!(!said.contains(token.trim()), "{said}");
+}
+
+/// Hands connections on to a worker, and counts what comes from it in sessions, but not what it says of itself.
+struct Counter {
+    address: SocketAddr,
+    came: Arc<AtomicU64>,
+}
+
+impl Counter {
+    fn before(worker: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let came = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&came);
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let (mut client, mut server) =
+                    (client.unwrap(), TcpStream::connect(worker).unwrap());
+                let count = Arc::clone(&count);
+                thread::spawn(move || {
+                    let mut buffer = vec![0; 1 << 16];
+                    let length = client.read(&mut buffer).unwrap();
+                    let is_session = !buffer.starts_with(b"GET /identity");
+                    server.write_all(&buffer[..length]).unwrap();
+                    let (mut up, mut down) =
+                        (client.try_clone().unwrap(), server.try_clone().unwrap());
+                    thread::spawn(move || {
+                        let _ = io::copy(&mut up, &mut server);
+                        let _ = server.shutdown(Shutdown::Write);
+                    });
+                    while let Ok(length @ 1..) = down.read(&mut buffer) {
+                        if is_session {
+                            count.fetch_add(length as u64, Ordering::SeqCst);
+                        }
+                        if client.write_all(&buffer[..length]).is_err() {
+                            break;
+                        }
+                    }
+                    let _ = client.shutdown(Shutdown::Write);
+                });
+            }
+        });
+        Self { address, came }
+    }
+}
+
+/// A device is told what to do, and asked for nothing until a line of metrics is due: how many bytes come from a worker does
+/// not depend on the number of steps. What reads nothing from a worker reads nothing from a GPU.
+#[test]
+fn a_step_reads_nothing_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let worker = Worker::start(path);
+    let bytes = |steps: &str, log: &str| {
+        let counter = Counter::before(worker.address);
+        let device = format!("remote:ws://{}#0", counter.address);
+        let out = format!("steps-{steps}-{log}");
+        let settings = [
+            "--steps",
+            steps,
+            "--set",
+            log,
+            "--set",
+            "training.batch_size=4",
+            "--set",
+            "checkpoint.every=1000",
+            "--set",
+            "held_out.examples=10",
+            "--set",
+            "sampling.every=1000000",
+            "--token-file",
+            "token",
+            "--device",
+            &device,
+        ];
+        train(path, &out, &settings);
+        counter.came.load(Ordering::SeqCst)
+    };
+    let few = bytes("3", "log.every=1000");
+    assert!(few > 0);
+    assert_eq!(bytes("9", "log.every=1000"), few);
+    assert!(bytes("9", "log.every=1") > few);
 }
 
 #[test]
