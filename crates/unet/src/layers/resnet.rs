@@ -15,7 +15,7 @@ use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Dropout, DropoutConfig, GroupNorm, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
-use kernels::{Plus, PlusRows, Sampling};
+use kernels::{Plus, Sampling};
 
 use crate::config::{TimeScaleShift, UNetConfig};
 use crate::layers::conv::{bias, conv3x3};
@@ -95,11 +95,7 @@ impl ResnetBlock {
         let biases = [&self.conv1.bias, bias].into_iter().flatten();
         Plus {
             bias: biases.map(|bias| bias.val()).reduce(|a, b| a + b),
-            per_example: Some(kernels::linear(
-                activated_embedding,
-                weight.val(),
-                PlusRows::default(),
-            )),
+            per_example: Some(activated_embedding.matmul(weight.val())),
             residual: None,
         }
     }
