@@ -37,7 +37,7 @@ impl fmt::Debug for Token {
 #[derive(Debug, Error)]
 pub enum TokenError {
     /// It cannot be read.
-    #[error("cannot read the token in {}: {source}", path.display())]
+    #[error("cannot read the token in {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -45,7 +45,7 @@ pub enum TokenError {
         source: io::Error,
     },
     /// It cannot be made.
-    #[error("cannot write a new token to {}: {source}", path.display())]
+    #[error("cannot write a new token to {}", path.display())]
     Write {
         /// The file.
         path: PathBuf,

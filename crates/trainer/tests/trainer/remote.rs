@@ -222,6 +222,27 @@ fn a_run_learns_the_same_on_the_devices_of_a_worker() {
     let near = draw("flex");
     assert!(draw(&worker.device(1)) == near);
     assert!(draw(&worker.both()) == near);
+
+    // And with what is drawn over.
+    let edit = |device: &str| {
+        let args = [
+            "edit",
+            "one",
+            "--from",
+            "grid.png",
+            "--strength",
+            "0.5",
+            "--out",
+            "edited.png",
+            "--device",
+            device,
+            "--token-file",
+            "token",
+        ];
+        succeed(path, &args);
+        fs::read(path.join("edited.png")).unwrap()
+    };
+    assert!(edit("flex") == edit(&worker.device(0)));
     let said = worker.end(path);
     assert!(said.contains("opens a session on device #1"), "{said}");
     assert!(said.contains("came from it"), "{said}");
