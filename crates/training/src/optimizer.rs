@@ -154,7 +154,7 @@ impl AdamW {
 pub fn clip_by_global_norm(gradient: Tensor<1>, max_norm: f64) -> (Tensor<1>, Tensor<1>) {
     let norm = sum_of_squares(gradient).sqrt();
     let scale = (norm.clone() + 1e-6).recip() * max_norm;
-    // A launch less than the largest alone: it is never below zero.
+    // One launch on a GPU, where `clamp_max` is two; the scale is never below zero.
     (scale.clamp(0.0, 1.0), norm)
 }
 

@@ -1,4 +1,5 @@
-//! burn's convolution, with what is added to it and the sums of its gradients in one or two launches.
+//! burn's convolution, and products of pixels where windows are those; what is added to them, in one launch; and their
+//! gradients.
 
 use burn::backend::ops::{ConvOptions, FloatTensorOps, ModuleOps};
 use burn::tensor::DType;
