@@ -2,7 +2,8 @@
 
 A window of 6,016 samples is 32 bands × 48 frames: DFTs of 256 samples every 128, triangles evenly spaced on the mel
 scale from 60 Hz to half the rate, (20 log₁₀(m / full scale) + 30) / 40, at least −1. Magnitudes come back by
-non-negative least squares, phases by the fast Griffin-Lim algorithm (Perraudin et al. 2013).
+non-negative least squares, begun with Rayleigh distributed ones, phases by the fast Griffin-Lim algorithm (Perraudin et
+al. 2013).
 """
 
 import math
@@ -20,6 +21,8 @@ LOWEST = 60.0
 # A sine of amplitude 1: half the sum of the window.
 FULL_SCALE = N_FFT / 4
 MIDDLE, SCALE = -30.0, 40.0
+# What is not above is silence in a sound that is made.
+SILENCE = -0.97
 UPDATES = 50
 ROUNDS, MOMENTUM = 60, 0.99
 WINDOW = torch.hann_window(N_FFT, periodic=True)
@@ -59,13 +62,13 @@ def encode(signal):
 def decode(x):
     """`[batch, 1, BANDS, FRAMES]` to `[batch, LENGTH]`."""
     x = x[:, 0]
-    bands = FULL_SCALE * 10 ** ((SCALE * x.clamp(max=1) + MIDDLE) / 20) * (x > -1)
+    bands = FULL_SCALE * 10 ** ((SCALE * x.clamp(max=1) + MIDDLE) / 20) * (x > SILENCE)
     back = FILTERS.T @ bands
-    magnitudes = back.clone()
+    generator = torch.Generator().manual_seed(0)
+    magnitudes = back * (-2 * (1 - torch.rand(back.shape, generator=generator)).log()).sqrt()
     for _ in range(UPDATES):
         found = FILTERS.T @ (FILTERS @ magnitudes)
         magnitudes = torch.where(found > 0, magnitudes * back / found, 0.0)
-    generator = torch.Generator().manual_seed(0)
     c = torch.polar(torch.ones_like(magnitudes), 2 * math.pi * torch.rand(magnitudes.shape, generator=generator))
     before = torch.zeros_like(c)
 

@@ -51,3 +51,25 @@ impl NatsPerCell {
         })
     }
 }
+
+/// A bound on −ln p(x) in nats, from −ln p(x | z) of several z that were drawn from p(z): −ln of the mean of p(x | z),
+/// since p(x) is its expectation (Burda et al. 2016, "Importance Weighted Autoencoders", equation 8, with p(z) as
+/// the proposal). One z is the variational bound; on average more are nearer to −ln p(x), and never below it.
+///
+/// ```
+/// use evaluation::tables::importance_weighted_bound;
+///
+/// // p(x | z) is 1/2 and 1/8.
+/// let bound = importance_weighted_bound(&[2.0_f64.ln(), 8.0_f64.ln()]);
+/// assert!((bound - (16.0 / 5.0_f64).ln()).abs() < 1e-12);
+/// ```
+///
+/// # Panics
+///
+/// Without a z.
+pub fn importance_weighted_bound(costs: &[f64]) -> f64 {
+    assert!(!costs.is_empty(), "the costs of one z at least");
+    let least = costs.iter().copied().fold(f64::INFINITY, f64::min);
+    let mean = costs.iter().map(|cost| (least - cost).exp()).sum::<f64>() / costs.len() as f64;
+    least - mean.ln()
+}

@@ -7,7 +7,7 @@
 //! - [`detection`]: whether boosted trees tell drawn rows from real ones (C2ST);
 //! - [`utility`]: how well trees predict a column of real rows that have seen drawn ones only;
 //! - [`nearest_records`]: how often a training row is nearer than a held-out one;
-//! - [`NatsPerCell`]: the bound of the model itself.
+//! - [`NatsPerCell`]: the bound of the model itself; [`importance_weighted_bound`]: one that is tighter.
 //!
 //! Each is to be read beside the same score of real rows that were held out.
 
@@ -22,7 +22,7 @@ mod table;
 mod trends;
 mod utility;
 
-pub use crate::tables::bound::NatsPerCell;
+pub use crate::tables::bound::{NatsPerCell, importance_weighted_bound};
 pub use crate::tables::detection::{Detection, detection};
 pub use crate::tables::records::{NearestRecords, nearest_records};
 pub use crate::tables::shapes::{ColumnShapes, column_shapes};

@@ -18,7 +18,7 @@ use crate::report;
 use crate::run::atomic_file;
 use crate::sampling::{Request, describe};
 use crate::scoring::rows::{
-    ScoredTables, bound_score, category_bounds, line_scores, row_scores, table_of,
+    ScoredTables, bound_score, category_bounds, line_scores, order_bounds, row_scores, table_of,
 };
 use crate::scoring::scores::{Score, table};
 
@@ -139,6 +139,17 @@ pub(super) fn run(args: &EvaluateArgs, opened: Opened) -> Result<()> {
                     .sum();
                 let characters = all as f64 / of_held_out.len().max(1) as f64;
                 scores.push(bound_score("nats a character", bounds, characters)?);
+                info!("orders in which characters are found");
+                let bounds = order_bounds(
+                    model,
+                    held_out.len(),
+                    |lines| Ok(held_out.read(lines)),
+                    |_| None,
+                )?;
+                if let Some(bounds) = &bounds {
+                    let name = "nats a character, 64 orders";
+                    scores.push(bound_score(name, bounds, characters)?);
+                }
             }
             (scores, None)
         }
