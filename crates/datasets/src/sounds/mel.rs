@@ -299,7 +299,10 @@ mod tests {
                 }
             });
             let mean = levels.iter().sum::<f64>() / levels.len() as f64;
-            let square = levels.iter().map(|level| (level - mean).powi(2)).sum::<f64>();
+            let square = levels
+                .iter()
+                .map(|level| (level - mean).powi(2))
+                .sum::<f64>();
             (mean, (square / levels.len() as f64).sqrt())
         };
         let before = levels(&hiss);
