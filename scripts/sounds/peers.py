@@ -3,8 +3,8 @@
     python peers.py unet1d --data DIR --out DIR    lucidrains' Unet1D with GaussianDiffusion1D on samples; no classes
     python peers.py unet2d --data DIR --out DIR    diffusers' UNet2DModel on our spectrograms, class-conditional
 
-What UNet2DModel has by default is what configs/speech.toml says: the log-mel spectrogram, the size of the network, the
-prediction, the learning rate and the sampler.
+What UNet2DModel has by default is what did best of what was tried with it, beside what configs/speech.toml says: its
+log-mel spectrogram, prediction, learning rate, moving average and sampler, on the linear chain and without patches.
 
 Before the clock starts each runs a few steps eager, channels-last and compiled, in float32 and in bfloat16, and
 goes on with the fastest. Weights and figures are kept in the folder: run again, it goes on where it was.
