@@ -71,7 +71,9 @@ pub fn edit(
     let form = form(source)?;
     let ((count, option), strength) = (anew.draws(), anew.strength());
     let mut rng = Streams::new(request.seed).at(Purpose::Forward, 0);
-    let bar = progress::bar(model.timesteps(request)?.len(), "denoising");
+    let steps = model.timesteps(request)?.len();
+    let bar = progress::bar(steps, "denoising");
+    let of_rows = |rows: usize| bar.set_length(steps * rows.div_ceil(request.batch_size));
     let mut observe = || {
         bar.inc(1);
         Ok(())
@@ -83,6 +85,7 @@ pub fn edit(
             // As they are sampled batch by batch, and all together.
             let bytes = 2 * F32 * memory::values(model.network.example_shape());
             memory::check(rows, bytes).map_err(|error| Usage(format!("{option}: {error}")))?;
+            of_rows(rows);
             let classes = class_of_each(source, model, request, rows);
             let request = Request {
                 classes,
@@ -128,6 +131,7 @@ pub fn edit(
             let (values, mask) = schema
                 .parse_pattern(pattern)
                 .map_err(|error| Usage(format!("--from: {:#}", anyhow!(error))))?;
+            of_rows(count);
             let request = Request {
                 classes: vec![None; count],
                 ..request.clone()
