@@ -26,8 +26,8 @@ const LOWEST: f64 = 60.0;
 /// Decibels of full scale that are 0, and those that are 1 more.
 const MIDDLE: f32 = -30.0;
 const SCALE: f32 = 40.0;
-/// What is not above is silence in a sound that is made: a decibel over the least of levels, where recordings have next to
-/// nothing and networks what they leave of noise.
+/// What is not above is silence in a sound that is made: 1.2 decibels over the least of levels, where recordings have next
+/// to nothing and networks what they leave of noise.
 const SILENCE: f32 = -0.97;
 /// The longest hop: two of them are a window.
 const MAX_HOP: usize = 1 << 15;
@@ -107,7 +107,7 @@ impl MelSpectrogram {
     }
 
     /// A sound of a spectrogram; whatever the values, those of the sound are within [-1, 1], as a file has them.
-    /// What is not a number is silence, as is what lies within a decibel of −1.
+    /// What is not a number is silence, as is what lies within 1.2 decibels of −1.
     ///
     /// # Panics
     ///
