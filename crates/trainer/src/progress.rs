@@ -218,11 +218,6 @@ pub fn bar(length: usize, what: &'static str) -> Bar {
 }
 
 impl Bar {
-    /// There are so many pieces in all.
-    pub fn set_length(&self, length: usize) {
-        self.bar.set_length(length as u64);
-    }
-
     /// So many pieces more are done.
     pub fn inc(&self, count: u64) {
         self.bar.inc(count);

@@ -49,6 +49,8 @@ pub enum Purpose {
     Augmentation = 14,
     /// Which part of a recording is scored; the index is the recording.
     Windows = 15,
+    /// The orders in which the cells of a row are found whose likelihood is bounded; the index is the row.
+    Orders = 16,
 }
 
 /// The random streams of one seed.

@@ -262,8 +262,7 @@ fn draw_over(
         timesteps.len(),
         timesteps[0]
     );
-    let batches = count.div_ceil(args.model.batch_size);
-    let bar = progress::bar(batches * timesteps.len(), "denoising");
+    let bar = progress::bar(model.num_states(&request)?, "denoising");
     cells.push(model.sample(&request, |_, _| {
         bar.inc(1);
         Ok(())

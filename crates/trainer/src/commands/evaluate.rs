@@ -244,9 +244,7 @@ fn sample(
         args.model.seed,
         args.model.batch_size,
     );
-    let batches = classes.len().div_ceil(args.model.batch_size);
-    let steps = sampling.num_inference_steps;
-    let bar = progress::bar(batches.saturating_mul(steps), "denoising");
+    let bar = progress::bar(model.num_states(&request)?, "denoising");
     let samples = model.sample(&request, |_, _| {
         bar.inc(1);
         Ok(())

@@ -176,14 +176,13 @@ fn images(
 ) -> Result<Tensor<4>> {
     let started = Instant::now();
     let description = format!("{} in {}", sampling.sampler, sampling.num_inference_steps);
-    let batches = args.count.div_ceil(args.model.batch_size);
-    let bar = progress::bar(batches * sampling.num_inference_steps, "denoising");
     let request = Request::new(
         every_class(args.count, model.num_classes()),
         sampling,
         seed,
         args.model.batch_size,
     );
+    let bar = progress::bar(model.num_states(&request)?, "denoising");
     let images = model.sample(&request, |_, _| {
         bar.inc(1);
         Ok(())

@@ -43,7 +43,7 @@ pub(super) fn sample(
 ) -> Result<Tensor<4>> {
     let count = request.classes.len();
     let steps = request.sampling.num_inference_steps;
-    let bar = progress::bar(count.div_ceil(request.batch_size) * steps, "denoising");
+    let bar = progress::bar(model.num_states(request)?, "denoising");
     let mut motion = Recording::new(outputs.gif.is_some(), steps, MAX_FRAMES, count);
     let strip = Recording::new(
         outputs.trajectory.is_some(),

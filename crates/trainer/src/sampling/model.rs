@@ -109,6 +109,12 @@ impl Model {
         Ok(timesteps)
     }
 
+    /// The number of states that [`sample`](Self::sample) shows of a request: one a timestep of each batch.
+    pub fn num_states(&self, request: &Request) -> Result<usize> {
+        let batches = request.classes.len().div_ceil(request.batch_size.max(1));
+        Ok(self.timesteps(request)?.len().saturating_mul(batches))
+    }
+
     /// Draws the images that `request` asks for, batch by batch: `[count, C, H, W]` in [-1, 1], on the first
     /// device. `observe` sees every state of every batch as it comes, together with the place of the batch's first
     /// image: each batch in the order of its steps, and where there are several devices their batches by turns, each

@@ -7,8 +7,9 @@
 //! A split of the data (`image_set`) goes through a feature network (`features`: the program's own
 //! `classifier`, or Inception-v3), whose features are kept on disk (`cache`). `reference` holds generated
 //! images against them, `evaluator` does so during training, `likelihood` scores the model itself;
-//! `scores` is what both give. Rows of tables have scores of their own (`rows`).
+//! `scores` is what both give. Rows of tables have scores of their own (`rows`, `bounds`).
 
+pub mod bounds;
 pub mod cache;
 pub mod classifier;
 pub mod evaluator;

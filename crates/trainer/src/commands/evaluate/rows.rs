@@ -17,9 +17,8 @@ use crate::progress;
 use crate::report;
 use crate::run::atomic_file;
 use crate::sampling::{Request, describe};
-use crate::scoring::rows::{
-    ScoredTables, bound_score, category_bounds, line_scores, order_bounds, row_scores, table_of,
-};
+use crate::scoring::bounds::{HeldOutRows, bound_score};
+use crate::scoring::rows::{ScoredTables, line_scores, row_scores, table_of};
 use crate::scoring::scores::{Score, table};
 
 /// The most rows that are drawn when no number is given; fewer where the table has fewer.
@@ -60,8 +59,7 @@ pub(super) fn run(args: &EvaluateArgs, opened: Opened) -> Result<()> {
         form.noun(),
         opened.device_names
     );
-    let steps = model.timesteps(&request)?.len() * count.div_ceil(request.batch_size);
-    let bar = progress::bar(steps, "denoising");
+    let bar = progress::bar(model.num_states(&request)?, "denoising");
     let drawn = model.sample(&request, |_, _| {
         bar.inc(1);
         Ok(())
@@ -70,12 +68,13 @@ pub(super) fn run(args: &EvaluateArgs, opened: Opened) -> Result<()> {
     let drawn: Vec<f32> = drawn
         .try_into_vec_as()
         .context("cannot read the rows back from the device")?;
-    let bounds = category_bounds(
+    let unseen = HeldOutRows {
         model,
-        held_out.count(),
-        |rows| Ok(held_out.read(rows)?),
-        |row| held_out.label(row),
-    )?;
+        count: held_out.count(),
+        read: &|rows| Ok(held_out.read(rows)?),
+        label: &|row| held_out.label(row),
+    };
+    let bounds = unseen.by_timesteps()?;
     let (scores, picture) = match (&form, &training, &held_out) {
         (TableForm::Rows(schema), TableExamples::Rows(training), TableExamples::Rows(held_out)) => {
             let labels: Vec<usize> = request.classes.iter().flatten().copied().collect();
@@ -140,15 +139,9 @@ pub(super) fn run(args: &EvaluateArgs, opened: Opened) -> Result<()> {
                 let characters = all as f64 / of_held_out.len().max(1) as f64;
                 scores.push(bound_score("nats a character", bounds, characters)?);
                 info!("orders in which characters are found");
-                let bounds = order_bounds(
-                    model,
-                    held_out.len(),
-                    |lines| Ok(held_out.read(lines)),
-                    |_| None,
-                )?;
-                if let Some(bounds) = &bounds {
-                    let name = "nats a character, 64 orders";
-                    scores.push(bound_score(name, bounds, characters)?);
+                if let Some(bounds) = unseen.by_orders()? {
+                    let name = "nats a character, importance-weighted";
+                    scores.push(bound_score(name, &bounds, characters)?);
                 }
             }
             (scores, None)

@@ -52,7 +52,7 @@ pub(crate) fn sample(model: &Model, request: &Request, outputs: &Outputs<'_>) ->
         Some(noise) => noise.clone().narrow(0, 0, count),
         None => model.initial_noise(request.seed, count),
     };
-    let bar = progress::bar(steps, "denoising");
+    let bar = progress::bar(model.num_states(request)?, "denoising");
     let mut strip = vec![("noise".to_owned(), coordinates(noise.clone())?)];
     let mut frames = vec![coordinates(noise)?];
     let points = model.sample(request, |_, state| {

@@ -71,13 +71,6 @@ pub fn edit(
     let form = form(source)?;
     let ((count, option), strength) = (anew.draws(), anew.strength());
     let mut rng = Streams::new(request.seed).at(Purpose::Forward, 0);
-    let steps = model.timesteps(request)?.len();
-    let bar = progress::bar(steps, "denoising");
-    let of_rows = |rows: usize| bar.set_length(steps * rows.div_ceil(request.batch_size));
-    let mut observe = || {
-        bar.inc(1);
-        Ok(())
-    };
     let (drawn, what) = match form {
         TableForm::Rows(schema) => {
             let partial = read_rows(schema, from.as_ref())?;
@@ -85,14 +78,23 @@ pub fn edit(
             // As they are sampled batch by batch, and all together.
             let bytes = 2 * F32 * memory::values(model.network.example_shape());
             memory::check(rows, bytes).map_err(|error| Usage(format!("{option}: {error}")))?;
-            of_rows(rows);
             let classes = class_of_each(source, model, request, rows);
             let request = Request {
                 classes,
                 ..request.clone()
             };
             let cells = match strength {
-                None => draw_partial(model, &request, schema, &partial, &mut rng, &mut observe)?,
+                None => {
+                    let bar = progress::bar(model.num_states(&request)?, "denoising");
+                    let mut observe = || {
+                        bar.inc(1);
+                        Ok(())
+                    };
+                    let cells =
+                        draw_partial(model, &request, schema, &partial, &mut rng, &mut observe)?;
+                    bar.finish_and_clear();
+                    cells
+                }
                 Some(strength) => {
                     let known = whole(schema, &partial)?;
                     let classes = partial
@@ -102,13 +104,8 @@ pub fn edit(
                         .take(rows)
                         .collect();
                     let (values, _) = known.encode(schema, &mut rng);
-                    let values = from_noised(
-                        model,
-                        &Request { classes, ..request },
-                        values,
-                        strength,
-                        &mut observe,
-                    )?;
+                    let request = Request { classes, ..request };
+                    let values = drawn_from(model, request, values, strength, None)?;
                     let labels = partial.labels(schema).into_iter().flatten().cycle();
                     let labels: Vec<usize> = labels.take(rows).collect();
                     schema.decode(&values, &labels)?
@@ -131,7 +128,6 @@ pub fn edit(
             let (values, mask) = schema
                 .parse_pattern(pattern)
                 .map_err(|error| Usage(format!("--from: {:#}", anyhow!(error))))?;
-            of_rows(count);
             let request = Request {
                 classes: vec![None; count],
                 ..request.clone()
@@ -140,19 +136,8 @@ pub fn edit(
                 Some(_) if mask.contains(&0.0) => bail!(Usage(format!(
                     "--strength varies whole lines, and \"{pattern}\" has blanks: leave it out to fill them"
                 ))),
-                Some(strength) => from_noised(model, &request, values, strength, &mut observe)?,
-                None => {
-                    let edit = Edit {
-                        image: repeated(values, 1, model),
-                        strength: 1.0,
-                        mask: Some((repeated(mask, 1, model), 1)),
-                    };
-                    let request = Request {
-                        edit: Some(edit),
-                        ..request
-                    };
-                    values_of(model.sample(&request, |_, _| observe())?)?
-                }
+                Some(strength) => drawn_from(model, request, values, strength, None)?,
+                None => drawn_from(model, request, values, 1.0, Some(mask))?,
             };
             (
                 Drawn::Lines(schema.decode(&values)?),
@@ -160,7 +145,6 @@ pub fn edit(
             )
         }
     };
-    bar.finish_and_clear();
     write(form, &drawn, &what, out)
 }
 
@@ -202,25 +186,28 @@ fn class_of_each(
     }
 }
 
-/// Examples that begin with these, one after the other, noised so far.
-fn from_noised(
+/// Examples that begin with these, one after the other, noised so far; what `mask` has 1 for stays.
+fn drawn_from(
     model: &Model,
-    request: &Request,
+    request: Request,
     values: Vec<f32>,
     strength: f64,
-    observe: &mut (dyn FnMut() -> Result<()> + Send),
+    mask: Option<Vec<f32>>,
 ) -> Result<Vec<f32>> {
-    let image = repeated(values, request.classes.len(), model);
-    let edit = Edit {
-        image,
-        strength,
-        mask: None,
+    let count = request.classes.len();
+    let request = Request {
+        edit: Some(Edit {
+            image: repeated(values, count, model),
+            strength,
+            mask: mask.map(|mask| (repeated(mask, count, model), 1)),
+        }),
+        ..request
     };
-    values_of(model.sample(
-        &Request {
-            edit: Some(edit),
-            ..request.clone()
-        },
-        |_, _| observe(),
-    )?)
+    let bar = progress::bar(model.num_states(&request)?, "denoising");
+    let drawn = model.sample(&request, |_, _| {
+        bar.inc(1);
+        Ok(())
+    })?;
+    bar.finish_and_clear();
+    values_of(drawn)
 }

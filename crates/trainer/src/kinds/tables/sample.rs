@@ -41,9 +41,7 @@ pub(crate) fn sample(
                 .to_owned()
         ));
     }
-    let steps = model.timesteps(request)?.len();
-    let batches = request.classes.len().div_ceil(request.batch_size.max(1));
-    let bar = progress::bar(steps * batches, "denoising");
+    let bar = progress::bar(model.num_states(request)?, "denoising");
     let mut observe = || {
         bar.inc(1);
         Ok(())
@@ -58,10 +56,11 @@ pub(crate) fn sample(
     };
     bar.finish_and_clear();
     let title = format!(
-        "{} {} by {} in {steps} steps",
+        "{} {} by {} in {} steps",
         request.classes.len(),
         form.noun(),
-        request.sampling.sampler
+        request.sampling.sampler,
+        model.timesteps(request)?.len()
     );
     write(form, &drawn, &title, outputs.picture)?;
     Ok(samples)
