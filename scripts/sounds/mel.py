@@ -8,6 +8,8 @@ al. 2013).
 
 import math
 
+import librosa
+import numpy as np
 import torch
 
 import spectrogram
@@ -81,3 +83,13 @@ def decode(x):
         c = t + (MOMENTUM if round else 0.0) * (t - before)
         before = t
     return sound().clamp(-1, 1)
+
+
+def decode_by_librosa(x):
+    """As `decode`, by what librosa has, which diffusers' own pipeline of sounds takes, with its own settings."""
+    bands = FULL_SCALE * 10 ** ((SCALE * x[:, 0].clamp(max=1) + MIDDLE) / 20) * (x[:, 0] > SILENCE)
+    # Its bands are ours: O'Shaughnessy's scale is what it calls HTK's.
+    form = {"sr": spectrogram.RATE, "n_fft": N_FFT, "hop_length": HOP, "length": LENGTH, "power": 1.0}
+    ours = {"fmin": LOWEST, "htk": True, "norm": None}
+    signals = [librosa.feature.inverse.mel_to_audio(of_one, **form, **ours) for of_one in bands.numpy()]
+    return torch.from_numpy(np.stack(signals)).clamp(-1, 1)

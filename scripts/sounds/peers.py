@@ -39,6 +39,8 @@ SAMPLES_1D = 6144
 SECONDS_BETWEEN_LINES = 30
 # Steps before a way of running is timed, and the fewest that are.
 STEPS_BEFORE, STEPS_TIMED = 3, 5
+# Spectrograms that become sounds at once.
+BATCH_DECODED = 100
 
 # A way of running PyTorch: layout and compiler, and what the network computes in.
 LAYOUTS = ["eager", "channels-last", "compiled"]
@@ -50,6 +52,7 @@ class OnSamples:
 
     layouts = ["eager", "compiled"]
     guidance = [None]
+    decoders = ["ours"]
 
     def __init__(self, arguments):
         self.training, _ = spectrogram.recordings(arguments.data)
@@ -83,9 +86,11 @@ class OnSamples:
     def draw(self, forward, count, batch, _):
         diffusion = self.diffusion(forward, self.arguments.inference_steps)
         signals = [diffusion.sample(batch) for _ in range(-(-count // batch))]
-        signal = torch.cat(signals)[:count, 0] * 2 - 1
+        return torch.cat(signals)[:count, 0] * 2 - 1, [None] * count
+
+    def signals(self, x, _):
         edge = (SAMPLES_1D - spectrogram.LENGTH) // 2
-        return signal[:, edge:-edge], [None] * count
+        return x[:, edge:-edge]
 
 
 class Complex:
@@ -100,7 +105,9 @@ class Complex:
     def encode(self, signal):
         return spectrogram.spectrogram(signal, self.scale)
 
-    def decode(self, x):
+    def decode(self, x, decoder):
+        if decoder == "librosa":
+            raise SystemExit("--decoder librosa: it is for --representation mel")
         return spectrogram.inverse(x, self.scale)
 
 
@@ -116,8 +123,8 @@ class Mel:
     def encode(self, signal):
         return mel.encode(signal)
 
-    def decode(self, x):
-        return mel.decode(x)
+    def decode(self, x, decoder):
+        return {"ours": mel.decode, "librosa": mel.decode_by_librosa}[decoder](x)
 
 
 REPRESENTATIONS = {"mel": Mel, "complex": Complex}
@@ -132,6 +139,7 @@ class OnSpectrograms:
         self.training, _ = spectrogram.recordings(arguments.data)
         self.arguments = arguments
         self.guidance = arguments.guidance
+        self.decoders = arguments.decoder
         self.form = REPRESENTATIONS[arguments.representation](self.training)
         self.alphas_cumprod = DDPMScheduler(**self.chain()).alphas_cumprod
 
@@ -200,7 +208,7 @@ class OnSpectrograms:
     def draw(self, forward, count, batch, guidance):
         scheduler = self.scheduler()
         digits = [i % CLASSES for i in range(count)]
-        signals = []
+        drawn = []
         for start in range(0, count, batch):
             labels = torch.arange(start, start + batch) % CLASSES
             scheduler.set_timesteps(self.arguments.inference_steps)
@@ -216,8 +224,11 @@ class OnSpectrograms:
                     free = predict(torch.full_like(labels, NO_CLASS))
                     output = free + guidance * (output - free)
                 x = scheduler.step(output, t, x).prev_sample
-            signals.append(self.form.decode(x))
-        return torch.cat(signals)[:count], digits
+            drawn.append(x)
+        return torch.cat(drawn)[:count], digits
+
+    def signals(self, x, decoder):
+        return torch.cat([self.form.decode(part, decoder) for part in x.float().split(BATCH_DECODED)])
 
 
 PEERS = {"unet1d": OnSamples, "unet2d": OnSpectrograms}
@@ -354,15 +365,20 @@ def sample(training, peer, arguments, out):
     batch = min(arguments.batch, arguments.count)
     training.network.eval()
     for guidance in peer.guidance:
-        folder = out / ("sounds" if guidance is None else f"guidance-{guidance:g}")
-        if (folder / "labels.csv").exists():
+        name = "sounds" if guidance is None else f"guidance-{guidance:g}"
+        folders = {d: out / (name if d == "ours" else f"{name}-{d}") for d in peer.decoders}
+        folders = {d: folder for d, folder in folders.items() if not (folder / "labels.csv").exists()}
+        if not folders:
             continue
         torch.manual_seed(arguments.seed)
         begin = time.perf_counter()
         with torch.no_grad(), training.autocast():
-            signal, digits = peer.draw(training.forward, arguments.count, batch, guidance)
-        judge.write_folder(folder, signal.float().numpy(), digits)
-        print(f"  {folder}: {arguments.count} sounds in {time.perf_counter() - begin:.0f} s", flush=True)
+            x, digits = peer.draw(training.forward, arguments.count, batch, guidance)
+        print(f"  {arguments.count} drawn in {time.perf_counter() - begin:.0f} s", flush=True)
+        for decoder, folder in folders.items():
+            begin = time.perf_counter()
+            judge.write_folder(folder, peer.signals(x.float(), decoder).numpy(), digits)
+            print(f"  {folder}: made sounds of in {time.perf_counter() - begin:.0f} s", flush=True)
 
 
 def main():
@@ -401,6 +417,13 @@ def main():
     peer.add_argument("--prediction", choices=["epsilon", "v_prediction"], default="epsilon")
     peer.add_argument("--sampler", choices=["ddpm", "ddim", "dpmpp-2m-sde"], default="dpmpp-2m-sde")
     peer.add_argument("--inference-steps", type=int, default=20)
+    peer.add_argument(
+        "--decoder",
+        type=lambda text: text.split(","),
+        default=["ours"],
+        help="what makes sounds of spectrograms: ours, or librosa, which diffusers' own pipeline of sounds takes; or both "
+        "[default: ours]",
+    )
     peer.add_argument(
         "--guidance",
         type=lambda text: [float(scale) for scale in text.split(",")],

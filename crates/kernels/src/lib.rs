@@ -66,13 +66,15 @@ pub use crate::cpu::memory::keep_at_most;
 pub use crate::cpu::simd::{UnknownLevel, check_level};
 #[cfg(feature = "gpu")]
 pub use crate::gpu::count_launches;
+#[cfg(feature = "persistence")]
+pub use crate::gpu::keep_compiled;
 pub use crate::operations::{
     PixelLinear, Plus, Sampling, attention, concat_channels, conv2d, conv2d_1x1, conv2d_3x3,
     group_norm, group_norm_silu, pixel_linear, self_attention,
 };
 pub use crate::optimizer::{
-    AdamWState, AdamWStep, adamw, inputs_lie_last, join_vectors, moving_average, sum_of_squares,
-    vector_alignment,
+    AdamWState, AdamWStep, adamw, inputs_lie_last, join_vectors, longest_vector, moving_average,
+    sum_of_squares, vector_alignment,
 };
 #[cfg(feature = "remote")]
 pub use crate::remote::{WORKER_OPERATIONS, with_kernels};

@@ -148,6 +148,17 @@ pub fn vector_alignment(device: &Device) -> usize {
     1
 }
 
+/// The most numbers that a vector on a device can have; `None` where only memory limits them, as on CPUs.
+#[must_use]
+pub fn longest_vector(device: &Device) -> Option<u64> {
+    #[cfg(feature = "gpu")]
+    if let Some(bytes) = crate::gpu::largest_buffer(device) {
+        return Some(bytes / size_of::<f32>() as u64);
+    }
+    let _ = device;
+    None
+}
+
 /// Whether the weights of convolutions, `[out, in, height, width]`, should lie in memory as `[out, height, width, in]`:
 /// on GPUs, which else copy each of them whenever it is used.
 #[must_use]

@@ -115,6 +115,10 @@ impl Backend {
         let Some(device_type) = self.device_type() else {
             return Vec::new();
         };
+        #[cfg(feature = "persistence")]
+        if !self.is_host() {
+            kernels::keep_compiled();
+        }
         // The GPU runtimes panic where their driver cannot be loaded; for a list of what there is,
         // that only means that there is nothing.
         let hook = panic::take_hook();

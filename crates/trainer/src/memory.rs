@@ -5,6 +5,7 @@
 
 use std::fs;
 
+use burn::tensor::Device;
 use indicatif::HumanBytes;
 
 use crate::device::NamedDevice;
@@ -48,6 +49,17 @@ pub enum TooMuch {
         /// Bytes of memory.
         available: u64,
     },
+    /// A vector that the device has no buffer for.
+    #[error(
+        "its {numbers} weights are one vector in training, and the device has vectors of at most {most} numbers: choose a \
+         smaller network or another device"
+    )]
+    Vector {
+        /// Numbers of the vector.
+        numbers: usize,
+        /// Numbers that the longest has.
+        most: u64,
+    },
 }
 
 fn size(bytes: u128) -> HumanBytes {
@@ -61,6 +73,18 @@ fn size(bytes: u128) -> HumanBytes {
 /// How much they take, how much there is and how many would fit.
 pub fn check(number: usize, bytes_each: u64) -> Result<(), TooMuch> {
     check_against(number, bytes_each, available())
+}
+
+/// Refuses a network of so many parameters where training cannot keep them in one vector on this device.
+///
+/// # Errors
+///
+/// How many there are, and how many a vector has at the most.
+pub fn check_parameters(numbers: usize, device: &Device) -> Result<(), TooMuch> {
+    match kernels::longest_vector(device) {
+        Some(most) if numbers as u64 > most => Err(TooMuch::Vector { numbers, most }),
+        _ => Ok(()),
+    }
 }
 
 fn check_against(number: usize, bytes_each: u64, available: u64) -> Result<(), TooMuch> {

@@ -17,7 +17,9 @@ use training::{
 use crate::config::RunConfig;
 use crate::device::is_host;
 use crate::drawing::pictures;
+use crate::error::Usage;
 use crate::kinds::Dataset;
+use crate::memory;
 use crate::network::Network;
 use crate::progress::TrainingProgress;
 use crate::run::atomic_file;
@@ -101,6 +103,8 @@ pub fn new_learner(config: &RunConfig, device: &Device) -> Result<Learner<Networ
         .network
         .init(config.seed, &device.clone().autodiff())?
         .in_precision(config.training.precision);
+    memory::check_parameters(network.num_params(), device)
+        .map_err(|error| Usage(format!("network: {error}")))?;
     let ema = Ema::new(flatten(&network), 0, config.ema.decay);
     let optimizer = AdamW::new(config.optimizer.clone());
     learner_of(config, network, optimizer, ema)

@@ -13,6 +13,8 @@ mod convolution;
 mod group_norm;
 mod images;
 mod join;
+#[cfg(feature = "persistence")]
+mod kept;
 mod launches;
 mod optimizer;
 mod reduce;
@@ -24,6 +26,8 @@ pub(crate) use self::join::join;
 pub(crate) use self::optimizer::{adamw, moving_average, sum_of_squares};
 pub(crate) use self::self_attention::SelfAttention;
 pub(crate) use self::silu::Activation;
-pub(crate) use self::tensor::vector_alignment;
+pub(crate) use self::tensor::{largest_buffer, vector_alignment};
 
+#[cfg(feature = "persistence")]
+pub use self::kept::keep_compiled;
 pub use self::launches::count_launches;

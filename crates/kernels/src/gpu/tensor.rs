@@ -20,6 +20,14 @@ pub(crate) fn vector_alignment(device: &Device) -> Option<usize> {
     Some((bytes / size_of::<f32>()).max(1))
 }
 
+/// Bytes of the largest piece of memory that a GPU gives.
+pub(crate) fn largest_buffer(device: &Device) -> Option<u64> {
+    let DispatchDevice::Cube(device) = innermost(device.as_dispatch()) else {
+        return None;
+    };
+    Some(device.client().properties().memory.max_page_size)
+}
+
 /// `[batch, channels, height, width]` as `[batch, height, width, channels]` without gaps: copied only
 /// where it does not lie so already.
 pub(super) fn channels_last(x: CubeTensor) -> CubeTensor {

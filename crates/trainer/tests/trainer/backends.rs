@@ -6,6 +6,8 @@
 
 use std::path::Path;
 
+#[cfg(feature = "persistence")]
+use crate::support::command;
 use crate::support::{config, fail, succeed};
 
 /// A network as small as it can be: a software GPU takes minutes to compile kernels.
@@ -186,6 +188,63 @@ fn a_step_launches_few_kernels() {
         assert_eq!(all["kernel"], "all", "{said}");
         let launches = all["launches"].as_u64().unwrap();
         assert!((1..=MOST).contains(&launches), "{device}: {said}");
+    }
+}
+
+/// The second start tunes nothing: it finds what the first has kept.
+#[cfg(feature = "persistence")]
+#[test]
+fn what_was_tuned_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let smoke = config("smoke.toml");
+    for device in devices() {
+        if ["flex", "ndarray"].contains(&device.as_str()) {
+            continue;
+        }
+        // Each kernel that is tuned is a line of the log.
+        let tuned = |log: &str| {
+            let args = [
+                "bench",
+                "-c",
+                &smoke,
+                "--only",
+                "train",
+                "--batch-sizes",
+                "2",
+            ];
+            let args = [&args[..], &["--device", &device], &TINY[..6]].concat();
+            let ended = command(folder.path(), &args)
+                .env("XDG_CACHE_HOME", folder.path().join("cache"))
+                .env("CUBECL_DEBUG_LOG", folder.path().join(log))
+                .env("CUBECL_DEBUG_OPTION", "debug")
+                .output()
+                .unwrap();
+            assert!(ended.status.success(), "{ended:?}");
+            let log = std::fs::read_to_string(folder.path().join(log)).unwrap();
+            log.matches("Fastest result").count()
+        };
+        let (first, second) = (tuned("first.log"), tuned("second.log"));
+        assert!(first > 0 && second == 0, "{device}: {first}, {second}");
+    }
+}
+
+/// Weights that no buffer of a software GPU holds are refused before anything is written.
+#[test]
+fn weights_longer_than_a_vector_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for device in devices() {
+        let mut available = trainer::device::available().into_iter();
+        let named = available.find(|named| named.name == device).unwrap();
+        let Some(most) = kernels::longest_vector(&named.device) else {
+            continue;
+        };
+        // 35.7 million parameters.
+        if most > 35_000_000 {
+            continue;
+        }
+        let args = ["bench", "-c", "cifar10", "--device", &device];
+        let most = most.to_string();
+        fail(folder.path(), &args, 2, &["network", "weights", &most]);
     }
 }
 
