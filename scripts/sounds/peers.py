@@ -39,6 +39,7 @@ SAMPLES_1D = 6144
 SECONDS_BETWEEN_LINES = 30
 # Steps before a way of running is timed, and the fewest that are.
 STEPS_BEFORE, STEPS_TIMED = 3, 5
+DECODERS = {"ours": mel.decode, "librosa": mel.decode_by_librosa}
 # Spectrograms that become sounds at once.
 BATCH_DECODED = 100
 
@@ -124,7 +125,7 @@ class Mel:
         return mel.encode(signal)
 
     def decode(self, x, decoder):
-        return {"ours": mel.decode, "librosa": mel.decode_by_librosa}[decoder](x)
+        return DECODERS[decoder](x)
 
 
 REPRESENTATIONS = {"mel": Mel, "complex": Complex}
@@ -400,6 +401,12 @@ def main():
     def numbers(text):
         return [int(number) for number in text.split(",")]
 
+    def decoders(text):
+        named = text.split(",")
+        if not set(named) <= set(DECODERS):
+            raise argparse.ArgumentTypeError(f"{text!r}; expected {' or '.join(DECODERS)}, or both with a comma")
+        return named
+
     peer = peers.add_parser("unet1d", parents=[shared])
     peer.add_argument("--dim", type=int, default=16)
     # 3.7 M parameters and 4.5 GFLOP a call.
@@ -419,7 +426,7 @@ def main():
     peer.add_argument("--inference-steps", type=int, default=20)
     peer.add_argument(
         "--decoder",
-        type=lambda text: text.split(","),
+        type=decoders,
         default=["ours"],
         help="what makes sounds of spectrograms: ours, or librosa, which diffusers' own pipeline of sounds takes; or both "
         "[default: ours]",
