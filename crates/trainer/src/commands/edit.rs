@@ -262,12 +262,7 @@ fn draw_over(
         timesteps.len(),
         timesteps[0]
     );
-    let bar = progress::bar(model.num_states(&request)?, "denoising");
-    cells.push(model.sample(&request, |_, _| {
-        bar.inc(1);
-        Ok(())
-    })?);
-    bar.finish_and_clear();
+    cells.push(model.sample_with_bar(&request)?);
     Ok(Tensor::cat(cells, 0))
 }
 

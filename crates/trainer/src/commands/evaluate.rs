@@ -244,13 +244,7 @@ fn sample(
         args.model.seed,
         args.model.batch_size,
     );
-    let bar = progress::bar(model.num_states(&request)?, "denoising");
-    let samples = model.sample(&request, |_, _| {
-        bar.inc(1);
-        Ok(())
-    })?;
-    bar.finish_and_clear();
-    Ok(samples)
+    model.sample_with_bar(&request)
 }
 
 /// Whether there is enough to compare with, before anything is sampled. Where only the test split is too

@@ -19,7 +19,6 @@ use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::{grid, pictures};
 use crate::error::Usage;
 use crate::kinds::Kind;
-use crate::progress;
 use crate::report;
 use crate::sampling::{Model, Request, every_class};
 use training::{Purpose, Streams, streams};
@@ -182,12 +181,7 @@ fn images(
         seed,
         args.model.batch_size,
     );
-    let bar = progress::bar(model.num_states(&request)?, "denoising");
-    let images = model.sample(&request, |_, _| {
-        bar.inc(1);
-        Ok(())
-    })?;
-    bar.finish_and_clear();
+    let images = model.sample_with_bar(&request)?;
     info!(
         "{description} steps: {} images in {:.1} s",
         args.count,

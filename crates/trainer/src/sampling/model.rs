@@ -13,6 +13,7 @@ use super::classes::Classes;
 use super::request::{Edit, Request};
 use crate::error::Usage;
 use crate::network::Network;
+use crate::progress;
 use training::{Condition, Network as _, ObjectiveConfig};
 use training::{Passage, Replicas, spread, turn};
 use training::{Purpose, Streams, streams};
@@ -157,6 +158,17 @@ impl Model {
         )?;
         ensure!(!images.is_empty(), "no image was asked for");
         Ok(Tensor::cat(images, 0))
+    }
+
+    /// Draws what [`sample`](Self::sample) does, behind a bar of its states.
+    pub fn sample_with_bar(&self, request: &Request) -> Result<Tensor<4>> {
+        let bar = progress::bar(self.num_states(request)?, "denoising");
+        let images = self.sample(request, |_, _| {
+            bar.inc(1);
+            Ok(())
+        })?;
+        bar.finish_and_clear();
+        Ok(images)
     }
 
     /// Draws the images of these classes, the first of which is at `first`, on the device in this place.

@@ -13,7 +13,6 @@ use crate::drawing::captions::{Captions, captioned};
 use crate::drawing::{grid, matrix, pictures};
 use crate::error::Usage;
 use crate::kinds::{Rows, TableExamples, TableForm};
-use crate::progress;
 use crate::report;
 use crate::run::atomic_file;
 use crate::sampling::{Request, describe};
@@ -59,13 +58,8 @@ pub(super) fn run(args: &EvaluateArgs, opened: Opened) -> Result<()> {
         form.noun(),
         opened.device_names
     );
-    let bar = progress::bar(model.num_states(&request)?, "denoising");
-    let drawn = model.sample(&request, |_, _| {
-        bar.inc(1);
-        Ok(())
-    })?;
-    bar.finish_and_clear();
-    let drawn: Vec<f32> = drawn
+    let drawn: Vec<f32> = model
+        .sample_with_bar(&request)?
         .try_into_vec_as()
         .context("cannot read the rows back from the device")?;
     let unseen = HeldOutRows {

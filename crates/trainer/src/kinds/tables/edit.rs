@@ -203,11 +203,5 @@ fn drawn_from(
         }),
         ..request
     };
-    let bar = progress::bar(model.num_states(&request)?, "denoising");
-    let drawn = model.sample(&request, |_, _| {
-        bar.inc(1);
-        Ok(())
-    })?;
-    bar.finish_and_clear();
-    values_of(drawn)
+    values_of(model.sample_with_bar(&request)?)
 }
