@@ -13,7 +13,7 @@
 use crate::cpu::simd::Simd;
 
 /// Rows of a register block.
-const ROWS: usize = 6;
+pub(crate) const ROWS: usize = 6;
 
 /// The operands, by the address of their first element and their strides in numbers.
 #[derive(Clone, Copy)]

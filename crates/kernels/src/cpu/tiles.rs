@@ -55,13 +55,19 @@ pub(crate) enum Operand {
 pub(crate) fn pack_all(side: Side<'_>) -> Buffer {
     use rayon::prelude::*;
 
+    /// Steps of a task.
+    const STEPS: usize = 8;
     let steps = side.k.div_ceil(STRIP);
     let strips = side.lines.div_ceil(STRIP);
     filled(strips * steps * STEP_LEN, |packed| {
         packed
             .par_chunks_mut(steps * STEP_LEN)
             .enumerate()
-            .for_each(|(strip, packed)| pack(side, Operand::B, strip * STRIP, 0, packed));
+            .flat_map(|(strip, packed)| {
+                let parts = packed.par_chunks_mut(STEPS * STEP_LEN).enumerate();
+                parts.map(move |(part, packed)| (strip * STRIP, part * STEPS * STRIP, packed))
+            })
+            .for_each(|(line, k, packed)| pack(side, Operand::B, line, k, packed));
     })
 }
 
@@ -75,7 +81,7 @@ pub(crate) fn pack(side: Side<'_>, operand: Operand, line: usize, k: usize, pack
     machine::pack(side, operand, line, k, packed);
 }
 
-/// `C[32, 32] = A B`, or `+=`, of a packed strip of A and one of B, of as many steps.
+/// `C[32, 32] = A B`, or `+=` the whole sum, of a packed strip of A and one of B, of as many steps.
 ///
 /// Rows of C lie `c_row` apart; only `rows` and `columns` of them are read and written.
 ///
@@ -93,32 +99,14 @@ pub(crate) fn multiply(
     assert!(rows > 0 && columns > 0 && rows <= STRIP && columns <= STRIP);
     assert!(columns <= c_row && c.len() >= (rows - 1) * c_row + columns);
     let steps = a.len() / STEP_LEN;
-    if rows == STRIP && columns == STRIP {
+    if rows == STRIP && columns == STRIP && !accumulate {
         // SAFETY: the lengths are asserted.
-        unsafe {
-            machine::multiply(
-                a.as_ptr(),
-                b.as_ptr(),
-                steps,
-                c.as_mut_ptr(),
-                c_row,
-                accumulate,
-            )
-        };
+        unsafe { machine::multiply(a.as_ptr(), b.as_ptr(), steps, c.as_mut_ptr(), c_row) };
         return;
     }
     let mut whole = [0.0f32; STRIP * STRIP];
     // SAFETY: the same, for a C of all rows and columns.
-    unsafe {
-        machine::multiply(
-            a.as_ptr(),
-            b.as_ptr(),
-            steps,
-            whole.as_mut_ptr(),
-            STRIP,
-            false,
-        )
-    };
+    unsafe { machine::multiply(a.as_ptr(), b.as_ptr(), steps, whole.as_mut_ptr(), STRIP) };
     for (row, whole) in whole.chunks_exact(STRIP).take(rows).enumerate() {
         let c = &mut c[row * c_row..][..columns];
         if accumulate {
@@ -157,6 +145,10 @@ mod machine {
             }
             let features = __cpuid_count(7, 0).edx;
             if features & AMX_BF16 == 0 || features & AMX_TILE == 0 {
+                return false;
+            }
+            // Every processor with tiles can round to bf16, but a virtual machine may hide it.
+            if !is_x86_feature_detected!("avx512bf16") {
                 return false;
             }
             // The registers are large: Linux saves them for those that have asked.
@@ -226,28 +218,18 @@ mod machine {
     ///
     /// # Safety
     ///
-    /// `steps > 0` steps of A and of B must be readable, 32 rows of 32 numbers of C writable and, where
-    /// `accumulate`, set.
+    /// `steps > 0` steps of A and of B must be readable, 32 rows of 32 numbers of C writable.
     pub(super) unsafe fn multiply(
         a: *const f32,
         b: *const f32,
         steps: usize,
         c: *mut f32,
         c_row: usize,
-        accumulate: bool,
     ) {
         let lower = c.wrapping_add(TILE * c_row);
         // SAFETY: the caller's promise. Tiles 0 to 3 are C; 4 and 5 hold A's, 6 and 7 B's.
         unsafe {
             asm!(
-                "test {accumulate:e}, {accumulate:e}",
-                "jz 3f",
-                "tileloadd tmm0, [{c} + {c_row}*1]",
-                "tileloadd tmm1, [{c} + {c_row}*1 + 64]",
-                "tileloadd tmm2, [{lower} + {c_row}*1]",
-                "tileloadd tmm3, [{lower} + {c_row}*1 + 64]",
-                "jmp 2f",
-                "3:",
                 "tilezero tmm0",
                 "tilezero tmm1",
                 "tilezero tmm2",
@@ -288,7 +270,6 @@ mod machine {
                 lower = in(reg) lower,
                 c_row = in(reg) c_row * size_of::<f32>(),
                 row = in(reg) 64usize,
-                accumulate = in(reg) u32::from(accumulate),
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                 out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack),
@@ -305,11 +286,11 @@ mod machine {
         packed: &mut [f32],
     ) {
         assert!(have_tiles(), "this processor has no tiles");
-        // SAFETY: every processor with AMX has AVX-512F; the caller has checked the lengths.
+        // SAFETY: where there are tiles there is AVX-512 with bf16; the caller has checked the lengths.
         unsafe { pack_with_avx512(side, operand, line, k, packed) };
     }
 
-    #[target_feature(enable = "avx512f")]
+    #[target_feature(enable = "avx512f,avx512bf16")]
     fn pack_with_avx512(
         side: Side<'_>,
         operand: Operand,
@@ -374,30 +355,24 @@ mod machine {
         }
     }
 
-    /// The numbers rounded to bf16, in the upper halves, with anything in the lower ones; the same of
-    /// what is left.
-    #[target_feature(enable = "avx512f")]
-    fn split(x: __m512) -> [__m512i; 2] {
-        let round = |x: __m512| {
-            let bits = _mm512_castps_si512(x);
-            // To the nearest, ties to even.
-            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-            _mm512_add_epi32(_mm512_add_epi32(bits, odd), _mm512_set1_epi32(0x7fff))
+    /// The numbers rounded to bf16, and what is left rounded to it too. Of 16 numbers each.
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    fn split(x: __m512) -> [__m256i; 2] {
+        let round = |x: __m512| -> __m256i {
+            // SAFETY: both are 16 numbers of 16 bits.
+            unsafe { core::mem::transmute(_mm512_cvtneps_pbh(x)) }
         };
         let high = round(x);
-        let upper = _mm512_and_si512(high, _mm512_set1_epi32(UPPER));
-        [high, round(_mm512_sub_ps(x, _mm512_castsi512_ps(upper)))]
+        let widened = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(high));
+        [high, round(_mm512_sub_ps(x, _mm512_castsi512_ps(widened)))]
     }
-
-    /// The upper half of a number's bits.
-    const UPPER: i32 = 0xffff_0000_u32 as i32;
 
     /// Rows of 16 lines of 32 numbers each: row = line, column = pair.
     ///
     /// # Safety
     ///
     /// The lines, `stride` apart, must be readable.
-    #[target_feature(enable = "avx512f")]
+    #[target_feature(enable = "avx512f,avx512bf16")]
     unsafe fn pairs_along(from: *const f32, stride: usize) -> [[__m512i; TILE]; 2] {
         let mut tiles = [[_mm512_setzero_si512(); TILE]; 2];
         for line in 0..TILE {
@@ -407,10 +382,8 @@ mod machine {
                 [_mm512_loadu_ps(line), _mm512_loadu_ps(line.add(TILE))].map(|x| split(x))
             };
             for part in 0..2 {
-                let [first, second] = [first[part], second[part]]
-                    .map(|x| _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(x)));
-                let low = _mm512_castsi256_si512(first);
-                tiles[part][line] = _mm512_inserti64x4::<1>(low, second);
+                let first = _mm512_castsi256_si512(first[part]);
+                tiles[part][line] = _mm512_inserti64x4::<1>(first, second[part]);
             }
         }
         tiles
@@ -421,7 +394,7 @@ mod machine {
     /// # Safety
     ///
     /// The rows, `stride` apart, must be readable.
-    #[target_feature(enable = "avx512f")]
+    #[target_feature(enable = "avx512f,avx512bf16")]
     unsafe fn pairs_across(from: *const f32, stride: usize) -> [[__m512i; TILE]; 2] {
         let mut tiles = [[_mm512_setzero_si512(); TILE]; 2];
         for pair in 0..TILE {
@@ -431,8 +404,8 @@ mod machine {
                 [_mm512_loadu_ps(row), _mm512_loadu_ps(row.add(stride))].map(|x| split(x))
             };
             for part in 0..2 {
-                let second = _mm512_and_si512(second[part], _mm512_set1_epi32(UPPER));
-                tiles[part][pair] = _mm512_or_si512(_mm512_srli_epi32::<16>(first[part]), second);
+                let [first, second] = [first[part], second[part]].map(|x| _mm512_cvtepu16_epi32(x));
+                tiles[part][pair] = _mm512_or_si512(first, _mm512_slli_epi32::<16>(second));
             }
         }
         tiles
@@ -494,7 +467,6 @@ mod machine {
         _steps: usize,
         _c: *mut f32,
         _c_row: usize,
-        _accumulate: bool,
     ) {
         panic!("this processor has no tiles")
     }
